@@ -1,0 +1,1 @@
+"""Desired state: the contract between agent and controller."""
