@@ -1,0 +1,71 @@
+# Every command sets up what it needs and is quick when nothing is missing.
+# Needs `make`, and `sudo` when not run as root.
+
+# Debian's own Python: its package of Mininet is made for that one.
+PYTHON := /usr/bin/python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# A private set of namespaces with its own Open vSwitch; nothing in it outlives the command.
+WORLD := $(SUDO) $(PY) mininet/world.py
+PYTEST := $(PY) -m pytest
+
+PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
+            udhcpc iperf3 tcpdump python3-venv gcc libc6-dev
+
+PROTOS := $(wildcard proto/sluice/v1/*.proto)
+STAMPS := $(VENV)/stamps
+
+.DEFAULT_GOAL := help
+.PHONY: help setup packages run test lint test-unit test-golden test-trace test-mininet test-fault test-fuzz bench clean
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: packages $(STAMPS)/package $(STAMPS)/stubs ## install packages, the venv and generated stubs
+
+packages:
+	@.ci/packages $(PACKAGES)
+
+$(STAMPS)/requirements: requirements.txt | packages
+	@echo "setup: Python packages"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	@ln -sfn /usr/lib/python3/dist-packages/mininet $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mininet
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/package: setup.cfg pyproject.toml $(STAMPS)/requirements
+	@echo "setup: Sluice itself"
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/stubs: $(PROTOS) $(STAMPS)/requirements
+	@echo "setup: stubs from proto/"
+	@PATH=$(VENV)/bin:$$PATH $(PY) -m grpc_tools.protoc -Iproto \
+	    -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	    --python_out=proto --grpc_python_out=proto --mypy_out=quiet:proto --mypy_grpc_out=quiet:proto $(PROTOS)
+	@touch $@
+
+run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
+	@$(WORLD) --share /run/sluice-lab -- $(PY) mininet/datacenter.py
+
+test: lint test-unit test-golden test-trace test-mininet test-fault test-fuzz ## style, types and every test
+
+lint: setup ## style and types only
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test-unit test-golden test-trace test-fuzz: test-%: setup
+	$(PYTEST) tests/$*
+
+test-mininet test-fault: test-%: setup
+	$(WORLD) -- $(PYTEST) tests/$*
+
+bench: setup ## times and ratios, some minutes
+	$(WORLD) -- $(PY) bench/latency.py
+
+clean: ## remove the venv, stubs and caches
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f proto/sluice/v1/*_pb2*
