@@ -1,0 +1,1 @@
+"""The controller: desired state in, flows on the switch out."""

@@ -1,0 +1,164 @@
+"""Compile: one network in, its flows and meters out, held to the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.features import (
+    FeatureFlows,
+    arp,
+    classify,
+    dhcp,
+    gateway,
+    path_mtu,
+    port_security,
+    route,
+    router,
+    snat,
+    switch,
+    transit,
+)
+from controller.flow import (
+    CheckPacketLarger,
+    ClearInPort,
+    Ct,
+    DecTtl,
+    Flow,
+    Goto,
+    Move,
+    Output,
+    PopVlan,
+    PushVlan,
+    SetField,
+    WriteMetadata,
+)
+from controller.match import Field
+from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, Table, cookie, machine_meter, network_meter
+from controller.site import Site
+from state.model import Network
+
+__all__ = ["FEATURES", "Compiled", "RegistryError", "Site", "compile_network", "compile_shared"]
+
+FEATURES: tuple[FeatureFlows, ...] = (
+    classify,
+    port_security,
+    dhcp,
+    arp,
+    router,
+    route,
+    path_mtu,
+    transit,
+    snat,
+    gateway,
+    switch,
+)
+
+_GATEWAY_RATE = 100
+
+
+class RegistryError(Exception):
+    """A feature wrote a flow that its table does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What one network, or the appliance itself (key 0), wants on the switch.
+
+    `flows` by cookie; `meters` by id, in packets per second; `unplugged` maps
+    machines without flows to the reason.
+    """
+
+    key: int
+    flows: Mapping[int, Flow] = field(default_factory=dict)
+    meters: Mapping[int, int] = field(default_factory=dict)
+    unplugged: Mapping[str, str] = field(default_factory=dict)
+
+
+def compile_shared(site: Site) -> Compiled:
+    """The flows that serve every network."""
+    flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
+    return Compiled(APPLIANCE_KEY, _by_cookie(flows), {GATEWAY_METER: _GATEWAY_RATE})
+
+
+def compile_network(network: Network, site: Site) -> Compiled:
+    """The flows of one network; machines whose port is missing are left out and named."""
+    unplugged = {
+        machine.name: f"port {machine.attachment.port} is not on the bridge"
+        for machine in network.machines
+        if machine.attachment.port not in site.ports
+    }
+    if unplugged:
+        present = tuple(machine for machine in network.machines if machine.name not in unplugged)
+        network = dataclasses.replace(network, machines=present)
+    flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
+    meters = {network_meter(network.key): site.appliance.icmp_error_rate}
+    meters |= {machine_meter(machine.number): site.appliance.dhcp_rate for machine in network.machines}
+    return Compiled(network.key, _by_cookie(flows), meters, unplugged)
+
+
+def _by_cookie(flows: Iterable[Flow]) -> dict[int, Flow]:
+    found: dict[int, Flow] = {}
+    for flow in flows:
+        text = flow.text()
+        value = cookie(flow.key, flow.feature, zlib.crc32(text.encode()))
+        while value in found:
+            # Another flow of this feature has the same fingerprint: the next
+            # free one, in an order that is always the same.
+            text += "'"
+            value = cookie(flow.key, flow.feature, zlib.crc32(text.encode()))
+        found[value] = flow
+    return found
+
+
+def _held(feature: FeatureFlows, flows: Iterable[Flow], key: int) -> Iterable[Flow]:
+    for flow in flows:
+        if flow.key != key or flow.feature is not feature.feature or flow.table not in feature.tables:
+            raise RegistryError(f"{feature.feature.label} may not write this flow: {flow.text(names=True)}")
+        writes, targets = _effects(flow)
+        problem = _problem(flow.table, flow.match.fields(), writes, targets)
+        if problem is not None:
+            raise RegistryError(f"{problem}: {flow.text(names=True)}")
+        yield flow
+
+
+def _effects(flow: Flow) -> tuple[frozenset[Field], frozenset[Table | int]]:
+    writes: set[Field] = set()
+    targets: set[Table | int] = set()
+    for action in flow.actions:
+        match action:
+            case SetField(written, _) | Move(_, written) | CheckPacketLarger(_, written):
+                writes.add(written)
+            case ClearInPort():
+                writes.add(Field.IN_PORT)
+            case DecTtl():
+                writes.add(Field.IP_TTL)
+            case PopVlan() | PushVlan():
+                writes.add(Field.VLAN_TCI)
+            case WriteMetadata():
+                writes.add(Field.METADATA)
+            case Goto(table) | Ct(table):
+                targets.add(table)
+            case Output(port):
+                targets.add(port)
+            case _:
+                pass
+    return frozenset(writes), frozenset(targets)
+
+
+@functools.lru_cache(maxsize=4096)
+def _problem(
+    table: Table, matched: frozenset[Field], writes: frozenset[Field], targets: frozenset[Table | int]
+) -> str | None:
+    spec = table.value
+    if not matched <= spec.matches:
+        return f"{table.title} does not match {sorted(f.text for f in matched - spec.matches)}"
+    if not writes <= spec.writes:
+        return f"{table.title} does not write {sorted(f.text for f in writes - spec.writes)}"
+    for target in targets:
+        if isinstance(target, Table) and not table.may_go_to(target):
+            return f"{table.title} does not go to {target.title}"
+    return None

@@ -1,0 +1,44 @@
+"""The features of the pipeline, one a file: intent in, flows out, nothing else.
+
+A feature is a module-level object with a `feature` number, the `tables` it may
+write to, `shared` flows of the appliance and `flows` of one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from controller.flow import Action, Flow
+from controller.match import Match
+from controller.pipeline import APPLIANCE_KEY, Feature, Priority, Table
+from controller.site import Site
+from state.model import Network
+
+
+class FeatureFlows(Protocol):
+    """What a feature's file provides."""
+
+    feature: Feature
+    tables: frozenset[Table]
+
+    def shared(self, site: Site) -> Iterator[Flow]:
+        """Flows that serve every network."""
+        ...
+
+    def flows(self, network: Network, site: Site) -> Iterator[Flow]:
+        """Flows of one network; every machine's port is on the bridge."""
+        ...
+
+
+def flow(
+    feature: Feature,
+    table: Table,
+    priority: Priority,
+    match: Match,
+    actions: tuple[Action, ...],
+    why: str,
+    key: int = APPLIANCE_KEY,
+) -> Flow:
+    """One flow; without actions it drops and `why` is the reason counted."""
+    return Flow(table, priority, match, actions, feature, key, why)

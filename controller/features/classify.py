@@ -1,0 +1,57 @@
+"""Classification: port, VLAN or VNI and source MAC → network key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import Action, Flow, Goto, PopVlan, SetField, WriteMetadata
+from controller.match import Match, match
+from controller.pipeline import ATTACHMENT, Feature, Priority, Table
+from controller.site import Site
+from state.model import Attachment, Network
+
+feature = Feature.CLASSIFY
+tables = frozenset({Table.CLASSIFY})
+
+
+def attachment_numbers(network: Network) -> dict[Attachment, int]:
+    """A number for each attachment of a network: the lowest of its machines' numbers."""
+    numbers: dict[Attachment, int] = {}
+    for machine in network.machines:
+        numbers.setdefault(machine.attachment, machine.number)
+    return numbers
+
+
+def _arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
+    if attachment.vlan is not None:
+        return match(in_port=port, vlan=attachment.vlan, eth_src=mac)
+    return match(in_port=port, tun_id=attachment.vni, untagged=True, eth_src=mac)
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """The gateway port, and the drop of what nobody claims."""
+    if site.gateway_port is not None:
+        yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=site.gateway_port, untagged=True),
+                   (Goto(Table.GATEWAY),), "from the Internet")  # fmt: skip
+    yield flow(feature, Table.CLASSIFY, Priority.MISS, Match(), (), "no-network")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """One flow a machine; one an attachment that counts foreign MACs."""
+    numbers = attachment_numbers(network)
+    for machine in network.machines:
+        attachment = machine.attachment
+        strip: tuple[Action, ...] = () if attachment.vlan is None else (PopVlan(),)
+        actions = (
+            *strip,
+            SetField(ATTACHMENT, numbers[attachment]),
+            WriteMetadata(network.key),
+            Goto(Table.PORT_SECURITY),
+        )
+        yield flow(feature, Table.CLASSIFY, Priority.SPECIFIC,
+                   _arrival(attachment, site.ports[attachment.port], machine.mac), actions,
+                   f"from {machine.name}", network.key)  # fmt: skip
+    for attachment in numbers:
+        yield flow(feature, Table.CLASSIFY, Priority.NORMAL,
+                   _arrival(attachment, site.ports[attachment.port], None), (), "source-mac", network.key)  # fmt: skip

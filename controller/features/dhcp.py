@@ -1,0 +1,32 @@
+"""DHCP: requests go to the controller under the machine's meter; no machine may serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import CONTROLLER, Flow, Meter, Output
+from controller.match import match
+from controller.pipeline import Feature, Priority, Table, machine_meter
+from controller.site import Site
+from state.model import Kind, Network
+
+feature = Feature.DHCP
+tables = frozenset({Table.PORT_SECURITY})
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Nothing is shared."""
+    yield from ()
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """One flow a machine; in a private network one that stops foreign servers."""
+    key = network.key
+    for machine in network.machines:
+        yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION,
+                   match("udp", metadata=key, eth_src=machine.mac, udp_src=68, udp_dst=67),
+                   (Meter(machine_meter(machine.number)), Output(CONTROLLER)), f"DHCP of {machine.name}", key)  # fmt: skip
+    if network.kind is Kind.PRIVATE:
+        yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION,
+                   match("udp", metadata=key, udp_src=67, udp_dst=68), (), "dhcp-server", key)  # fmt: skip

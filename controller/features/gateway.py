@@ -1,0 +1,72 @@
+"""The gateway port: ARP for our addresses, the next hop, and what may come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.features.route import NOT_INTERNET
+from controller.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
+from controller.match import Field, Match, match
+from controller.pipeline import GATEWAY_METER, ZONE, Feature, Priority, Table
+from controller.site import Site
+from state.model import Network
+
+feature = Feature.GATEWAY
+tables = frozenset({Table.GATEWAY, Table.GATEWAY_LOCAL, Table.GATEWAY_TRACK, Table.GATEWAY_OUT})
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """All of it is shared: nothing here grows with the number of networks."""
+    yield from _inbound(site)
+    yield from _conntrack(site)
+    yield from _outbound(site)
+
+
+def _inbound(site: Site) -> Iterator[Flow]:
+    gateway = site.appliance.gateway
+    to_controller = (Meter(GATEWAY_METER), Output(CONTROLLER))
+    table = Table.GATEWAY
+    for owned in site.own_prefixes:
+        yield flow(feature, table, Priority.NORMAL, match("arp", arp_op=1, arp_tpa=owned),
+                   (set_mac(Field.ARP_THA, gateway.mac), Goto(Table.ARP_REPLY)), f"ARP for {owned}")  # fmt: skip
+    yield flow(feature, table, Priority.NORMAL,
+               match("arp", eth_dst=gateway.mac, arp_op=2, arp_spa=gateway.next_hop),
+               to_controller, "MAC of the next hop")  # fmt: skip
+    for bogon in dict.fromkeys((*NOT_INTERNET, *site.appliance.protected, *site.own_prefixes)):
+        yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_src=bogon), (), "bogon-source")
+    yield flow(feature, table, Priority.SPECIFIC, match("ip", eth_dst=gateway.mac, ip_dst=gateway.ip),
+               (Goto(Table.GATEWAY_LOCAL),), "to the gateway address")  # fmt: skip
+    yield flow(feature, table, Priority.NORMAL, match("ip", eth_dst=gateway.mac, ttl=1),
+               to_controller, "time exceeded")  # fmt: skip
+    yield flow(feature, table, Priority.NORMAL, match("ip", ttl=0), (), "ttl")
+    yield flow(feature, table, Priority.DEFAULT, match("ip", eth_dst=gateway.mac),
+               (Goto(Table.GATEWAY_LOCAL),), "from the Internet")  # fmt: skip
+    yield flow(feature, table, Priority.MISS, Match(), (), "not-for-us")
+
+
+def _conntrack(site: Site) -> Iterator[Flow]:
+    yield flow(feature, Table.GATEWAY_LOCAL, Priority.SPECIFIC, match("ip", ip_dst=site.appliance.gateway.ip),
+               (Goto(Table.ROUTER_LOCAL),), "to the gateway address")  # fmt: skip
+    for prefix in site.appliance.nat_pool:
+        yield flow(feature, Table.GATEWAY_LOCAL, Priority.NORMAL, match("ip", ip_dst=prefix),
+                   (Ct(Table.GATEWAY_TRACK, ZONE),), "to a shared address")  # fmt: skip
+    yield flow(feature, Table.GATEWAY_LOCAL, Priority.MISS, Match(), (), "not-for-us")
+    for state in ("+trk+est-inv", "+trk+rel-inv"):
+        yield flow(feature, Table.GATEWAY_TRACK, Priority.NORMAL, match("ip", ct_state=state),
+                   (DecTtl(), Goto(Table.INBOUND)), "reply or ICMP error of a known connection")  # fmt: skip
+    yield flow(feature, Table.GATEWAY_TRACK, Priority.MISS, Match(), (), "unsolicited")
+
+
+def _outbound(site: Site) -> Iterator[Flow]:
+    gateway = site.appliance.gateway
+    next_hop = site.neighbors.get(gateway.next_hop)
+    if next_hop is not None and site.gateway_port is not None:
+        actions = (set_mac(Field.ETH_SRC, gateway.mac), set_mac(Field.ETH_DST, next_hop), Output(site.gateway_port))
+        yield flow(feature, Table.GATEWAY_OUT, Priority.NORMAL, Match(), actions, f"to {gateway.next_hop}")
+    yield flow(feature, Table.GATEWAY_OUT, Priority.MISS, Match(), (), "next-hop-unknown")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """Networks have none of their own."""
+    yield from ()

@@ -1,0 +1,40 @@
+"""Path MTU: where gateway and network differ, too large packets are told so (RFC 1191)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import CONTROLLER, CheckPacketLarger, Flow, Goto, Meter, Output
+from controller.match import Match, match
+from controller.pipeline import TOO_LARGE, Feature, Priority, Table, network_meter
+from controller.site import Site
+from state.model import Network
+
+feature = Feature.PATH_MTU
+tables = frozenset({Table.PATH_MTU, Table.FRAGMENTATION, Table.INBOUND_MTU, Table.INBOUND_FRAGMENTATION})
+
+_ETHERNET_HEADER = 14
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Where the MTUs are equal packets just go on."""
+    yield flow(feature, Table.PATH_MTU, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
+    yield flow(feature, Table.FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
+    yield flow(feature, Table.INBOUND_FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.SWITCH),), "fits")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """Two flows in the direction, if any, whose way out is the narrower one."""
+    gateway_mtu = site.appliance.gateway.mtu
+    if network.mtu > gateway_mtu:
+        check, tell, mtu = Table.PATH_MTU, Table.FRAGMENTATION, gateway_mtu
+    elif network.mtu < gateway_mtu:
+        check, tell, mtu = Table.INBOUND_MTU, Table.INBOUND_FRAGMENTATION, network.mtu
+    else:
+        return
+    key = network.key
+    yield flow(feature, check, Priority.NORMAL, match("ip", metadata=key),
+               (CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE), Goto(tell)), f"larger than {mtu}?", key)  # fmt: skip
+    yield flow(feature, tell, Priority.NORMAL, match(metadata=key, reg1=1),
+               (Meter(network_meter(key)), Output(CONTROLLER)), "fragmentation needed", key)  # fmt: skip

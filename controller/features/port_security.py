@@ -1,0 +1,37 @@
+"""Port security: a machine sends with its own IP and ARP sender only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import Flow, Goto
+from controller.match import Match, match
+from controller.pipeline import Feature, Priority, Table
+from controller.site import Site
+from state.model import Network
+
+feature = Feature.PORT_SECURITY
+tables = frozenset({Table.PORT_SECURITY})
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Probes of RFC 5227 stay unanswered: the appliance sees to it that no address is given twice."""
+    yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION, match("arp", arp_op=1, arp_spa="0.0.0.0"),
+               (), "arp-probe")  # fmt: skip
+    yield flow(feature, Table.PORT_SECURITY, Priority.MISS, Match(), (), "no-network")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """Two flows a machine, three counters a network."""
+    key = network.key
+    for machine in network.machines:
+        yield flow(feature, Table.PORT_SECURITY, Priority.SPECIFIC,
+                   match("ip", metadata=key, eth_src=machine.mac, ip_src=machine.address),
+                   (Goto(Table.FORWARD),), f"IP of {machine.name}", key)  # fmt: skip
+        yield flow(feature, Table.PORT_SECURITY, Priority.SPECIFIC,
+                   match("arp", metadata=key, eth_src=machine.mac, arp_spa=machine.address, arp_sha=machine.mac),
+                   (Goto(Table.ARP),), f"ARP of {machine.name}", key)  # fmt: skip
+    for kind, reason in (("ip", "source-ip"), ("arp", "arp-sender")):
+        yield flow(feature, Table.PORT_SECURITY, Priority.DROP, match(kind, metadata=key), (), reason, key)
+    yield flow(feature, Table.PORT_SECURITY, Priority.REST, match(metadata=key), (), "protocol", key)

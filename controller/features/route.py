@@ -1,0 +1,56 @@
+"""Routing: the own network, the Internet, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import CONTROLLER, Flow, Goto, Meter, Output, SetField, set_mac
+from controller.match import Field, Match, match
+from controller.pipeline import ATTACHMENT, Feature, Priority, Table, network_meter
+from controller.site import Site
+from state.model import Kind, Network
+
+feature = Feature.ROUTE
+tables = frozenset({Table.ROUTE, Table.UNROUTABLE, Table.DELIVER})
+
+NOT_INTERNET = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+    "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+)  # fmt: skip
+"""Prefixes that are not routed in the Internet (RFC 6890); the documentation
+prefixes are left out, since laboratories play the Internet with them."""
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """What no machine may reach by the gateway; the rest goes out."""
+    appliance = site.appliance
+    for prefix in dict.fromkeys((*NOT_INTERNET, *appliance.protected, *site.own_prefixes)):
+        yield flow(feature, Table.ROUTE, Priority.NORMAL, match("ip", ip_dst=prefix),
+                   (Goto(Table.UNROUTABLE),), f"{prefix} is not in the Internet")  # fmt: skip
+    yield flow(feature, Table.ROUTE, Priority.MISS, Match(), (Goto(Table.PATH_MTU),), "to the Internet")
+    yield flow(feature, Table.UNROUTABLE, Priority.MISS, Match(), (), "unroutable")
+    yield flow(feature, Table.DELIVER, Priority.MISS, Match(), (), "no-machine")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """The network's own answer to 'unreachable'; in a private network its machines."""
+    key = network.key
+    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    yield flow(feature, Table.UNROUTABLE, Priority.NORMAL, match("ip", metadata=key),
+               to_controller, "unroutable", key)  # fmt: skip
+    if network.kind is Kind.ISOLATED:
+        return
+    yield flow(feature, Table.ROUTE, Priority.SPECIFIC, match("ip", metadata=key, ip_dst=network.prefix),
+               (Goto(Table.DELIVER),), "inside the network", key)  # fmt: skip
+    for machine in network.machines:
+        actions = (
+            set_mac(Field.ETH_SRC, site.appliance.router_mac),
+            set_mac(Field.ETH_DST, machine.mac),
+            SetField(ATTACHMENT, 0),
+            Goto(Table.SWITCH),
+        )
+        yield flow(feature, Table.DELIVER, Priority.SPECIFIC, match("ip", metadata=key, ip_dst=machine.address),
+                   actions, f"to {machine.name}", key)  # fmt: skip
+    yield flow(feature, Table.DELIVER, Priority.DEFAULT, match("ip", metadata=key),
+               to_controller, "host unreachable", key)  # fmt: skip

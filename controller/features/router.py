@@ -1,0 +1,72 @@
+"""The router's sub-interface: echo answered by flows, TTL decremented, errors by the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import CONTROLLER, Action, DecTtl, Flow, Goto, Meter, Move, Output, SetField, set_mac
+from controller.match import Field, Match, match
+from controller.pipeline import (
+    APPLIANCE_KEY,
+    ATTACHMENT,
+    SCRATCH,
+    Feature,
+    Priority,
+    Table,
+    network_meter,
+)
+from controller.site import Site
+from state.model import Network
+
+feature = Feature.ROUTER
+tables = frozenset({Table.FORWARD, Table.ROUTER, Table.ROUTER_LOCAL, Table.TTL})
+
+
+def _echo(mac: str, *, first: bool) -> tuple[Action, ...]:
+    # A later fragment has no ICMP header; the type was changed in the first.
+    kind: tuple[Action, ...] = (SetField(Field.ICMP_TYPE, 0),) if first else ()
+    return (
+        Move(Field.ETH_SRC, Field.ETH_DST),
+        set_mac(Field.ETH_SRC, mac),
+        Move(Field.IP_SRC, SCRATCH),
+        Move(Field.IP_DST, Field.IP_SRC),
+        Move(SCRATCH, Field.IP_DST),
+        *kind,
+        SetField(Field.IP_TTL, 64),
+        SetField(ATTACHMENT, 0),
+        Goto(Table.SWITCH),
+    )
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Which packets are routed, the echo replies, and the TTL."""
+    appliance = site.appliance
+    yield flow(feature, Table.FORWARD, Priority.NORMAL, match("ip", eth_dst=appliance.router_mac),
+               (Goto(Table.ROUTER),), "to the router")  # fmt: skip
+    yield flow(feature, Table.FORWARD, Priority.MISS, Match(), (Goto(Table.SWITCH),), "to a neighbour")
+    yield flow(feature, Table.ROUTER, Priority.MISS, Match(), (Goto(Table.TTL),), "through the router")
+    for priority, key, mac in (
+        (Priority.EXCEPTION, APPLIANCE_KEY, appliance.gateway.mac),
+        (Priority.SPECIFIC, None, appliance.router_mac),
+    ):
+        yield flow(feature, Table.ROUTER_LOCAL, priority, match("icmp", metadata=key, icmp_type=8, icmp_code=0),
+                   _echo(mac, first=True), "echo reply")  # fmt: skip
+        yield flow(feature, Table.ROUTER_LOCAL, priority, match("icmp", metadata=key, frag="later"),
+                   _echo(mac, first=False), "rest of a fragmented echo reply")  # fmt: skip
+    yield flow(feature, Table.ROUTER_LOCAL, Priority.MISS, Match(), (), "to-gateway")
+    yield flow(feature, Table.TTL, Priority.SPECIFIC, match("ip", ttl=0), (), "ttl")
+    yield flow(feature, Table.TTL, Priority.DEFAULT, match("ip"), (DecTtl(), Goto(Table.ROUTE)), "one hop")
+    yield flow(feature, Table.TTL, Priority.MISS, Match(), (), "not-ip")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """The router's address, and its errors under the network's meter."""
+    key = network.key
+    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    yield flow(feature, Table.ROUTER, Priority.NORMAL, match("ip", metadata=key, ip_dst=network.router),
+               (Goto(Table.ROUTER_LOCAL),), "to the router itself", key)  # fmt: skip
+    yield flow(feature, Table.ROUTER_LOCAL, Priority.DEFAULT, match("ip", metadata=key),
+               to_controller, "port or protocol unreachable", key)  # fmt: skip
+    yield flow(feature, Table.TTL, Priority.NORMAL, match("ip", metadata=key, ttl=1),
+               to_controller, "time exceeded", key)  # fmt: skip

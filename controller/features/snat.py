@@ -1,0 +1,46 @@
+"""SNAT: each network leaves by its own port block of a shared public address.
+
+The block is deterministic (RFC 7422), so address and port name the network. What has
+no ports (ICMP echo, GRE) takes any shared address that is free for the tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netaddr import IPNetwork
+
+from controller.features import flow
+from controller.flow import Ct, Flow, Goto, Nat
+from controller.match import Match, ip_to_int, match
+from controller.pipeline import ZONE, Feature, Priority, Table
+from controller.site import Site
+from state.model import Network
+
+feature = Feature.SNAT
+tables = frozenset({Table.SNAT, Table.SNAT_CHECK})
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Everything without ports, and the check that nothing leaves untranslated."""
+    pool = IPNetwork(site.appliance.nat_pool[0])
+    yield flow(feature, Table.SNAT, Priority.DEFAULT, match("ip"),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(pool.first, pool.last)),),
+               "shared address for what has no ports")  # fmt: skip
+    yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
+    # When no port is free OVS passes the packet on as it is (ovs-actions(7)): the
+    # private source would leave.
+    yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk+snat-inv"),
+               (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
+    yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """TCP and UDP by the network's block; what found no free port is counted."""
+    key, block = network.key, network.block
+    address = ip_to_int(block.address)
+    for kind in ("tcp", "udp"):
+        yield flow(feature, Table.SNAT, Priority.NORMAL, match(kind, metadata=key),
+                   (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(address, address, (block.first, block.last))),),
+                   f"as {block}", key)  # fmt: skip
+    yield flow(feature, Table.SNAT_CHECK, Priority.DROP, match(metadata=key), (), "not-translated", key)

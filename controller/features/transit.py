@@ -1,0 +1,62 @@
+"""Transit addresses: machines of private networks become unique before conntrack.
+
+Private networks may overlap, so each of their machines has a second address,
+unique on the appliance, which flows put in place of its own on the way out and
+take away again on the way in. It is a stateless 1:1 rewrite: one conntrack
+zone and one pass a direction serve every tenant, and what has no ports (ICMP,
+errors, fragments) finds its way back by address. ICMP errors quote the packet
+they are about, which no flow can rewrite: those go by the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import CONTROLLER, Action, Flow, Goto, Meter, Output, WriteMetadata, set_ip, set_mac
+from controller.match import Field, Match, match
+from controller.pipeline import Feature, Priority, Table, network_meter
+from controller.site import Site
+from state.model import Kind, Network
+
+feature = Feature.TRANSIT
+tables = frozenset({Table.TRANSIT, Table.INBOUND, Table.INBOUND_MTU})
+
+_ICMP_ERRORS = (3, 11, 12)
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """Isolated networks' addresses are unique as they are."""
+    yield flow(feature, Table.TRANSIT, Priority.MISS, Match(), (Goto(Table.SNAT),), "address is unique")
+    yield flow(feature, Table.INBOUND, Priority.MISS, Match(), (), "no-machine")
+    yield flow(feature, Table.INBOUND_MTU, Priority.MISS, Match(), (Goto(Table.SWITCH),), "to the machine")
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """One flow a machine and direction; in a private network the errors it sends and gets."""
+    key = network.key
+    for machine in network.machines:
+        own: tuple[Action, ...] = ()
+        if machine.transit != machine.address:
+            own = (set_ip(Field.IP_DST, machine.address),)
+            yield flow(feature, Table.TRANSIT, Priority.NORMAL,
+                       match("ip", metadata=key, ip_src=machine.address),
+                       (set_ip(Field.IP_SRC, machine.transit), Goto(Table.SNAT)),
+                       f"{machine.name} is {machine.transit}", key)  # fmt: skip
+        actions = (
+            *own,
+            set_mac(Field.ETH_SRC, site.appliance.router_mac),
+            set_mac(Field.ETH_DST, machine.mac),
+            WriteMetadata(key),
+            Goto(Table.INBOUND_MTU),
+        )
+        yield flow(feature, Table.INBOUND, Priority.NORMAL, match("ip", ip_dst=machine.transit), actions,
+                   f"{machine.transit} is {machine.name}", key)  # fmt: skip
+    if network.kind is Kind.ISOLATED:
+        return
+    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    for kind in _ICMP_ERRORS:
+        yield flow(feature, Table.TRANSIT, Priority.SPECIFIC, match("icmp", metadata=key, icmp_type=kind),
+                   to_controller, "ICMP error from a machine", key)  # fmt: skip
+    yield flow(feature, Table.INBOUND_MTU, Priority.SPECIFIC, match("icmp", metadata=key, ct_state="+trk+rel"),
+               to_controller, "ICMP error for a machine", key)  # fmt: skip

@@ -1,0 +1,263 @@
+"""The registry of the pipeline: tables, registers, zones, meters, cookies.
+
+A table declares the fields it may match, the fields its flows may write and
+the tables they may go to; `compile` holds every flow to it. Numbers are fixed
+and leave gaps: enabling a feature never renumbers a table.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from controller.match import Field as F
+
+ZONE = 1
+"""The one conntrack zone: addresses in it are unique, see `features/transit.py`."""
+
+APPLIANCE_KEY = 0
+"""Network key of the appliance's own flows and of packets from the gateway port."""
+
+ATTACHMENT = F.REG2
+"""Register that holds the attachment, counted within its network from 1, a packet came by."""
+
+SCRATCH = F.REG0
+"""Register used within one flow only."""
+
+TOO_LARGE = F.REG1
+"""Register whose bit 0 says that a packet is larger than the way out can carry."""
+
+NETWORK_METERS = 0
+MACHINE_METERS = 131072
+GATEWAY_METER = 262144
+"""Meter ids: network key, `MACHINE_METERS` + machine number, and the gateway's
+own; the userspace datapath of OVS takes ids up to 262144."""
+
+
+class Feature(enum.IntEnum):
+    """Features, numbered for cookies; a number is never used again."""
+
+    CLASSIFY = 1
+    PORT_SECURITY = 2
+    DHCP = 3
+    ARP = 4
+    ROUTER = 5
+    ROUTE = 6
+    SWITCH = 7
+    TRANSIT = 8
+    SNAT = 9
+    GATEWAY = 10
+    PATH_MTU = 11
+
+    @property
+    def label(self) -> str:
+        """The feature as operators write it."""
+        return self.name.lower().replace("_", "-")
+
+
+class Priority(enum.IntEnum):
+    """Priorities within a table, one meaning each."""
+
+    MISS = 0
+    REST = 1
+    DROP = 10
+    DEFAULT = 50
+    NORMAL = 100
+    SPECIFIC = 150
+    EXCEPTION = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    number: int
+    purpose: str
+    matches: frozenset[F]
+    writes: frozenset[F]
+    goes_to: tuple[str, ...]
+    controller: bool = False
+
+
+def _spec(
+    number: int,
+    purpose: str,
+    matches: set[F],
+    writes: set[F] | None = None,
+    goes_to: tuple[str, ...] = (),
+    *,
+    controller: bool = False,
+) -> _Spec:
+    return _Spec(number, purpose, frozenset(matches), frozenset(writes or ()), goes_to, controller)
+
+
+class Table(enum.Enum):
+    """The tables; a packet only ever goes to a higher number. `_` of a name is written `-`."""
+
+    CLASSIFY = _spec(
+        0,
+        "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
+        {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
+        {F.METADATA, ATTACHMENT, F.VLAN_TCI},
+        ("PORT_SECURITY", "GATEWAY"),
+    )
+    PORT_SECURITY = _spec(
+        5,
+        "IP and ARP senders must be the machine's own; DHCP goes to the controller.",
+        {F.METADATA, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ARP_OP, F.ARP_SPA, F.ARP_SHA},
+        set(),
+        ("ARP", "FORWARD"),
+        controller=True,
+    )
+    ARP = _spec(
+        10,
+        "Which MAC answers an ARP request: the router's, or a neighbour's.",
+        {F.METADATA, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
+        {F.ARP_THA},
+        ("ARP_REPLY",),
+    )
+    FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
+                    set(), ("ROUTER", "SWITCH"))  # fmt: skip
+    ROUTER = _spec(20, "Is the router itself meant?", {F.METADATA, F.ETH_TYPE, F.IP_DST},
+                   set(), ("ROUTER_LOCAL", "TTL"))  # fmt: skip
+    TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
+                {F.METADATA, F.ETH_TYPE, F.IP_TTL}, {F.IP_TTL}, ("ROUTE",), controller=True)  # fmt: skip
+    ROUTE = _spec(
+        25,
+        "Where to: the own network, the Internet, or nowhere.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        set(),
+        ("DELIVER", "UNROUTABLE", "PATH_MTU"),
+    )
+    UNROUTABLE = _spec(26, "Counts what has no way out, and has the controller say so.",
+                       {F.METADATA, F.ETH_TYPE}, set(), (), controller=True)  # fmt: skip
+    PATH_MTU = _spec(
+        30,
+        "Is the packet too large for the gateway?",
+        {F.METADATA, F.ETH_TYPE},
+        {TOO_LARGE},
+        ("FRAGMENTATION", "TRANSIT"),
+    )
+    FRAGMENTATION = _spec(31, "Has the controller say 'fragmentation needed'.", {F.METADATA, TOO_LARGE},
+                          set(), ("TRANSIT",), controller=True)  # fmt: skip
+    TRANSIT = _spec(
+        34,
+        "Machines of private networks get the address they have in the conntrack zone.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
+        {F.IP_SRC},
+        ("SNAT",),
+        controller=True,
+    )
+    SNAT = _spec(35, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.IP_SRC},
+                 set(), ("SNAT_CHECK",))  # fmt: skip
+    SNAT_CHECK = _spec(36, "Only translated packets go on.", {F.METADATA, F.CT_STATE},
+                       set(), ("GATEWAY_OUT",))  # fmt: skip
+    GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
+    GATEWAY = _spec(
+        50,
+        "From the gateway port: ARP for our addresses, no bogons, no expired packets.",
+        {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL},
+        {F.ARP_THA},
+        ("ARP_REPLY", "GATEWAY_LOCAL"),
+        controller=True,
+    )
+    GATEWAY_LOCAL = _spec(
+        51,
+        "The gateway's own address answers echo; shared public addresses go to conntrack.",
+        {F.ETH_TYPE, F.IP_DST},
+        set(),
+        ("ROUTER_LOCAL", "GATEWAY_TRACK"),
+    )
+    GATEWAY_TRACK = _spec(
+        52,
+        "Only replies of known connections, and errors about them, come in.",
+        {F.ETH_TYPE, F.CT_STATE},
+        {F.IP_TTL},
+        ("INBOUND",),
+    )
+    INBOUND = _spec(
+        55,
+        "Which machine a reply is for: its network, address and MAC.",
+        {F.ETH_TYPE, F.IP_DST},
+        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("INBOUND_MTU",),
+    )
+    INBOUND_MTU = _spec(
+        56,
+        "Is the packet too large for the network? ICMP errors for private networks go to the controller.",
+        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
+        {TOO_LARGE},
+        ("INBOUND_FRAGMENTATION", "SWITCH"),
+        controller=True,
+    )
+    INBOUND_FRAGMENTATION = _spec(57, "Has the controller say 'fragmentation needed' to the sender.",
+                                  {F.METADATA, TOO_LARGE}, set(), ("SWITCH",), controller=True)  # fmt: skip
+    DELIVER = _spec(
+        60,
+        "From the router to a machine of the same network: its MAC.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {F.ETH_SRC, F.ETH_DST, ATTACHMENT},
+        ("SWITCH",),
+        controller=True,
+    )
+    ARP_REPLY = _spec(
+        61,
+        "Turns an ARP request into its reply.",
+        {F.ETH_TYPE},
+        {F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_SHA, F.ARP_THA, F.ARP_SPA, F.ARP_TPA, SCRATCH, ATTACHMENT},
+        ("SWITCH",),
+    )
+    ROUTER_LOCAL = _spec(
+        62,
+        "Answers for the router's own address: echo here, unreachable by the controller.",
+        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, F.ICMP_CODE, F.IP_FRAG},
+        {F.ETH_SRC, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_TTL, F.ICMP_TYPE, SCRATCH, ATTACHMENT},
+        ("SWITCH",),
+        controller=True,
+    )
+    SWITCH = _spec(
+        65,
+        "To the attachment of a MAC; broadcast and multicast to all attachments of the network.",
+        {F.METADATA, F.ETH_DST, ATTACHMENT},
+        {F.VLAN_TCI, F.TUN_ID, F.IN_PORT},
+    )
+
+    @property
+    def number(self) -> int:
+        """Number of the table on the switch."""
+        return self.value.number
+
+    def label(self, names: bool) -> str:
+        """Name as the switch prints it, or number."""
+        return self.name.lower().replace("_", "-") if names else str(self.value.number)
+
+    @property
+    def title(self) -> str:
+        """Name as the switch prints it."""
+        return self.label(True)
+
+    def may_go_to(self, other: Table) -> bool:
+        """Whether a flow of this table may hand packets to `other`."""
+        return other.name in self.value.goes_to
+
+
+COOKIE_KEY_SHIFT = 40
+COOKIE_FEATURE_SHIFT = 32
+
+
+def cookie(key: int, feature: Feature, fingerprint: int) -> int:
+    """A flow's cookie: 24 bits network key, 8 feature, 32 fingerprint."""
+    return key << COOKIE_KEY_SHIFT | feature << COOKIE_FEATURE_SHIFT | fingerprint
+
+
+def split_cookie(value: int) -> tuple[int, int, int]:
+    """Network key, feature number and fingerprint of a cookie."""
+    return value >> COOKIE_KEY_SHIFT, value >> COOKIE_FEATURE_SHIFT & 0xFF, value & 0xFFFFFFFF
+
+
+def network_meter(key: int) -> int:
+    """Meter of a network's ICMP errors."""
+    return NETWORK_METERS + key
+
+
+def machine_meter(number: int) -> int:
+    """Meter of a machine's DHCP requests."""
+    return MACHINE_METERS + number

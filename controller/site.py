@@ -1,0 +1,31 @@
+"""What the flows of every network depend on besides the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from state.model import Appliance
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The appliance's settings and what was observed of the bridge and the uplink.
+
+    `ports` maps the names of the bridge's ports to OpenFlow port numbers,
+    `neighbors` the next hop's address to its MAC, once known.
+    """
+
+    appliance: Appliance
+    ports: Mapping[str, int] = field(default_factory=dict)
+    neighbors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gateway_port(self) -> int | None:
+        """OpenFlow port number of the gateway port, None while it is missing."""
+        return self.ports.get(self.appliance.gateway.port)
+
+    @property
+    def own_prefixes(self) -> tuple[str, ...]:
+        """The appliance's own addresses: its gateway address and shared public addresses."""
+        return (self.appliance.gateway.ip, *self.appliance.nat_pool)
