@@ -55,6 +55,7 @@ lint: setup ## style and types only
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --config-file mininet/mypy.ini mininet/*.py
 
 test-unit test-golden test-trace test-fuzz: test-%: setup
 	$(PYTEST) tests/$*

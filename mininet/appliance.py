@@ -1,0 +1,385 @@
+"""One whole appliance in a sandbox: switch, database, agent and controller, supervised.
+
+Runs inside a private world (`world.py`). What systemd does on an appliance
+(the units in deploy/) is done here by `supervisor.py`: the same commands, the
+same order, the same restore of flows before a restarted switch forwards.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import world
+from supervisor import Daemon, Program, Supervisor, await_condition
+
+log = logging.getLogger("sluice.appliance")
+
+ROOT = Path(__file__).resolve().parent.parent
+BRIDGE = "br-sluice"
+VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+SLUICE_SCHEMA = ROOT / "state" / "sluice.ovsschema"
+
+SWITCH_DATABASE, SWITCH, DATABASE, AGENT, CONTROLLER = "ovsdb-server", "ovs-vswitchd", "database", "agent", "controller"
+
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Addresses and limits of a sandbox's appliance: the agent's configuration, section by section."""
+
+    gateway_port: str = "gateway"
+    gateway_address: str = "203.0.113.2/24"
+    next_hop: str = "203.0.113.1"
+    mtu: int = 1500
+    nat: Sequence[str] = ("203.0.113.64/28",)
+    isolated: Sequence[str] = ("172.16.0.0/12",)
+    private: Sequence[str] = ("10.0.0.0/8",)
+    transit: Sequence[str] = ("100.64.0.0/10",)
+    block_size: int = 1024
+    reuse_after_seconds: int = 60
+    dns_servers: Sequence[str] = ("198.51.100.53",)
+    domain: str = "internal"
+    lease_seconds: int = 3600
+    protected: Sequence[str] = ("192.0.2.0/24",)
+    extra: dict[str, dict[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Files of an appliance below its run directory."""
+
+    run: Path
+    state: Path
+
+    @property
+    def switch_socket(self) -> Path:
+        """OVSDB of the switch."""
+        return self.run / "db.sock"
+
+    @property
+    def database_socket(self) -> Path:
+        """OVSDB of desired state."""
+        return self.run / "sluice.sock"
+
+    @property
+    def database_file(self) -> Path:
+        """Where desired state is kept."""
+        return self.state / "sluice.db"
+
+    @property
+    def controller_socket(self) -> Path:
+        """Where the bridge finds its controller."""
+        return self.run / "controller.sock"
+
+    @property
+    def api_socket(self) -> Path:
+        """Where the agent serves gRPC."""
+        return self.run / "api.sock"
+
+    @property
+    def api(self) -> str:
+        """Target for `grpc.insecure_channel`, from inside the world."""
+        return f"unix:{self.api_socket}"
+
+    @property
+    def management_socket(self) -> Path:
+        """OpenFlow for tools: `ovs-ofctl ... unix:PATH`."""
+        return self.run / f"{BRIDGE}.mgmt"
+
+    @property
+    def configuration(self) -> Path:
+        """The agent's configuration file."""
+        return self.run / "sluice.toml"
+
+    def log(self, name: str) -> Path:
+        """Log of one of the daemons."""
+        return self.run / f"{name}.log"
+
+
+class Appliance:
+    """The daemons of one appliance.
+
+    Names for `stop`, `start`, `restart` and `kill`: `ovsdb-server` and
+    `ovs-vswitchd` (the switch), `database` (desired state), `agent`,
+    `controller`.
+    """
+
+    def __init__(self, site: Site | None = None, state: Path | None = None, datapath: str | None = None) -> None:
+        if not world.inside():
+            raise world.WorldError("an appliance is started only inside a private world (mininet/world.py)")
+        self.site = site or Site()
+        self.paths = Paths(world.RUN_DIRECTORY, state or world.RUN_DIRECTORY)
+        self.datapath = datapath or usable_datapath()
+        self.restores: list[str] = []
+        self._supervisor = Supervisor()
+        for program in self._programs():
+            self._supervisor.add(program)
+
+    def start(self) -> None:
+        """Start everything and wait until the API answers and the switch obeys the controller.
+
+        Raises DaemonError with the end of the log of the daemon that failed.
+        """
+        self.start_switch()
+        for name in (DATABASE, CONTROLLER, AGENT):
+            self._supervisor[name].start()
+            if name == DATABASE:
+                self._await_socket(name, self.paths.database_socket)
+        self.wait_ready()
+
+    def start_switch(self) -> None:
+        """Start only Open vSwitch and its database."""
+        self._supervisor[SWITCH_DATABASE].start()
+        self._await_socket(SWITCH_DATABASE, self.paths.switch_socket)
+        self.vsctl("--no-wait", "init")
+        self._supervisor[SWITCH].start()
+        self.daemon(SWITCH).await_running(self._switch_configured, "Open vSwitch configured", START_SECONDS)
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait until the API answers and the bridge is connected to its controller. Raises DaemonError."""
+        self._await_socket(AGENT, self.paths.api_socket, seconds)
+        self.daemon(AGENT).await_running(self._bridge_exists, f"bridge {BRIDGE} made", seconds)
+        self.daemon(CONTROLLER).await_running(self.controller_connected, "controller connected to the bridge", seconds)
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one daemon, or all in reverse order."""
+        if name is None:
+            self._supervisor.stop()
+        else:
+            self._supervisor[name].stop()
+
+    def start_one(self, name: str) -> None:
+        """Start a daemon that was stopped."""
+        self._supervisor[name].start()
+
+    def restart(self, name: str) -> None:
+        """Stop and start one daemon."""
+        self._supervisor[name].restart()
+
+    def kill(self, name: str, number: int = 9) -> None:
+        """Send a signal to one daemon; if that ends it, it is started again."""
+        self._supervisor[name].kill(number)
+
+    def daemon(self, name: str) -> Daemon:
+        """One daemon, with its pid, its deaths and its log."""
+        return self._supervisor[name]
+
+    def deaths(self) -> dict[str, list[str]]:
+        """How each daemon died on its own, since the start."""
+        return {daemon.program.name: list(daemon.deaths) for daemon in self._supervisor}
+
+    def vsctl(self, *arguments: str) -> str:
+        """Run `ovs-vsctl`. Raises CalledProcessError."""
+        return run(["ovs-vsctl", "--timeout=10", f"--db=unix:{self.paths.switch_socket}", *arguments])
+
+    def ofctl(self, command: str, *arguments: str) -> str:
+        """Run `ovs-ofctl COMMAND BRIDGE ARGUMENTS` with names. Raises CalledProcessError."""
+        bridge = f"unix:{self.paths.management_socket}"
+        return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
+
+    def controller_connected(self) -> bool:
+        """Whether the bridge has a session with its controller."""
+        return "true" in self.vsctl("--columns=is_connected", "--bare", "list", "controller").split()
+
+    def _bridge_exists(self) -> bool:
+        return BRIDGE in self.vsctl("list-br").split()
+
+    def _switch_configured(self) -> bool:
+        state = json.loads(self.vsctl("--format=json", "--columns=cur_cfg,next_cfg", "list", "Open_vSwitch", "."))
+        current, wanted = state["data"][0]
+        return bool(current >= wanted and self._unixctl_linked())
+
+    def _unixctl_linked(self) -> bool:
+        """Give the control socket a name without a process id, for tools outside the world."""
+        sockets = list(self.paths.run.glob(f"{SWITCH}.[0-9]*.ctl"))
+        link = self.paths.run / f"{SWITCH}.ctl"
+        link.unlink(missing_ok=True)
+        if sockets:
+            link.symlink_to(max(sockets, key=lambda path: path.stat().st_mtime).name)
+        return bool(sockets)
+
+    def _await_socket(self, name: str, path: Path, seconds: float = START_SECONDS) -> None:
+        self.daemon(name).await_running(lambda: accepts(path), f"{name} listening on {path}", seconds)
+
+    def _programs(self) -> list[Program]:
+        paths, run_directory = self.paths, self.paths.run
+        python = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        switch_file = paths.run / "conf.db"
+        return [
+            Program(
+                SWITCH_DATABASE,
+                _ovsdb_server(switch_file, paths.switch_socket, run_directory / "ovsdb-server.pid"),
+                paths.log(SWITCH_DATABASE),
+                before=lambda: create_database(switch_file, VSWITCH_SCHEMA),
+            ),
+            Program(
+                SWITCH,
+                [
+                    "ovs-vswitchd",
+                    f"unix:{paths.switch_socket}",
+                    f"--pidfile={run_directory / SWITCH}.pid",
+                    "-vconsole:info",
+                    "-vsyslog:off",
+                ],
+                paths.log(SWITCH),
+                before=self._hold_forwarding,
+                after=self._restore_flows,
+            ),
+            Program(
+                DATABASE,
+                _ovsdb_server(paths.database_file, paths.database_socket, run_directory / "sluice-database.pid"),
+                paths.log(DATABASE),
+                before=lambda: create_database(paths.database_file, SLUICE_SCHEMA),
+            ),
+            Program(
+                CONTROLLER,
+                [
+                    *(sys.executable, "-m", "controller.main"),
+                    *("--database", str(paths.database_socket)),
+                    *("--bridge", BRIDGE),
+                    *("--ovs-rundir", str(run_directory)),
+                ],
+                paths.log(CONTROLLER),
+                python,
+            ),
+            Program(
+                AGENT,
+                [sys.executable, "-m", "agent.main", "--config", str(paths.configuration)],
+                paths.log(AGENT),
+                python,
+                before=self._configure,
+            ),
+        ]
+
+    def _configure(self) -> None:
+        site = self.site
+        sections: dict[str, dict[str, object]] = {
+            "database": {"path": str(self.paths.database_socket)},
+            "api": {"listen": self.paths.api, "metrics": "127.0.0.1:9464"},
+            "bridge": {
+                "name": BRIDGE,
+                "ovsdb": str(self.paths.switch_socket),
+                "controller": str(self.paths.controller_socket),
+                "datapath_type": self.datapath,
+            },
+            "gateway": {
+                "port": site.gateway_port,
+                "address": site.gateway_address,
+                "next_hop": site.next_hop,
+                "mtu": site.mtu,
+            },
+            "pools": {
+                "nat": list(site.nat),
+                "isolated": list(site.isolated),
+                "private": list(site.private),
+                "transit": list(site.transit),
+                "block_size": site.block_size,
+                "reuse_after_seconds": site.reuse_after_seconds,
+            },
+            "dhcp": {
+                "dns_servers": list(site.dns_servers),
+                "domain": site.domain,
+                "lease_seconds": site.lease_seconds,
+            },
+            "protected": {"prefixes": list(site.protected)},
+        }
+        for name, values in site.extra.items():
+            sections.setdefault(name, {}).update(values)
+        self.paths.configuration.write_text(
+            "\n".join(
+                f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+                for name, values in sections.items()
+            )
+        )
+
+    def _hold_forwarding(self) -> None:
+        """Before the switch starts: have it forward nothing until the flows are back."""
+        for socket_file in self.paths.run.glob(f"{SWITCH}.[0-9]*.ctl"):
+            socket_file.unlink()
+        if self._bridge_exists():
+            self.vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:flow-restore-wait=true")
+
+    def _restore_flows(self) -> None:
+        """After the switch has started: give it its flows, then let it forward."""
+        if not self._bridge_exists():
+            return
+        try:
+            await_condition(lambda: accepts(self.paths.management_socket), "bridge made again", START_SECONDS)
+            done = run(
+                [
+                    *(sys.executable, "-m", "controller.restore"),
+                    *("--database", str(self.paths.database_socket)),
+                    *("--bridge", BRIDGE),
+                    *("--ovs-rundir", str(self.paths.run)),
+                ]
+            )
+            self.restores.append(done)
+        except (TimeoutError, subprocess.CalledProcessError) as error:
+            log.error("flows not restored, the controller will install them: %s", error)
+        finally:
+            # Whatever happened, the controller may connect only when this is gone.
+            self.vsctl("--no-wait", "--if-exists", "remove", "Open_vSwitch", ".", "other_config", "flow-restore-wait")
+            self._unixctl_linked()
+
+
+def _ovsdb_server(file: Path, socket_path: Path, pidfile: Path) -> list[str]:
+    return [
+        "ovsdb-server",
+        str(file),
+        f"--remote=punix:{socket_path}",
+        f"--pidfile={pidfile}",
+        f"--unixctl={socket_path.with_suffix('.ctl')}",
+        "-vconsole:info",
+        "-vsyslog:off",
+    ]
+
+
+def create_database(file: Path, schema: Path) -> None:
+    """Make an empty database unless there is one."""
+    if not file.exists():
+        run(["ovsdb-tool", "create", str(file), str(schema)])
+
+
+def accepts(path: Path) -> bool:
+    """Whether something accepts connections on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def run(command: Sequence[str], seconds: float = 60) -> str:
+    """Run a command and return its output. Raises CommandError, TimeoutExpired."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode:
+        raise CommandError(done.returncode, command, done.stdout, done.stderr)
+    return done.stdout
+
+
+class CommandError(subprocess.CalledProcessError):
+    """A command that failed, with what it said."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {str(self.stderr).strip()}"
+
+
+def usable_datapath() -> str:
+    """`system` where the kernel has the Open vSwitch module, else `netdev` (userspace).
+
+    SLUICE_DATAPATH overrides.
+    """
+    if chosen := os.environ.get("SLUICE_DATAPATH"):
+        return chosen
+    subprocess.run(["modprobe", "-q", "openvswitch"], capture_output=True, check=False)
+    return "system" if Path("/sys/module/openvswitch").exists() else "netdev"

@@ -1,0 +1,233 @@
+"""Mininet's side of a sandbox: machines, the Internet, and the appliance's bridge as their switch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance import BRIDGE, Appliance, run
+from mininet.link import Link
+from mininet.log import setLogLevel
+from mininet.net import Mininet
+from mininet.node import Host, Switch
+
+INTERFACE = "eth0"
+RACK = "rack"
+TRUNK = "trunk0"
+DHCP_SCRIPT = Path(__file__).resolve().parent / "udhcpc-script"
+
+INTERNET_ADDRESS = "203.0.113.1/24"
+SERVERS = ("198.51.100.1", "198.51.100.2")
+# Stands in for the appliance's management network: it answers whoever gets through to it.
+MANAGEMENT = "192.0.2.1"
+
+
+class NoLease(Exception):
+    """No DHCP server gave the machine an address in time; the text is the client's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a DHCP server gave a machine. `seconds` is the lease time."""
+
+    address: str
+    prefix_length: int
+    router: str
+    dns_servers: tuple[str, ...]
+    mtu: int
+    hostname: str
+    domain: str
+    seconds: int
+    server: str
+
+
+class Machine(Host):
+    """A customer's machine: one interface, an address only from DHCP, no IPv6."""
+
+    lease: Lease | None = None
+
+    @property
+    def mac(self) -> str:
+        """Ethernet address of its interface."""
+        return str(self.intf(INTERFACE).MAC())
+
+    @property
+    def address(self) -> str:
+        """Its leased address. Raises NoLease without one."""
+        if self.lease is None:
+            raise NoLease(f"{self.name} has no lease")
+        return self.lease.address
+
+    def settle(self) -> None:
+        """Prepare the interface once it is linked.
+
+        Checksums are computed by the machine itself: the userspace datapath
+        passes packets on as they are, and TCP with half a checksum is dropped.
+        """
+        self.run(
+            "sh",
+            "-ec",
+            "for conf in all default; do echo 1 >/proc/sys/net/ipv6/conf/$conf/disable_ipv6; done 2>/dev/null; "
+            f"ethtool -K {INTERFACE} tx off >/dev/null; ip link set {INTERFACE} up",
+        )
+
+    def run(self, *command: str, seconds: float = 60) -> str:
+        """Run a command in the machine and return its output. Raises CalledProcessError, TimeoutExpired."""
+        return run(["mnexec", "-a", str(self.pid), *command], seconds)
+
+    def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a command in the machine; `options` are those of Popen. The caller ends it."""
+        return subprocess.Popen(["mnexec", "-a", str(self.pid), *command], **options)
+
+    def obtain_lease(self, seconds: float = 10.0) -> Lease:
+        """Get an address by DHCP, at most within `seconds`. Raises NoLease."""
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "lease"
+            client = subprocess.run(
+                [
+                    *("mnexec", "-a", str(self.pid)),
+                    *("udhcpc", "-f", "-q", "-n", "-i", INTERFACE, "-s", str(DHCP_SCRIPT)),
+                    *("-T", "1", "-t", str(max(1, round(seconds))), "-O", "mtu", "-x", f"hostname:{self.name}"),
+                ],
+                env={**os.environ, "LEASE": str(file)},
+                capture_output=True,
+                text=True,
+                timeout=seconds + 30,
+                check=False,
+            )
+            if client.returncode or not file.exists():
+                self.lease = None
+                raise NoLease(f"{self.name}: {client.stderr.strip()}")
+            self.lease = read_lease(file.read_text())
+        return self.lease
+
+
+def read_lease(text: str) -> Lease:
+    """The lease that `udhcpc-script` wrote as NAME=VALUE lines."""
+    options = dict(line.split("=", 1) for line in text.splitlines())
+    return Lease(
+        address=options["ip"],
+        prefix_length=int(options["mask"]),
+        router=options["router"],
+        dns_servers=tuple(options["dns"].split()),
+        mtu=int(options["mtu"] or 0),
+        hostname=options["hostname"],
+        domain=options["domain"],
+        seconds=int(options["lease"] or 0),
+        server=options["serverid"],
+    )
+
+
+class Internet(Machine):
+    """The next hop of the gateway, and every server behind it."""
+
+    def settle(self) -> None:
+        """Give it its addresses; the routes back to tenants are those of a neighbour who tries them all."""
+        super().settle()
+        loopback = [f"ip address add {address}/32 dev lo" for address in (*SERVERS, MANAGEMENT)]
+        self.run(
+            "sh",
+            "-ec",
+            "; ".join(["ip link set lo up", *loopback, f"ip address add {INTERNET_ADDRESS} dev {INTERFACE}"]),
+        )
+
+
+class ApplianceBridge(Switch):
+    """The bridge the agent made, for Mininet to link machines to; Mininet neither makes nor removes it."""
+
+    def __init__(self, name: str, appliance: Appliance, **params: Any) -> None:
+        super().__init__(name, dpid="1", **params)
+        self.appliance = appliance
+
+    def start(self, controllers: Sequence[object]) -> None:
+        """Nothing to do: the agent made the bridge and set its controller."""
+
+    def attach(self, port: str, *settings: str) -> None:
+        """Make an interface a port of the bridge; `settings` as in `ovs-vsctl set port`."""
+        command = ["--may-exist", "add-port", self.name, port]
+        if settings:
+            command += ["--", "set", "port", port, *settings]
+        self.appliance.vsctl(*command)
+
+    def detach(self, port: str) -> None:
+        """Take a port off the bridge."""
+        self.appliance.vsctl("--if-exists", "del-port", self.name, port)
+
+
+class Site:
+    """The machines around one appliance: hosts, the Internet, a rack switch behind a trunk port."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self.appliance = appliance
+        for setting in ("all", "default"):
+            Path(f"/proc/sys/net/ipv6/conf/{setting}/disable_ipv6").write_text("1")
+        # Mininet warns when it may not raise limits of the whole host; a sandbox does not need them.
+        setLogLevel("error")
+        self.net = Mininet(controller=None, build=False)
+        self.bridge: ApplianceBridge = self.net.addSwitch(BRIDGE, cls=ApplianceBridge, appliance=appliance)
+        self._rack: ApplianceBridge | None = None
+        self._numbers = iter(range(1, 1 << 16))
+        self.machines: dict[str, Machine] = {}
+
+    def add_internet(self) -> Internet:
+        """Link the Internet to the gateway port."""
+        port = self.appliance.site.gateway_port
+        host: Internet = self.net.addHost("internet", cls=Internet)
+        self._link(host, self.bridge, port, "02:00:00:00:fe:01")
+        return host
+
+    def add_machine(self, name: str, *, mac: str | None = None, vlan: int | None = None) -> Machine:
+        """A machine on a port named like it (at most 15 characters), or on a VLAN of the trunk port.
+
+        It has no address yet. Give each a name of its own; `mac` defaults to a
+        new locally administered one.
+        """
+        host: Machine = self.net.addHost(name, cls=Machine)
+        number = next(self._numbers)
+        mac = mac or f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+        if vlan is None:
+            self._link(host, self.bridge, name, mac)
+        else:
+            self._link(host, self._trunk(), name, mac, f"tag={vlan}")
+        self.machines[name] = host
+        return host
+
+    def remove_machine(self, name: str) -> None:
+        """Take a machine and its port away."""
+        host = self.machines.pop(name)
+        for switch in filter(None, (self.bridge, self._rack)):
+            for link in self.net.linksBetween(host, switch):
+                switch.detach(link.intf2.name)
+                self.net.delLink(link)
+        self.net.delHost(host)
+
+    def stop(self) -> None:
+        """End every host."""
+        for name in list(self.machines):
+            self.remove_machine(name)
+        self.net.stop()
+
+    def _link(self, host: Machine, switch: ApplianceBridge, port: str, mac: str, *settings: str) -> None:
+        self.net.addLink(host, switch, cls=Link, intfName1=INTERFACE, intfName2=port, addr1=mac)
+        switch.attach(port, *settings)
+        host.settle()
+
+    def _trunk(self) -> ApplianceBridge:
+        """The rack switch: another bridge, whose access ports reach the appliance tagged, over one cable."""
+        if self._rack is None:
+            vsctl = self.appliance.vsctl
+            vsctl("add-br", RACK, "--", "set", "bridge", RACK, f"datapath_type={self.appliance.datapath}")
+            rack: ApplianceBridge = self.net.addSwitch(RACK, cls=ApplianceBridge, appliance=self.appliance)
+            far = f"{TRUNK}-rack"
+            run(["ip", "link", "add", TRUNK, "type", "veth", "peer", "name", far])
+            for end, bridge in ((TRUNK, self.bridge), (far, rack)):
+                run(["ethtool", "-K", end, "tx", "off", "txvlan", "off"])
+                run(["ip", "link", "set", end, "up"])
+                bridge.attach(end)
+            self._rack = rack
+        return self._rack
