@@ -21,7 +21,7 @@ class Kind(enum.Enum):
     PRIVATE = "private"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """Where a machine meets the appliance: a port, alone or with one tag.
 
@@ -127,10 +127,10 @@ class Appliance:
 
     gateway: Gateway
     nat_pool: tuple[str, ...]
-    block_size: int = 1024
+    block_size: int = 4096
     isolated_pool: tuple[str, ...] = ("172.16.0.0/12",)
     private_pool: tuple[str, ...] = ("10.0.0.0/8",)
-    transit_pool: tuple[str, ...] = ("100.64.0.0/10",)
+    transit_pool: tuple[str, ...] = ("224.0.0.0/3",)
     protected: tuple[str, ...] = ()
     router_mac: str = "02:00:00:00:ff:01"
     dns_servers: tuple[str, ...] = ()

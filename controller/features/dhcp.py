@@ -24,9 +24,15 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     """One flow a machine; in a private network one that stops foreign servers."""
     key = network.key
     for machine in network.machines:
-        yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION,
-                   match("udp", metadata=key, eth_src=machine.mac, udp_src=68, udp_dst=67),
-                   (Meter(machine_meter(machine.number)), Output(CONTROLLER)), f"DHCP of {machine.name}", key)  # fmt: skip
+        yield flow(
+            feature,
+            Table.PORT_SECURITY,
+            Priority.EXCEPTION,
+            match("udp", metadata=key, eth_src=machine.mac, udp_src=68, udp_dst=67),
+            (Meter(machine_meter(machine.number)), Output(CONTROLLER)),
+            f"DHCP of {machine.name}",
+            key,
+        )
     if network.kind is Kind.PRIVATE:
         yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION,
                    match("udp", metadata=key, udp_src=67, udp_dst=68), (), "dhcp-server", key)  # fmt: skip

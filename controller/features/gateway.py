@@ -52,7 +52,7 @@ def _conntrack(site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.GATEWAY_LOCAL, Priority.NORMAL, match("ip", ip_dst=prefix),
                    (Ct(Table.GATEWAY_TRACK, ZONE),), "to a shared address")  # fmt: skip
     yield flow(feature, Table.GATEWAY_LOCAL, Priority.MISS, Match(), (), "not-for-us")
-    for state in ("+trk+est-inv", "+trk+rel-inv"):
+    for state in ("+trk+est+dnat-inv", "+trk+rel+dnat-inv"):
         yield flow(feature, Table.GATEWAY_TRACK, Priority.NORMAL, match("ip", ct_state=state),
                    (DecTtl(), Goto(Table.INBOUND)), "reply or ICMP error of a known connection")  # fmt: skip
     yield flow(feature, Table.GATEWAY_TRACK, Priority.MISS, Match(), (), "unsolicited")

@@ -34,7 +34,14 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     else:
         return
     key = network.key
-    yield flow(feature, check, Priority.NORMAL, match("ip", metadata=key),
-               (CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE), Goto(tell)), f"larger than {mtu}?", key)  # fmt: skip
+    yield flow(
+        feature,
+        check,
+        Priority.NORMAL,
+        match("ip", metadata=key),
+        (CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE), Goto(tell)),
+        f"larger than {mtu}?",
+        key,
+    )
     yield flow(feature, tell, Priority.NORMAL, match(metadata=key, reg1=1),
                (Meter(network_meter(key)), Output(CONTROLLER)), "fragmentation needed", key)  # fmt: skip

@@ -55,8 +55,15 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                        match(metadata=key, reg2=numbers[machine.attachment], eth_dst=machine.mac),
                        (), "same-segment", key)  # fmt: skip
     for number, attachments in _floods(numbers).items():
-        yield flow(feature, Table.SWITCH, Priority.SPECIFIC, match(metadata=key, reg2=number, multicast=True),
-                   _flood(attachments, site.ports, clear=number is not None), "broadcast and multicast", key)  # fmt: skip
+        yield flow(
+            feature,
+            Table.SWITCH,
+            Priority.SPECIFIC,
+            match(metadata=key, reg2=number, multicast=True),
+            _flood(attachments, site.ports, clear=number is not None),
+            "broadcast and multicast",
+            key,
+        )
 
 
 def _floods(numbers: Mapping[Attachment, int]) -> dict[int | None, list[Attachment]]:
@@ -65,7 +72,7 @@ def _floods(numbers: Mapping[Attachment, int]) -> dict[int | None, list[Attachme
     A switch leaves out the port of arrival by itself; where two attachments
     share a port that is too much, and each needs a flow of its own.
     """
-    everywhere = sorted(numbers)
+    everywhere = sorted(numbers, key=numbers.__getitem__)
     if len({attachment.port for attachment in everywhere}) == len(everywhere):
         return {None: everywhere}
     return {number: [a for a in everywhere if a != own] for own, number in numbers.items()}

@@ -6,6 +6,11 @@ take away again on the way in. It is a stateless 1:1 rewrite: one conntrack
 zone and one pass a direction serve every tenant, and what has no ports (ICMP,
 errors, fragments) finds its way back by address. ICMP errors quote the packet
 they are about, which no flow can rewrite: those go by the controller.
+
+A transit address has the same ones' complement sum as the address it stands
+for (as in RFC 6296), so the rewrite leaves every checksum as it is. That is
+not for speed: Open vSwitch 3.1 "corrects" two payload bytes of a later
+fragment as if a UDP header were there, unless nothing is to correct.
 """
 
 from __future__ import annotations

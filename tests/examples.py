@@ -1,0 +1,61 @@
+"""One appliance and the networks that golden files, traces and properties speak of."""
+
+from __future__ import annotations
+
+from controller.compile import Site
+from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, PortBlock
+
+APPLIANCE = Appliance(
+    gateway=Gateway("uplink", "203.0.113.2/24", "203.0.113.1"),
+    nat_pool=("203.0.113.64/28",),
+    protected=("198.18.0.0/24",),
+)
+SITE = Site(
+    APPLIANCE,
+    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31},
+    neighbors={"203.0.113.1": "02:00:00:00:00:fe"},
+)
+
+
+def block(number: int) -> PortBlock:
+    """The port block a network with this key would get first."""
+    return PortBlock("203.0.113.64", number * 1024, number * 1024 + 1023)
+
+
+def isolated(key: int, port: str, vlan: int | None = None) -> Network:
+    """An isolated network whose machine, MAC and addresses follow from its key."""
+    base = f"172.16.{key // 64}"
+    host = key % 64 * 4
+    address = f"{base}.{host + 2}"
+    machine = Machine(
+        f"web{key}", key, f"02:00:00:01:00:{key:02x}", address, address, f"web{key}", Attachment(port, vlan)
+    )
+    return Network(
+        f"web{key}", Kind.ISOLATED, "acme", key, f"{base}.{host}/30", f"{base}.{host + 1}", block(key),
+        machines=(machine,),
+    )  # fmt: skip
+
+
+def private(key: int, name: str, attachments: list[Attachment], first: int, mtu: int = 1500) -> Network:
+    """A private network 10.0.0.0/16 with one machine an attachment, numbered from `first`."""
+    machines = tuple(
+        Machine(
+            f"{name}{n + 1}", first + n, f"02:00:00:{key:02x}:00:{n + 1:02x}", f"10.0.0.{n + 2}",
+            f"240.{key}.{26 - (key > 3)}.{n + 1}", f"{name}{n + 1}", attachment,
+        )
+        for n, attachment in enumerate(attachments)
+    )  # fmt: skip
+    return Network(name, Kind.PRIVATE, name, key, "10.0.0.0/16", "10.0.0.1", block(key), mtu=mtu, machines=machines)
+
+
+ISOLATED = isolated(1, "web1")
+ISOLATED_VLAN = isolated(2, "trunk", vlan=7)
+# Two machines behind one VNI, one on a VLAN, one on a port of its own.
+OFFICE = private(
+    3, "office",
+    [Attachment("vxlan", vni=300), Attachment("vxlan", vni=300), Attachment("trunk", vlan=30), Attachment("db1")],
+    first=10, mtu=1400,
+)  # fmt: skip
+# Two VLANs of one trunk in one network, and packets larger than the gateway's.
+SHOP = private(4, "shop", [Attachment("trunk", vlan=41), Attachment("trunk", vlan=42)], first=20, mtu=9000)
+NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)

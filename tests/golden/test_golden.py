@@ -1,0 +1,47 @@
+"""Golden files: the flows of every feature, as text to be read in a review.
+
+`make golden` writes them anew; what changed is then in the diff.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import examples
+import pytest
+
+from controller.compile import FEATURES, compile_network, compile_shared
+from controller.pipeline import Feature
+
+HERE = Path(__file__).parent
+
+
+def golden(feature: Feature) -> str:
+    """What one feature writes for the appliance and the example networks."""
+    parts = [(f"the appliance (key {0:#x})", compile_shared(examples.SITE))]
+    parts += [
+        (f"{n.kind.value} network {n.name} (key {n.key:#x})", compile_network(n, examples.SITE))
+        for n in examples.NETWORKS
+    ]
+    lines = []
+    for title, compiled in parts:
+        flows = [flow for flow in compiled.flows.values() if flow.feature is feature]
+        if flows:
+            lines += [f"## {title}"]
+        for flow in sorted(flows, key=lambda f: (f.table.number, -f.priority, str(f.match))):
+            lines += [f"# {flow.why}", flow.text(names=True)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("feature", [module.feature for module in FEATURES], ids=lambda f: f.label)
+def test_flows_are_as_reviewed(feature: Feature) -> None:
+    path = HERE / f"{feature.label}.txt"
+    text = golden(feature)
+    if os.environ.get("SLUICE_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} differs: `make golden` writes it anew, then review the diff"
+
+
+def test_no_golden_file_without_a_feature() -> None:
+    assert {path.stem for path in HERE.glob("*.txt")} == {module.feature.label for module in FEATURES}

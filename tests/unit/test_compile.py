@@ -1,0 +1,194 @@
+"""Properties every change of the pipeline must keep."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import examples
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller import compile as compiler
+from controller.compile import FEATURES, RegistryError, Site, compile_network, compile_shared
+from controller.flow import Ct, Flow, Goto, Nat, Output, SetField, WriteMetadata
+from controller.match import Field, Match, match
+from controller.pipeline import Feature, Priority, Table, split_cookie
+from state.model import Attachment, Network
+
+PORTS = {"uplink": 1, **{f"port{n}": 10 + n for n in range(8)}}
+SITE = Site(examples.APPLIANCE, PORTS, {"203.0.113.1": "02:00:00:00:00:fe"})
+
+
+@st.composite
+def attachments(draw: st.DrawFn, key: int) -> Attachment:
+    """Attachments of different networks never collide: tags carry the key."""
+    port = f"port{draw(st.integers(0, 5))}"
+    vlan = key * 8 + draw(st.integers(0, 3))
+    return draw(st.sampled_from([Attachment(port, vlan=vlan), Attachment(port, vni=vlan)]))
+
+
+@st.composite
+def networks(draw: st.DrawFn, key: int) -> Network:
+    if draw(st.booleans()):
+        network = examples.isolated(key, "port0", vlan=key * 8)
+    else:
+        places = draw(st.lists(attachments(key), min_size=0, max_size=5))
+        network = examples.private(
+            key, f"net{key}", places, first=key * 10, mtu=draw(st.sampled_from([1400, 1500, 9000]))
+        )
+    return network
+
+
+clouds = st.sets(st.integers(1, 20), min_size=1, max_size=5).flatmap(
+    lambda keys: st.tuples(*(networks(key) for key in sorted(keys)))
+)
+
+
+def everything(cloud: tuple[Network, ...], site: Site = SITE) -> set[tuple[int, str]]:
+    compiled = [compile_shared(site), *(compile_network(network, site) for network in cloud)]
+    return {(cookie, flow.text()) for one in compiled for cookie, flow in one.flows.items()}
+
+
+@given(clouds, st.randoms())
+def test_order_of_networks_does_not_matter(cloud: tuple[Network, ...], random: SimpleNamespace) -> None:
+    shuffled = list(cloud)
+    random.shuffle(shuffled)
+    assert everything(tuple(shuffled)) == everything(cloud)
+
+
+@given(clouds)
+def test_a_removed_network_leaves_no_flow_with_its_key(cloud: tuple[Network, ...]) -> None:
+    gone = cloud[0]
+    left = everything(cloud[1:])
+    assert not [text for cookie, text in left if split_cookie(cookie)[0] == gone.key]
+    assert everything(cloud) - left == {
+        (cookie, flow.text()) for cookie, flow in compile_network(gone, SITE).flows.items()
+    }
+
+
+@given(clouds)
+def test_a_change_of_one_network_leaves_the_others_flows_alone(cloud: tuple[Network, ...]) -> None:
+    before = everything(cloud)
+    changed = dataclasses.replace(cloud[0], mtu=1280, machines=cloud[0].machines[1:])
+    after = everything((changed, *cloud[1:]))
+    assert {split_cookie(cookie)[0] for cookie, _ in before ^ after} <= {cloud[0].key}
+
+
+@given(clouds)
+def test_no_two_flows_claim_the_same_packets(cloud: tuple[Network, ...]) -> None:
+    compiled = [compile_shared(SITE), *(compile_network(network, SITE) for network in cloud)]
+    places = [(f.table, f.priority, str(f.match)) for one in compiled for f in one.flows.values()]
+    assert len(places) == len(set(places))
+
+
+@given(clouds)
+def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
+    for network in cloud:
+        own_ports = {PORTS[machine.attachment.port] for machine in network.machines}
+        transits = {machine.transit for machine in network.machines}
+        for flow in compile_network(network, SITE).flows.values():
+            if flow.table is Table.CLASSIFY:
+                assert flow.match.value(Field.IN_PORT) in own_ports
+            elif flow.table is Table.INBOUND:
+                assert str(flow.match).split("nw_dst=")[1] in transits
+            else:
+                assert flow.match.value(Field.METADATA) == network.key
+            for action in flow.actions:
+                match action:
+                    case WriteMetadata(value):
+                        assert flow.table in (Table.CLASSIFY, Table.INBOUND)
+                        assert value == network.key
+                    case SetField(Field.METADATA, _):
+                        pytest.fail("only WriteMetadata hands a packet over")
+                    case Output(port):
+                        assert port in own_ports or port >= 0xFFFFFF00
+                    case Ct(_, zone, _, Nat(first, last, ports)):
+                        assert (zone, first, last) == (1, first, first)
+                        assert ports == (network.block.first, network.block.last)
+                    case _:
+                        pass
+
+
+@given(clouds)
+def test_packets_only_ever_go_forward(cloud: tuple[Network, ...]) -> None:
+    for one in [compile_shared(SITE), *(compile_network(network, SITE) for network in cloud)]:
+        for flow in one.flows.values():
+            for action in flow.actions:
+                if isinstance(action, Goto | Ct):
+                    assert action.table.number > flow.table.number
+
+
+@pytest.mark.parametrize("network", examples.NETWORKS, ids=lambda n: n.name)
+def test_compiling_twice_gives_the_same(network: Network) -> None:
+    assert compile_network(network, examples.SITE) == compile_network(network, examples.SITE)
+
+
+def test_an_isolated_network_takes_at_most_20_flows() -> None:
+    assert len(compile_network(examples.ISOLATED, examples.SITE).flows) <= 20
+    assert len(compile_network(examples.ISOLATED_VLAN, examples.SITE).flows) <= 20
+
+
+def test_shared_flows_do_not_grow_with_networks() -> None:
+    assert len(compile_shared(SITE).flows) < 80
+
+
+def test_a_machine_without_its_port_is_left_out_and_named() -> None:
+    site = dataclasses.replace(examples.SITE, ports={"uplink": 1, "db1": 31})
+    compiled = compile_network(examples.OFFICE, site)
+    assert compiled.unplugged == {
+        "office1": "port vxlan is not on the bridge",
+        "office2": "port vxlan is not on the bridge",
+        "office3": "port trunk is not on the bridge",
+    }
+    assert not [flow for flow in compiled.flows.values() if "10.0.0.2" in flow.text()]
+    assert [flow for flow in compiled.flows.values() if "10.0.0.5" in flow.text()]
+
+
+def test_nothing_leaves_while_the_next_hop_is_unknown() -> None:
+    site = dataclasses.replace(examples.SITE, neighbors={})
+    out = [flow for flow in compile_shared(site).flows.values() if flow.table is Table.GATEWAY_OUT]
+    assert [(flow.actions, flow.why) for flow in out] == [((), "next-hop-unknown")]
+
+
+def bad(table: Table, matched: Match, *actions: object) -> SimpleNamespace:
+    flow = Flow(table, Priority.NORMAL, matched, actions, Feature.ARP, 3, "bad")  # type: ignore[arg-type]
+    return SimpleNamespace(
+        feature=Feature.ARP, tables=frozenset({Table.ARP}), shared=lambda _: (), flows=lambda *_: (flow,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("feature", "complaint"),
+    [
+        (bad(Table.SWITCH, match(metadata=3)), "may not write"),
+        (bad(Table.ARP, match("ip", metadata=3, ip_src="10.0.0.1")), "does not match"),
+        (bad(Table.ARP, match(metadata=3), SetField(Field.IP_SRC, 1)), "does not write"),
+        (bad(Table.ARP, match(metadata=3), Goto(Table.SNAT)), "does not go to"),
+    ],
+)
+def test_the_registry_is_enforced(monkeypatch: pytest.MonkeyPatch, feature: SimpleNamespace, complaint: str) -> None:
+    monkeypatch.setattr(compiler, "FEATURES", (feature,))
+    with pytest.raises(RegistryError, match=complaint):
+        compile_network(examples.OFFICE, examples.SITE)
+
+
+def test_every_feature_declares_its_tables() -> None:
+    written = {
+        (flow.feature, flow.table)
+        for one in [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.NETWORKS)]
+        for flow in one.flows.values()
+    }
+    assert written == {(module.feature, table) for module in FEATURES for table in module.tables}
+
+
+def test_fingerprints_that_collide_still_give_two_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler.zlib, "crc32", lambda data: len(data) // 1000)
+    compiled = compile_network(examples.ISOLATED, examples.SITE)
+    monkeypatch.undo()
+    assert len(compiled.flows) == len(compile_network(examples.ISOLATED, examples.SITE).flows)
+
+
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.load_profile("quick")
