@@ -1,0 +1,64 @@
+"""What services are given and what they hand back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.flow import Action
+from controller.pipeline import Table
+from controller.site import Site
+from state.model import Appliance, Network
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet a flow of `table` sent up.
+
+    `key` is the network key of the flow's cookie, `frame` the whole Ethernet
+    frame as it was in that table: the VLAN tag is gone since CLASSIFY.
+    """
+
+    table: Table
+    key: int
+    in_port: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PacketOut:
+    """A frame to send with in_port=CONTROLLER."""
+
+    frame: bytes
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What becomes of a packet.
+
+    `what` is one of a small set of words, for logs and metrics. `neighbor` is
+    the address and MAC of a next hop just learned.
+    """
+
+    what: str
+    out: tuple[PacketOut, ...] = ()
+    neighbor: tuple[str, str] | None = None
+
+
+MALFORMED = Answer("malformed")
+
+
+class View(Protocol):
+    """Desired state as services see it."""
+
+    @property
+    def appliance(self) -> Appliance:
+        """Settings of this appliance."""
+
+    @property
+    def site(self) -> Site:
+        """Ports of the bridge and the MACs of next hops."""
+
+    def network(self, key: int) -> Network | None:
+        """The network of that key, None if there is none now."""

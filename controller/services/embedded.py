@@ -1,0 +1,68 @@
+"""ICMP errors across the transit rewrite of private networks.
+
+Flows change a machine's address in the outer header only. An ICMP error quotes
+the packet it is about, whose address must change with it, or neither the
+machine nor conntrack knows what the error is about (RFC 5508 section 4.2).
+"""
+
+from __future__ import annotations
+
+import socket
+
+from controller.pipeline import Table
+from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
+from controller.services.packet import ETHERNET, ICMP, Ipv4, adjusted, parse_ipv4
+from controller.services.readdress import DESTINATION, SOURCE, header_length, readdressed
+from controller.services.way import deliver, inject, machine_of_address, machine_of_mac
+
+_ERRORS = frozenset({3, 11, 12})
+_ICMP_HEADER = 8
+
+
+def from_internet(packet: PacketIn, view: View) -> Answer:
+    """For INBOUND_MTU: an error conntrack let in for a machine, to whose address the quoted source goes back."""
+    ip = _icmp(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network = view.network(packet.key)
+    machine = machine_of_address(network, ip.destination) if network else None
+    actions = deliver(machine, view) if machine else None
+    if machine is None or actions is None:
+        return Answer("unknown-machine")
+    message = _requoted(ip, SOURCE, machine.transit, machine.address)
+    if message is None:
+        return Answer("foreign-quote")
+    return Answer("icmp-error-in", (PacketOut(packet.frame[:ETHERNET] + ip.header + message, actions),))
+
+
+def from_machine(packet: PacketIn, view: View) -> Answer:
+    """For TRANSIT: an error of a machine, whose address becomes its transit address outside and in the quote."""
+    ip = _icmp(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network = view.network(packet.key)
+    machine = machine_of_mac(network, ip.eth_src) if network else None
+    if machine is None or machine.address != ip.source:
+        return Answer("unknown-machine")
+    message = _requoted(ip, DESTINATION, machine.address, machine.transit)
+    if message is None:
+        return Answer("foreign-quote")
+    header = readdressed(ip.header, SOURCE, machine.transit)
+    out = PacketOut(packet.frame[:ETHERNET] + header + message, inject(packet.key, Table.SNAT))
+    return Answer("icmp-error-out", (out,))
+
+
+def _icmp(frame: bytes) -> Ipv4 | None:
+    """The ICMP packet in `frame`, None where there is none or not all of it."""
+    ip = parse_ipv4(frame)
+    return ip if ip is not None and ip.protocol == ICMP and not ip.is_fragment and ip.payload else None
+
+
+def _requoted(ip: Ipv4, at: int, old: str, new: str) -> bytes | None:
+    """The ICMP message with the quoted address `old` made `new`, None where it quotes another."""
+    message, quote = ip.payload, ip.payload[_ICMP_HEADER:]
+    if message[0] not in _ERRORS or header_length(quote) is None or quote[at : at + 4] != socket.inet_aton(old):
+        return None
+    changed = readdressed(quote, at, new)
+    total = adjusted(int.from_bytes(message[2:4], "big"), quote, changed)
+    return message[:2] + total.to_bytes(2, "big") + message[4:_ICMP_HEADER] + changed

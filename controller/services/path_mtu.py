@@ -1,0 +1,51 @@
+"""Packets too large for their way out: the sender is told, or without DF they are fragmented (RFC 1191, RFC 1812)."""
+
+from __future__ import annotations
+
+from controller.pipeline import Table
+from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
+from controller.services.fragment import fragments
+from controller.services.icmp_error import TOO_LARGE, UNREACHABLE, error, report, silence
+from controller.services.packet import ETHERNET, ethernet, parse_ipv4
+from controller.services.readdress import DESTINATION, readdressed
+from controller.services.way import deliver, inject, machine_of_address
+
+
+def outbound(packet: PacketIn, view: View) -> Answer:
+    """For FRAGMENTATION: a packet of a machine larger than the gateway's MTU."""
+    ip = parse_ipv4(packet.frame)
+    if ip is None:
+        return MALFORMED
+    mtu = view.appliance.gateway.mtu
+    if ip.dont_fragment:
+        return report(packet, view, UNREACHABLE, TOO_LARGE, "fragmentation-needed", mtu)
+    if view.network(packet.key) is None:
+        return Answer("unknown-network")
+    header, actions = packet.frame[:ETHERNET], inject(packet.key, Table.TRANSIT)
+    return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, mtu)))
+
+
+def inbound(packet: PacketIn, view: View) -> Answer:
+    """For INBOUND_FRAGMENTATION: a packet for a machine larger than its network's MTU.
+
+    The error comes from the machine's address in the conntrack zone, and the
+    quoted destination is that address: conntrack sees an error about a
+    connection it knows and translates both.
+    """
+    ip = parse_ipv4(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network = view.network(packet.key)
+    machine = machine_of_address(network, ip.destination) if network else None
+    actions = deliver(machine, view) if machine else None
+    if network is None or machine is None or actions is None:
+        return Answer("unknown-machine")
+    if not ip.dont_fragment:
+        header = packet.frame[:ETHERNET]
+        return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, network.mtu)))
+    if reason := silence(ip, network.prefix):
+        return Answer(reason)
+    quoted = readdressed(ip.datagram, DESTINATION, machine.transit)
+    datagram = error(machine.transit, ip, quoted, UNREACHABLE, TOO_LARGE, network.mtu)
+    frame = ethernet(view.appliance.router_mac, machine.mac, datagram)
+    return Answer("fragmentation-needed", (PacketOut(frame, inject(packet.key, Table.SNAT)),))
