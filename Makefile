@@ -17,7 +17,7 @@ PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test lint test-unit test-golden test-trace test-mininet test-fault test-fuzz bench clean
+.PHONY: help setup packages run test lint test-unit test-golden test-trace test-mininet test-fault test-fuzz golden bench clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -62,6 +62,9 @@ test-unit test-golden test-trace test-fuzz: test-%: setup
 
 test-mininet test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
+
+golden: setup ## write the golden files anew; the diff is then for review
+	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden
 
 bench: setup ## times and ratios, some minutes
 	$(WORLD) -- $(PY) bench/latency.py

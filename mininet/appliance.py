@@ -33,7 +33,7 @@ START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Settings:
     """Addresses and limits of a sandbox's appliance: the agent's configuration, section by section."""
 
     gateway_port: str = "gateway"
@@ -113,10 +113,12 @@ class Appliance:
     `controller`.
     """
 
-    def __init__(self, site: Site | None = None, state: Path | None = None, datapath: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, state: Path | None = None, datapath: str | None = None
+    ) -> None:
         if not world.inside():
             raise world.WorldError("an appliance is started only inside a private world (mininet/world.py)")
-        self.site = site or Site()
+        self.settings = settings or Settings()
         self.paths = Paths(world.RUN_DIRECTORY, state or world.RUN_DIRECTORY)
         self.datapath = datapath or usable_datapath()
         self.restores: list[str] = []
@@ -261,7 +263,7 @@ class Appliance:
         ]
 
     def _configure(self) -> None:
-        site = self.site
+        site = self.settings
         sections: dict[str, dict[str, object]] = {
             "database": {"path": str(self.paths.database_socket)},
             "api": {"listen": self.paths.api, "metrics": "127.0.0.1:9464"},

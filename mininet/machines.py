@@ -73,7 +73,7 @@ class Machine(Host):
             "sh",
             "-ec",
             "for conf in all default; do echo 1 >/proc/sys/net/ipv6/conf/$conf/disable_ipv6; done 2>/dev/null; "
-            f"ethtool -K {INTERFACE} tx off >/dev/null; ip link set {INTERFACE} up",
+            f"ethtool -K {INTERFACE} tx off >/dev/null; ip link set lo up; ip link set {INTERFACE} up",
         )
 
     def run(self, *command: str, seconds: float = 60) -> str:
@@ -124,17 +124,18 @@ def read_lease(text: str) -> Lease:
 
 
 class Internet(Machine):
-    """The next hop of the gateway, and every server behind it."""
+    """The next hop of the gateway, and every server behind it; `gateway` is the appliance's address."""
+
+    def __init__(self, name: str, gateway: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        self.gateway = gateway
 
     def settle(self) -> None:
-        """Give it its addresses; the routes back to tenants are those of a neighbour who tries them all."""
+        """Give it its addresses, and a default route to the appliance: a neighbour who tries to get in."""
         super().settle()
-        loopback = [f"ip address add {address}/32 dev lo" for address in (*SERVERS, MANAGEMENT)]
-        self.run(
-            "sh",
-            "-ec",
-            "; ".join(["ip link set lo up", *loopback, f"ip address add {INTERNET_ADDRESS} dev {INTERFACE}"]),
-        )
+        commands = [f"ip address add {address}/32 dev lo" for address in (*SERVERS, MANAGEMENT)]
+        commands += [f"ip address add {INTERNET_ADDRESS} dev {INTERFACE}", f"ip route add default via {self.gateway}"]
+        self.run("sh", "-ec", "; ".join(commands))
 
 
 class ApplianceBridge(Switch):
@@ -176,9 +177,10 @@ class Site:
 
     def add_internet(self) -> Internet:
         """Link the Internet to the gateway port."""
-        port = self.appliance.site.gateway_port
-        host: Internet = self.net.addHost("internet", cls=Internet)
-        self._link(host, self.bridge, port, "02:00:00:00:fe:01")
+        settings = self.appliance.settings
+        gateway = settings.gateway_address.split("/")[0]
+        host: Internet = self.net.addHost("internet", cls=Internet, gateway=gateway)
+        self._link(host, self.bridge, settings.gateway_port, "02:00:00:00:fe:01")
         return host
 
     def add_machine(self, name: str, *, mac: str | None = None, vlan: int | None = None) -> Machine:

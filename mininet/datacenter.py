@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""The sandbox of `make run`: eight machines of two customers, and the Internet.
+
+Allocates networks and machines over the API, lets every machine get its
+address by DHCP, and compares who reaches whom with who should. On a terminal
+it then stays until Ctrl-C; without one it ends, with status 0 only when
+everything was as expected.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import grpc
+from appliance import BRIDGE, CommandError
+from machines import NoLease
+from reachability import Matrix, expect, observe
+from sandbox import NotLive, Sandbox, Wanted, obtain_leases
+from supervisor import DaemonError
+
+SHARED = Path("/run/sluice-lab")
+OFFICE_PREFIX = "10.0.0.0/16"
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A private network to make."""
+
+    name: str
+    tenant: str
+
+
+# Two customers, ada and bob, with the same prefix, hence the same machine addresses, in both offices.
+OFFICES = (Office("ada-office", "ada"), Office("bob-office", "bob"))
+MACHINES = (
+    Wanted("ada-web", tenant="ada"),
+    Wanted("ada-mail", tenant="ada"),
+    Wanted("bob-web", tenant="bob"),
+    Wanted("ada-pc1", "ada-office", "ada"),
+    Wanted("ada-pc2", "ada-office", "ada"),
+    Wanted("ada-pc3", "ada-office", "ada"),
+    Wanted("bob-pc1", "bob-office", "bob"),
+    Wanted("bob-pc2", "bob-office", "bob", vlan=42),
+)
+
+
+class Progress:
+    """Says on standard output what is being done, and how long it took."""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """One step: printed when it begins, timed when it ends."""
+        print(f"{text} ...", end="", flush=True)
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            print(" failed", flush=True)
+            raise
+        print(f" {time.monotonic() - began:.1f} s", flush=True)
+
+
+def build(sandbox: Sandbox, progress: Progress) -> None:
+    """Make everything above. Raises DaemonError, grpc.RpcError, NotLive, NoLease."""
+    with progress.step("Starting Open vSwitch, database, controller and agent"):
+        sandbox.start()
+    for office in OFFICES:
+        with progress.step(f"Creating the private network {office.name} {OFFICE_PREFIX} of {office.tenant}"):
+            sandbox.create_network(office.name, tenant=office.tenant, prefix=OFFICE_PREFIX)
+    with progress.step(f"Creating {len(MACHINES)} machines in one batch, waiting until they are live"):
+        hosts = sandbox.create_machines(MACHINES, lease=False)
+    with progress.step("Addresses by DHCP"):
+        obtain_leases(hosts)
+    for wanted, host in zip(MACHINES, hosts, strict=True):
+        where = f"VLAN {wanted.vlan} of the trunk port" if wanted.vlan else f"port {wanted.name}"
+        lease = host.obtain_lease() if host.lease is None else host.lease
+        print(
+            f"    {wanted.name:9} {lease.address + '/' + str(lease.prefix_length):15} router {lease.router:12}"
+            f" mtu {lease.mtu}  {wanted.network or 'isolated':11} {where}"
+        )
+
+
+def check(sandbox: Sandbox, progress: Progress) -> bool:
+    """Print the matrix and what was dropped; whether all was as expected."""
+    with progress.step("Trying every way between them"):
+        expected = expect(sandbox, MACHINES)
+        seen = observe(sandbox, MACHINES)
+    matrix = Matrix(expected, seen)
+    print()
+    print(matrix.table())
+    print()
+    print("The Internet sees each machine as an address and port of its network's block:")
+    for line in matrix.translations():
+        print(f"    {line}")
+    print()
+    print("Dropped, and why:")
+    names = network_names(sandbox)
+    for drop in sandbox.all_drops():
+        if drop.packets:
+            who = names.get(drop.key, f"network {drop.key}")
+            print(f"    {who:12} {drop.packets:5}  {drop.reason.word:16} {drop.reason.sentence}")
+    print()
+    print(matrix.verdict())
+    return matrix.agrees
+
+
+def network_names(sandbox: Sandbox) -> Mapping[int, str]:
+    """Names by network key; key 0 is what came from the Internet."""
+    names = {office.name for office in OFFICES} | {wanted.name for wanted in MACHINES if not wanted.network}
+    return {0: "(Internet)"} | {sandbox.network(name).key: name for name in names}
+
+
+def look_further() -> str:
+    """The commands to go on with, as they work in another shell."""
+    binaries = Path(sys.executable).parent
+    ofctl = "ovs-ofctl -O OpenFlow14 --names"
+    return f"""To look further, from another shell (as root):
+    export PATH={binaries}:$PATH SLUICE_API=unix:{SHARED}/api.sock OVS_RUNDIR={SHARED}
+    sluicectl networks list            sluicectl machines list
+    sluicectl flows ada-office         sluicectl drops
+    {ofctl} dump-flows {BRIDGE}
+    mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
+Logs: {SHARED}/*.log"""
+
+
+def explain_failure(sandbox: Sandbox, error: Exception) -> str:
+    """One error for a person."""
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        text = f"the API refused: {error.code().name}: {error.details()}"
+    else:
+        text = str(error)
+    kept = Path("/tmp/sluice-lab-logs")
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    for log in sandbox.appliance.paths.run.glob("*.log"):
+        shutil.copy(log, kept)
+    deaths = {name: found for name, found in sandbox.appliance.deaths().items() if found}
+    return f"{text}\n{f'Died: {deaths}. ' if deaths else ''}Logs were kept in {kept}."
+
+
+def interrupt_on(*numbers: int) -> None:
+    """Have these signals end the sandbox as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def main() -> int:
+    """Run the sandbox; its exit status."""
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
+    stay = sys.stdin.isatty() and sys.stdout.isatty()
+    sandbox = Sandbox()
+    try:
+        return _run(sandbox, stay, lambda: print(f"\n{look_further()}\n\nCtrl-C ends it.", flush=True))
+    except KeyboardInterrupt:
+        print("\nEnding the sandbox.", flush=True)
+        return 0 if stay else 130
+    except (DaemonError, NotLive, NoLease, CommandError, TimeoutError, grpc.RpcError) as error:
+        print(f"\n{explain_failure(sandbox, error)}", file=sys.stderr)
+        return 1
+    finally:
+        sandbox.stop()
+
+
+def _run(sandbox: Sandbox, stay: bool, instruct: Callable[[], None]) -> int:
+    progress = Progress()
+    build(sandbox, progress)
+    agrees = check(sandbox, progress)
+    instruct()
+    while stay:
+        signal.pause()
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Who should reach whom in the sandbox, who does, and the table of both."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import probes
+from machines import MANAGEMENT, SERVERS
+from sandbox import Sandbox, Wanted
+
+INTERNET = "internet"
+ROUTER, ROUTERS, PING, UDP, TCP, APPLIANCE = "router", "others'", "ping", "udp", "tcp", "host"
+# Column → what it asks; machines are columns too, asked by UDP who they are.
+COLUMNS = {
+    ROUTER: "the network's own router, by ping",
+    ROUTERS: "the routers of other networks, by ping",
+    PING: "a server in the Internet, by ping",
+    UDP: "the same by UDP",
+    TCP: "the same by TCP",
+    APPLIANCE: "the appliance's gateway address and its management network, by ping",
+}
+SERVER = SERVERS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """`reach` is row → the columns reached; `outside` is machine → what the Internet saw, or may see."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    reach: dict[str, frozenset[str]]
+    outside: dict[str, str]
+
+
+def network_of(wanted: Wanted) -> str:
+    """The network of a machine: its own, when it was made alone."""
+    return wanted.network or wanted.name
+
+
+def expect(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
+    """What the allocations alone say: a machine reaches its network, its router and the Internet, nothing else."""
+    reach, blocks = {INTERNET: frozenset[str]()}, {}
+    for one in machines:
+        same = {other.name for other in machines if network_of(other) == network_of(one)}
+        reach[one.name] = frozenset(same | {ROUTER, PING, UDP, TCP})
+        block = sandbox.network(network_of(one)).port_block
+        blocks[one.name] = f"{block.address}:{block.first_port}-{block.last_port}"
+    return Cells(*_frame(machines), reach, blocks)
+
+
+def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
+    """What is so: every machine asks every address, and counts who answers by name.
+
+    Asking by name matters where addresses overlap: 10.0.0.2 of one's own
+    network answers, but it is not the 10.0.0.2 that was meant.
+    """
+    leases = {one.name: sandbox.site.machines[one.name].lease for one in machines}
+    addresses = {name: lease.address for name, lease in leases.items() if lease}
+    routers = {name: lease.router for name, lease in leases.items() if lease}
+    appliance = sandbox.appliance.settings.gateway_address.split("/")[0]
+
+    def look(name: str) -> tuple[frozenset[str], str]:
+        pid = sandbox.site.net.get(name).pid
+        answers = probes.ask_udp(pid, {*addresses.values(), SERVER})
+        outside = probes.ask_tcp(pid, [SERVER]).get(SERVER)
+        own = routers.get(name, "")
+        pings = probes.ping(pid, {*routers.values(), SERVER, appliance, MANAGEMENT})
+        found = {to for to, address in addresses.items() if address in answers and answers[address].name == to}
+        checks: dict[str, Callable[[], bool]] = {
+            ROUTER: lambda: own in pings,
+            ROUTERS: lambda: bool(pings & (set(routers.values()) - {own})),
+            PING: lambda: SERVER in pings,
+            UDP: lambda: SERVER in answers,
+            TCP: lambda: outside is not None,
+            APPLIANCE: lambda: bool(pings & {appliance, MANAGEMENT}),
+        }
+        # The Internet is at home where these columns lead.
+        found |= {column for column, holds in checks.items() if name != INTERNET and holds()}
+        return frozenset(found), f"{outside.address}:{outside.port}" if outside else ""
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        rows, columns = _frame(machines)
+        looks = dict(zip(rows, pool.map(look, rows), strict=True))
+    return Cells(
+        rows,
+        columns,
+        {name: found for name, (found, _) in looks.items()},
+        {name: outside for name, (_, outside) in looks.items() if name != INTERNET},
+    )
+
+
+def _frame(machines: Sequence[Wanted]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names = tuple(one.name for one in machines)
+    return (*names, INTERNET), (*names, *COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Expected beside seen."""
+
+    expected: Cells
+    seen: Cells
+
+    def differences(self) -> list[str]:
+        """Each cell that is not as expected, in words."""
+        found = []
+        for row in self.expected.rows:
+            for column in self._asked(row):
+                want, have = column in self.expected.reach[row], column in self.seen.reach[row]
+                if want != have:
+                    found.append(f"{row} → {column}: expected {_word(want)}, seen {_word(have)}")
+        for name, block in self.expected.outside.items():
+            if not _in_block(self.seen.outside.get(name, ""), block):
+                found.append(f"{name} was seen as {self.seen.outside.get(name) or 'nobody'}, expected {block}")
+        return found
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything was as expected."""
+        return not self.differences()
+
+    def table(self) -> str:
+        """Rows are who asks, columns who is asked; a cell that is not as expected shows both."""
+        columns = self.expected.columns
+        width = max(len(column) for column in columns) + 1
+        lines = [" " * 10 + "".join(f"{column:>{width}}" for column in columns)]
+        for row in self.expected.rows:
+            asked = self._asked(row)
+            cells = [self._cell(row, column) if column in asked else "" for column in columns]
+            lines.append(f"{row:10}" + "".join(f"{cell:>{width}}" for cell in cells))
+        lines += ["", "yes: reached, as expected   -: not reached, as expected   !yes, !no: seen, but not expected"]
+        lines += [f"{column:8} {meaning}" for column, meaning in COLUMNS.items()]
+        return "\n".join(lines)
+
+    def translations(self) -> list[str]:
+        """What the Internet saw of each machine, and the block it should be in."""
+        return [
+            f"{name:9} {self.seen.outside.get(name) or 'not seen':20} block {block}"
+            for name, block in self.expected.outside.items()
+        ]
+
+    def verdict(self) -> str:
+        """One line when all is as expected, else one for each difference."""
+        differences = self.differences()
+        cells = sum(len(self._asked(row)) for row in self.expected.rows) + len(self.expected.outside)
+        if not differences:
+            return f"All {cells} expectations hold."
+        return "\n".join([f"{len(differences)} of {cells} expectations do not hold:", *differences])
+
+    def _asked(self, row: str) -> tuple[str, ...]:
+        """The columns that say something: not oneself, and for the Internet only the machines."""
+        columns = self.expected.columns
+        return tuple(column for column in columns if column != row and (row != INTERNET or column not in COLUMNS))
+
+    def _cell(self, row: str, column: str) -> str:
+        want, have = column in self.expected.reach[row], column in self.seen.reach[row]
+        return ("yes" if have else "-") if want == have else f"!{_word(have)}"
+
+
+def _word(reached: bool) -> str:
+    return "yes" if reached else "no"
+
+
+def _in_block(seen: str, block: str) -> bool:
+    address, _, port = seen.partition(":")
+    block_address, _, ports = block.partition(":")
+    first, _, last = ports.partition("-")
+    if not port or ipaddress.ip_address(address) != ipaddress.ip_address(block_address):
+        return False
+    return int(first) <= int(port) <= int(last)

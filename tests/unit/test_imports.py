@@ -1,0 +1,177 @@
+"""The architecture, held by reading the sources: who imports whom, how long files are, what they are called."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("agent", "cli", "controller", "state")
+LONGEST_FILE = 400
+FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "manager", "managers", "base", "misc")
+OURS = {*PACKAGES, "sluice"}
+
+# Importer (a module or a package) → what of ours it may import; the longest matching importer counts.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "state": ("state",),
+    "agent": ("agent", "state"),
+    "agent.api": ("agent", "state", "sluice.v1"),
+    "agent.main": ("agent", "state", "sluice.v1"),
+    "controller": ("controller", "state"),
+    "controller.features": ("controller.features", "controller.pipeline", "controller.flow", "controller.match",
+                            "controller.site", "state"),
+    "cli": ("cli", "controller.explain", "controller.pipeline", "controller.flow", "controller.reasons", "sluice.v1"),
+}  # fmt: skip
+# What is behind each of these libraries is known to these modules alone.
+ONLY: dict[str, tuple[str, ...]] = {
+    "os_ken": ("controller.switch", "controller.app", "controller.osken"),
+    "eventlet": ("controller.switch", "controller.app", "controller.osken"),
+    "ovs": ("agent.host",),
+    "grpc": ("agent.api", "agent.main", "cli"),
+    "grpc_status": ("agent.api", "cli"),
+    "google": ("agent.api", "cli"),
+}
+
+
+def module_of(path: Path) -> str:
+    """`agent/api/__init__.py` is `agent.api`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the four packages."""
+    return {module_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+def python_files() -> list[Path]:
+    """Every source file of the repository that is not generated."""
+    folders = [ROOT / name for name in (*PACKAGES, "mininet", "tests", "bench")]
+    return [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+
+
+def imports_of(source: str, module: str, known: Iterable[str] = ()) -> set[str]:
+    """What `source` imports, at run time or for types only, as dotted names.
+
+    `from a import b` is `a.b` when that is one of the `known` modules, else `a`.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            assert node.module is not None
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & set(known)) or {node.module}
+    return found
+
+
+def belongs(module: str, owners: Iterable[str]) -> bool:
+    """Whether a module is one of `owners` or inside one."""
+    return any(module == owner or module.startswith(f"{owner}.") for owner in owners)
+
+
+def violations(graph: dict[str, set[str]]) -> list[str]:
+    """Imports against the directions above, in words."""
+    found = []
+    for module, imported in sorted(graph.items()):
+        rule = max((name for name in MAY_IMPORT if belongs(module, [name])), key=len)
+        for target in sorted(imported):
+            library = target.split(".")[0]
+            if library in OURS:
+                if not belongs(target, MAY_IMPORT[rule]):
+                    found.append(f"{module} imports {target}; {rule} may import {', '.join(MAY_IMPORT[rule])}")
+            elif library in ONLY and not belongs(module, ONLY[library]):
+                found.append(f"{module} imports {target}; only {', '.join(ONLY[library])} may")
+    return found
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """One cycle of imports, or nothing."""
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> list[str]:
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return []
+        for target in sorted(graph.get(module, ())):
+            if cycle := visit(target, (*way, module)):
+                return cycle
+        done.add(module)
+        return []
+
+    return next(filter(None, (visit(module, ()) for module in sorted(graph))), [])
+
+
+def graph() -> dict[str, set[str]]:
+    """Module → what it imports."""
+    files = sources()
+    return {module: imports_of(path.read_text(), module, files) for module, path in files.items()}
+
+
+def test_directions() -> None:
+    assert not violations(graph())
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("agent.store", "import controller.flow"),
+        ("controller.source", "from agent import store"),
+        ("state.model", "from agent.config import load"),
+        ("cli.main", "from controller import reconcile"),
+        ("controller.features.arp", "from controller.reconcile import apply"),
+        ("controller.diff", "import os_ken.ofproto"),
+        ("controller.diff", "def late():\n    from os_ken.lib import hub"),
+        ("agent.store", "from sluice.v1 import network_pb2"),
+        ("controller.services.dhcp", "import grpc"),
+    ],
+)
+def test_a_wrong_direction_is_seen(module: str, source: str) -> None:
+    known = ["controller.flow", "controller.reconcile", "agent.store"]
+    assert len(violations({module: imports_of(source, module, known)})) == 1
+
+
+def test_no_cycles() -> None:
+    assert not cycle_in({module: targets - {module} for module, targets in graph().items()})
+
+
+def test_a_cycle_is_seen() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def test_files_are_short() -> None:
+    long = {str(path.relative_to(ROOT)): lines for path in python_files() if (lines := count(path)) > LONGEST_FILE}
+    assert not long
+
+
+def count(path: Path) -> int:
+    """Lines of a file."""
+    return len(path.read_text().splitlines())
+
+
+def test_names_say_something() -> None:
+    parts = {(part, path) for path in python_files() for part in path.relative_to(ROOT).with_suffix("").parts}
+    assert not [str(path) for part, path in parts if FORBIDDEN_NAMES.count(part)]
+
+
+def test_mininet_scripts_hide_no_package() -> None:
+    # A package of that name here would be found instead of Debian's.
+    assert not (ROOT / "mininet" / "__init__.py").exists()
+
+
+def test_every_package_is_installed() -> None:
+    listed = (ROOT / "setup.cfg").read_text().split("packages =")[1].split("package_dir")[0].split()
+    made = {module_of(path) for path in itertools.chain(*(sources_of(package) for package in PACKAGES))}
+    assert made == set(listed) - {"sluice", "sluice.v1"}
+
+
+def sources_of(package: str) -> Iterable[Path]:
+    """The `__init__.py` files of a package and of those inside it."""
+    return (ROOT / package).rglob("__init__.py")
