@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
-from scapy.packet import NoPayload, Packet, Raw
+from scapy.packet import Packet, Raw
+from scapy.utils import checksum as scapy_checksum
 
 from controller.pipeline import Table
 from controller.services import Answer, PacketIn, answer
@@ -85,28 +86,25 @@ def proved(frame: bytes) -> Packet:
 
 
 def rebuilt(packet: Packet) -> bytes:
-    """The bytes scapy makes of a packet when it computes lengths and checksums itself.
-
-    What ICMP errors quote is cut short and kept as it is.
-    """
-    layer, again = packet, packet.copy()
+    """The bytes scapy makes of a packet when it computes lengths and checksums itself."""
+    again = packet.copy()
+    if ICMP in packet and packet[ICMP].type in (3, 4, 5, 11, 12):
+        # Scapy would take what is quoted to pieces and look for extensions in it (RFC 4884).
+        message = bytes(packet.original[14 + 20 :])
+        total = scapy_checksum(message[:2] + bytes(2) + message[4:])
+        again[IP].remove_payload()
+        again = again / Raw(message[:2] + total.to_bytes(2, "big") + message[4:])
     for kind in (IP, UDP, TCP, ICMP):
         layer = again.getlayer(kind)
-        if layer is None or (kind in (UDP, TCP) and ICMP in again):
-            continue
         for name in ("len", "chksum", "ihl", "dataofs"):
-            if hasattr(layer, name):
+            if layer is not None and hasattr(layer, name):
                 layer.delfieldval(name)
-    if ICMP in again and not isinstance(again[ICMP].payload, NoPayload):
-        quoted = bytes(packet[ICMP].payload)
-        again[ICMP].remove_payload()
-        again[ICMP].add_payload(Raw(quoted))
     return bytes(again)
 
 
 def quoted(packet: Packet) -> bytes:
-    """The datagram an ICMP error quotes."""
-    return bytes(packet[ICMP].payload)
+    """The datagram an ICMP error quotes, untouched."""
+    return bytes(packet.original[14 + 20 + 8 :])
 
 
 def from_machine(machine: Machine, payload: Packet, mac: str = ROUTER_MAC) -> Packet:
