@@ -1,0 +1,129 @@
+"""Answers packets that flows cannot answer, in a thread of its own, and keeps the next hop's MAC fresh."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from controller import metrics
+from controller.compile import Site
+from controller.services import answer, neighbor
+from controller.services.contract import PacketIn, PacketOut
+from state.model import Appliance, Network
+from state.ovsdb import DatabaseError
+
+log = logging.getLogger("sluice.answer")
+
+_WAITING = 1000
+_PROBE_UNKNOWN_SECONDS = 1.0
+_PROBE_KNOWN_SECONDS = 30.0
+
+
+class Knowledge(Protocol):
+    """Desired state as far as answers need it; see `source.Source`."""
+
+    @property
+    def neighbors(self) -> Mapping[str, str]: ...
+
+    def network(self, key: int) -> Network | None: ...
+
+    def write_neighbor(self, address: str, mac: str) -> None: ...
+
+
+class Sender(Protocol):
+    """Where answers go; see `switch.Switch`."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def packet_out(self, packets: list[PacketOut]) -> None: ...
+
+
+class Sites(Protocol):
+    """Who knows the site; see `reconcile.Reconciler`."""
+
+    @property
+    def site(self) -> Site | None: ...
+
+
+class _View:
+    def __init__(self, source: Knowledge, site: Site) -> None:
+        self._source, self.site = source, site
+
+    @property
+    def appliance(self) -> Appliance:
+        """Settings of this appliance."""
+        return self.site.appliance
+
+    def network(self, key: int) -> Network | None:
+        """The network of that key."""
+        return self._source.network(key)
+
+
+class Answers:
+    """One thread; `put` may be called by any."""
+
+    def __init__(self, source: Knowledge, switch: Sender, sites: Sites) -> None:
+        self._source, self._switch, self._sites = source, switch, sites
+        self._packets: queue.Queue[PacketIn] = queue.Queue(_WAITING)
+        self._probe_at = 0.0
+
+    def start(self) -> None:
+        """Start answering."""
+        threading.Thread(target=self._run, name="answers", daemon=True).start()
+
+    def put(self, packet: PacketIn) -> None:
+        """Answer `packet` soon; dropped, and counted, when too many wait already."""
+        try:
+            self._packets.put_nowait(packet)
+        except queue.Full:
+            metrics.PACKET_INS_LOST.inc()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._turn()
+            except Exception:
+                metrics.FAULTS.labels("answers").inc()
+                log.exception("fault while answering a packet")
+
+    def _turn(self) -> None:
+        wait = self._probe_at - time.monotonic()
+        if wait <= 0:
+            self._probe()
+            return
+        try:
+            packet = self._packets.get(timeout=wait)
+        except queue.Empty:
+            return
+        self.handle(packet)
+
+    def handle(self, packet: PacketIn) -> None:
+        """Answer one packet."""
+        site = self._sites.site
+        if site is None:
+            return
+        done = answer(packet, _View(self._source, site))
+        metrics.PACKET_INS.labels(packet.table.title, done.what).inc()
+        if done.out:
+            self._switch.packet_out(list(done.out))
+        if done.neighbor is not None:
+            try:
+                self._source.write_neighbor(*done.neighbor)
+            except DatabaseError as error:
+                metrics.STATUS_ERRORS.inc()
+                log.warning("neighbour not written", extra={"address": done.neighbor[0], "error": str(error)})
+
+    def _probe(self) -> None:
+        site = self._sites.site
+        known = False
+        if site is not None and self._switch.connected:
+            known = site.appliance.gateway.next_hop in self._source.neighbors
+            question = neighbor.request(site.appliance, site)
+            if question is not None:
+                self._switch.packet_out([question])
+        self._probe_at = time.monotonic() + (_PROBE_KNOWN_SECONDS if known else _PROBE_UNKNOWN_SECONDS)

@@ -1,0 +1,139 @@
+"""The os-ken application: hands over what the switch says, and decides nothing.
+
+Handlers run on os-ken's threads and return at once; a fault in one is logged
+and counted, and the next event is handled.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from controller import metrics, osken
+from controller.answer import Answers
+from controller.pipeline import Table, split_cookie
+from controller.reconcile import PortsChanged, Reconciler, SwitchDown, SwitchUp
+from controller.services.contract import PacketIn
+from controller.switch import Switch
+
+# isort: split
+from os_ken import cfg
+from os_ken.base.app_manager import AppManager, OSKenApp
+from os_ken.controller import ofp_event
+from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from os_ken.ofproto import ofproto_v1_4
+
+log = logging.getLogger("sluice.app")
+
+_ECHO_SECONDS = 0.5
+_ECHOES_UNREPLIED = 3
+_TABLES = {table.number: table for table in Table}
+
+Handler = Callable[[Any, Any], None]
+"""A method of the app that is given an os-ken event."""
+
+
+class ListenError(Exception):
+    """The socket for the switch cannot be had."""
+
+
+def _handles(events: Any, states: Any) -> Callable[[Handler], Handler]:
+    """Have a method called for these os-ken events in these connection states."""
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def run(self: Any, event: Any) -> None:
+            try:
+                handler(self, event)
+            except Exception:
+                metrics.FAULTS.labels("app").inc()
+                log.exception("fault while handling an event", extra={"handler": handler.__name__})
+
+        registered: Handler = set_ev_cls(events, states)(run)
+        return registered
+
+    return decorate
+
+
+class SluiceApp(OSKenApp):  # type: ignore[misc]
+    """One bridge's events."""
+
+    OFP_VERSIONS = (ofproto_v1_4.OFP_VERSION,)
+
+    def __init__(self, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+        super().__init__()
+        self._switch, self._reconciler, self._answers = switch, reconciler, answers
+
+    @_handles(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def on_state(self, event: Any) -> None:
+        """The switch has connected, or is gone."""
+        datapath = event.datapath
+        if event.state == MAIN_DISPATCHER:
+            log.info("switch connected", extra={"datapath": f"{datapath.id:016x}"})
+            self._switch.attach(datapath)
+            self._reconciler.post(SwitchUp())
+        elif self._switch.detach(datapath):
+            log.warning("switch disconnected")
+            self._reconciler.post(SwitchDown())
+
+    @_handles(ofp_event.EventOFPPortStateChange, MAIN_DISPATCHER)
+    def on_port(self, event: Any) -> None:
+        """A port came, went or changed."""
+        self._reconciler.post(PortsChanged())
+
+    @_handles(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def on_error(self, event: Any) -> None:
+        """The switch refused a message."""
+        self._switch.on_error(event.msg)
+
+    @_handles([ofp_event.EventOFPBarrierReply, ofp_event.EventOFPBundleCtrlMsg], MAIN_DISPATCHER)
+    def on_reply(self, event: Any) -> None:
+        """The switch has done what it was told."""
+        self._switch.on_reply(event.msg)
+
+    @_handles(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    def on_packet(self, event: Any) -> None:
+        """A flow sent a packet up."""
+        message = event.msg
+        table = _TABLES.get(message.table_id)
+        if table is not None:
+            key = split_cookie(message.cookie)[0]
+            self._answers.put(PacketIn(table, key, message.match["in_port"], bytes(message.data)))
+
+
+def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+    """Start os-ken and wait for the switch at the unix socket `path`; returns at once.
+
+    Raises ListenError when another controller listens there.
+    """
+    _free(path)
+    cfg.CONF([], project="sluice", default_config_files=[])
+    cfg.CONF.set_override("ofp_listen_host", path)
+    # Any value: without one, os-ken opens TCP port 6633 as well.
+    cfg.CONF.set_override("ofp_tcp_listen_port", 1)
+    cfg.CONF.set_override("echo_request_interval", _ECHO_SECONDS)
+    cfg.CONF.set_override("maximum_unreplied_echo_requests", _ECHOES_UNREPLIED)
+    manager = AppManager.get_instance()
+    manager.load_apps(["os_ken.controller.ofp_handler"])
+    manager.instantiate(SluiceApp, switch, reconciler, answers)
+    manager.instantiate_apps(**manager.create_contexts())
+    log.info("waiting for the switch", extra={"socket": path, "os_ken": osken.VERSION})
+
+
+def _free(path: str) -> None:
+    if not os.path.exists(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            # Left over from a controller that was killed.
+            os.unlink(path)
+            return
+    raise ListenError(f"another controller listens at {path}")

@@ -1,0 +1,117 @@
+"""What the switch holds, by network: flows and meters, as far as the controller knows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from controller import wire
+from controller.diff import Difference, FlowId, Installed, apply
+from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, MACHINE_METERS, split_cookie
+
+
+class Ledger:
+    """Flows and meters on the switch by network key.
+
+    A meter has one owner; a number that went from one network to another
+    within one batch stays on the switch and changes its owner.
+    """
+
+    def __init__(self) -> None:
+        self._flows: dict[int, frozenset[FlowId]] = {}
+        self._count = 0
+        self._meters: dict[int, dict[int, int]] = defaultdict(dict)
+        self._owners: dict[int, int] = {}
+        self._orphans: dict[int, int] = {}
+
+    @classmethod
+    def read(cls, flows: Iterable[FlowId], meters: Mapping[int, int], owner_of_machine: Mapping[int, int]) -> Ledger:
+        """A ledger of what was read from the switch.
+
+        `owner_of_machine` maps the numbers of desired machines to network keys;
+        meters of other machines are orphans.
+        """
+        ledger = cls()
+        by_key: dict[int, list[FlowId]] = defaultdict(list)
+        for flow in flows:
+            by_key[split_cookie(flow[1])[0]].append(flow)
+        ledger._flows = {key: frozenset(found) for key, found in by_key.items()}
+        ledger._count = sum(map(len, by_key.values()))
+        for meter, rate in meters.items():
+            owner: int | None = meter
+            if meter == GATEWAY_METER:
+                owner = APPLIANCE_KEY
+            elif meter >= MACHINE_METERS:
+                owner = owner_of_machine.get(meter - MACHINE_METERS)
+            if owner is None:
+                ledger._orphans[meter] = rate
+            else:
+                ledger._own(meter, rate, owner)
+        return ledger
+
+    def keys(self) -> set[int]:
+        """Keys of everything that has flows or meters."""
+        return set(self._flows) | {key for key, meters in self._meters.items() if meters}
+
+    def count(self, key: int | None = None) -> int:
+        """Number of flows of `key`, or of all."""
+        return self._count if key is None else len(self._flows.get(key, ()))
+
+    def installed(self, key: int) -> Installed:
+        """What the switch holds of one network."""
+        return Installed(self._flows.get(key, frozenset()), dict(self._meters.get(key, {})))
+
+    def meter_messages(self, difference: Difference) -> list[tuple[int, int, bytes]]:
+        """What to send for the meters of `difference` before its flows: meter, rate, message."""
+        messages = []
+        for meter, rate in difference.meters.items():
+            present = self._rate(meter)
+            if present is None:
+                messages.append((meter, rate, wire.meter_add(meter, rate)))
+            elif present != rate:
+                messages.append((meter, rate, wire.meter_modify(meter, rate)))
+        return messages
+
+    def meter_done(self, key: int, meter: int, rate: int) -> None:
+        """The switch took a meter of `key`."""
+        self._own(meter, rate, key)
+
+    def flows_done(self, key: int, difference: Difference) -> None:
+        """The switch took the flows of `difference`."""
+        before = self._flows.get(key, frozenset())
+        after = apply(difference, Installed(before))
+        self._count += len(after.flows) - len(before)
+        if after.flows:
+            self._flows[key] = after.flows
+        else:
+            self._flows.pop(key, None)
+        for meter, rate in difference.meters.items():
+            self._own(meter, rate, key)
+
+    def remove_stale(self, key: int, difference: Difference) -> list[bytes]:
+        """What to send to remove the meters `key` does not use any more, as far as nobody else has them."""
+        messages = []
+        for meter in difference.stale_meters:
+            if self._owners.get(meter) == key:
+                del self._owners[meter], self._meters[key][meter]
+                messages.append(wire.meter_delete(meter))
+        if key in self._meters and not self._meters[key]:
+            del self._meters[key]
+        return messages
+
+    def remove_orphans(self) -> list[bytes]:
+        """What to send to remove meters that were found and that no network wanted."""
+        orphans, self._orphans = self._orphans, {}
+        return [wire.meter_delete(meter) for meter in orphans]
+
+    def _rate(self, meter: int) -> int | None:
+        owner = self._owners.get(meter)
+        return self._orphans.get(meter) if owner is None else self._meters[owner][meter]
+
+    def _own(self, meter: int, rate: int, key: int) -> None:
+        self._orphans.pop(meter, None)
+        before = self._owners.get(meter)
+        if before is not None and before != key:
+            del self._meters[before][meter]
+        self._owners[meter] = key
+        self._meters[key][meter] = rate

@@ -1,0 +1,125 @@
+"""Wiring of the controller process: `python -m controller.main`."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+
+import click
+
+from controller import metrics
+from controller.answer import Answers
+from controller.mgmt import SwitchError
+from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
+from controller.reconcile import Reconciler, Stop, Verify
+from controller.source import Source
+from controller.status import Statuses
+from controller.switch import Switch
+from controller.table_names import name_tables
+from state import logs
+from state.ovsdb import DatabaseError
+
+log = logging.getLogger("sluice.controller")
+
+_LOAD_SECONDS = 5.0
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
+@click.option("--database", default="/run/sluice/db.sock", help="Unix socket of the Sluice database.")
+@click.option("--bridge", default="br-sluice", help="Name of the bridge.")
+@click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
+@click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")
+@click.option("--listen", default="/run/sluice/controller.sock", help="Unix socket the bridge connects to.")
+@click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
+@click.option("--metrics-port", default=7402, help="TCP port of the metrics; 0: none.")
+@click.option("--verify-seconds", default=600.0, help="Time between deep comparisons with the switch; 0: none.")
+@click.option("--force", is_flag=True, help="Delete the switch's flows even when desired state is empty.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+def main(
+    database: str,
+    bridge: str,
+    ovs_rundir: str,
+    ovs_database: str,
+    listen: str,
+    metrics_address: str,
+    metrics_port: int,
+    verify_seconds: float,
+    force: bool,
+    log_level: str,
+) -> None:
+    """Keep the flows of one bridge at the desired state; SIGTERM ends it and leaves the flows.
+
+    Every option may be given as environment variable, such as SLUICE_DATABASE.
+    """
+    logs.configure(log_level)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    # The switch's socket is for root and its group.
+    os.umask(0o007)
+    switch = Switch(os.path.join(ovs_rundir, f"{bridge}.mgmt"))
+    source = Source(database)
+    statuses = Statuses(source)
+    reconciler = Reconciler(source, switch, statuses, force=force)
+    answers = Answers(source, switch, reconciler)
+    source.watch(reconciler.post)
+    # Loading os-ken takes longer than loading the state: do both at once.
+    from controller import app
+
+    try:
+        source.wait_loaded(_LOAD_SECONDS)
+    except DatabaseError as error:
+        log.warning("going on without the database for now", extra={"error": str(error)})
+    # What was loaded stays; the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    worker = threading.Thread(target=reconciler.run, name="reconcile", daemon=True)
+    worker.start()
+    answers.start()
+    try:
+        if metrics_port:
+            metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))
+        app.listen(listen, switch, reconciler, answers)
+    except (OSError, app.ListenError) as error:
+        log.error("cannot start", extra={"error": str(error)})
+        sys.exit(1)
+    name_tables(ovs_database or os.path.join(ovs_rundir, "db.sock"), bridge)
+    _wait(stopped, reconciler, verify_seconds)
+    log.info("stopping; flows stay")
+    reconciler.post(Stop())
+    worker.join(5)
+    statuses.close(2)
+    source.close()
+
+
+def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float) -> None:
+    due = time.monotonic() + verify_seconds
+    while not stopped.wait(None if not verify_seconds else max(0.0, due - time.monotonic())):
+        reconciler.post(Verify())
+        due = time.monotonic() + verify_seconds
+
+
+def _drops(switch: Switch, reconciler: Reconciler, source: Source) -> metrics.Drops:
+    found: Counter[tuple[str, str]] = Counter()
+    try:
+        for table in Table:
+            for flow in switch.read_flows(table.number):
+                key = split_cookie(flow.cookie)[0]
+                why = reconciler.drops(key).get(flow.cookie) if flow.packets else None
+                if why is not None:
+                    network = source.network(key)
+                    name = "" if key == APPLIANCE_KEY or network is None else network.name
+                    found[name, why] += flow.packets
+    except SwitchError as error:
+        log.warning("drops not read", extra={"error": str(error)})
+    return found
+
+
+if __name__ == "__main__":
+    main()

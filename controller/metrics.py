@@ -1,0 +1,62 @@
+"""What the controller counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONNECTED = Gauge("sluice_switch_connected", "Whether the bridge is connected (1) or not (0).")
+REFUSED = Gauge("sluice_reconcile_refused", "1 while deleting the switch's flows is refused: no desired state.")
+FLOWS = Gauge("sluice_flows_installed", "Flows on the switch.")
+NETWORKS = Gauge("sluice_networks", "Networks of desired state.")
+PENDING = Gauge("sluice_networks_pending", "Networks whose flows are still to be compared or sent.")
+BUNDLES = Counter("sluice_bundles", "Bundles sent, by what became of them.", ["result"])
+CHANGES = Counter("sluice_flow_changes", "Flows added and deleted.", ["change"])
+RECONCILE = Histogram(
+    "sluice_reconcile_seconds",
+    "From a change of desired state to its commit on the switch, a network.",
+    buckets=(0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30),
+)
+NETWORK_ERRORS = Counter("sluice_network_errors", "Networks the switch refused or that could not be compiled.")
+FAULTS = Counter("sluice_controller_faults", "Internal faults, by the part of the controller.", ["part"])
+STATUS_ERRORS = Counter("sluice_status_write_errors", "Writes of status or neighbours the database refused.")
+PACKET_INS = Counter("sluice_packet_ins", "Packets the switch sent up, by table and outcome.", ["table", "what"])
+PACKET_INS_LOST = Counter("sluice_packet_ins_lost", "Packets dropped because too many were waiting.")
+DRIFT = Counter("sluice_drift_flows", "Flows found different from desired state by verification.", ["kind"])
+VERIFIED = Gauge("sluice_verified_timestamp_seconds", "When the last verification ended (Unix time).")
+
+Drops = Mapping[tuple[str, str], int]
+"""Packets dropped since the flow was installed, by network name and reason."""
+
+
+class _DropCollector(Collector):
+    def __init__(self, read: Callable[[], Drops]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """The metric's name without reading the switch."""
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the counters of the drop flows from the switch."""
+        family = self._family()
+        for (network, reason), packets in self._read().items():
+            family.add_metric([network, reason], packets)
+        return [family]
+
+    @staticmethod
+    def _family() -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "sluice_dropped_packets",
+            "Packets dropped by the flows of a network (empty: the appliance's own), by reason.",
+            labels=["network", "reason"],
+        )
+
+
+def serve(address: str, port: int, read_drops: Callable[[], Drops]) -> None:
+    """Serve all metrics over HTTP at `address`:`port`. Raises OSError when the port is taken."""
+    REGISTRY.register(_DropCollector(read_drops))
+    start_http_server(port, address)

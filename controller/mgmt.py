@@ -1,0 +1,190 @@
+"""A raw OpenFlow 1.4 client on the bridge's `.mgmt` socket.
+
+For bulk work without os-ken: reading back 100,000 flows takes 0.2 to 0.3 s
+here against 6 s there, and a restore at boot need not load os-ken at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from controller import wire
+
+_FLOW_STATS = struct.Struct("!HB9xH10xQQ8x")
+_METER_CONFIG = struct.Struct("!HHI")
+_METER_BAND = struct.Struct("!HHI")
+_PORT = struct.Struct("!IH10x16s")
+_RESERVED_PORTS = 0xFFFFFF00
+
+
+class SwitchError(Exception):
+    """The switch cannot be asked, or refused a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFlow:
+    """One flow of the switch: `detail` is its match and instructions as bytes."""
+
+    table: int
+    priority: int
+    cookie: int
+    packets: int
+    detail: bytes
+
+
+class Bridge:
+    """One connection to a bridge; not to be shared between threads.
+
+    Raises SwitchError from every method when the switch does not answer.
+    """
+
+    def __init__(self, path: str, timeout: float = 30.0) -> None:
+        self._xids = itertools.count(1)
+        self._buffer = b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+            self._send(wire.hello())
+            kind, message = self._receive()
+        except OSError as error:
+            self._socket.close()
+            raise SwitchError(f"no answer from the bridge at {path}: {error}") from error
+        offered = int.from_bytes(message[12:16], "big") if len(message) >= 16 else 1 << message[0]
+        if kind != wire.HELLO or not offered >> wire.VERSION & 1:
+            self._socket.close()
+            raise SwitchError(f"the bridge at {path} does not speak OpenFlow 1.4")
+
+    def __enter__(self) -> Bridge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def flows(self, table: int = 255) -> Iterator[InstalledFlow]:
+        """All flows of `table` (255: of every table)."""
+        for message in self._multipart(wire.flow_stats_request(self._xid(), table)):
+            at, end = 16, len(message)
+            while at < end:
+                size, number, priority, cookie, packets = _FLOW_STATS.unpack_from(message, at)
+                yield InstalledFlow(number, priority, cookie, packets, message[at + 48 : at + size])
+                at += size
+
+    def flow_ids(self) -> set[tuple[int, int]]:
+        """Table and cookie of every flow."""
+        found = set()
+        unpack = _FLOW_STATS.unpack_from
+        for message in self._multipart(wire.flow_stats_request(self._xid())):
+            at, end = 16, len(message)
+            while at < end:
+                size, number, _, cookie, _ = unpack(message, at)
+                found.add((number, cookie))
+                at += size
+        return found
+
+    def meters(self) -> dict[int, int]:
+        """Meter ids and the rate of their first band, 0 where there is none."""
+        found = {}
+        for message in self._multipart(wire.meter_config_request(self._xid())):
+            at, end = 16, len(message)
+            while at < end:
+                size, _, meter = _METER_CONFIG.unpack_from(message, at)
+                found[meter] = _METER_BAND.unpack_from(message, at + 8)[2] if size > 8 else 0
+                at += size
+        return found
+
+    def ports(self) -> dict[str, int]:
+        """Names and numbers of the bridge's ports, without the bridge's own."""
+        found = {}
+        for message in self._multipart(wire.port_desc_request(self._xid())):
+            at, end = 16, len(message)
+            while at < end:
+                number, size = struct.unpack_from("!IH", message, at)
+                name = message[at + 16 : at + 32].rstrip(b"\0").decode()
+                if number < _RESERVED_PORTS:
+                    found[name] = number
+                at += size
+        return found
+
+    def send(self, messages: Iterable[bytes]) -> dict[int, str]:
+        """Send `messages` and wait until all are done.
+
+        Returns index → error of those refused.
+        """
+        chunk: list[bytes] = []
+        errors: dict[int, str] = {}
+        first = 0
+        for message in messages:
+            chunk.append(message)
+            if len(chunk) == _CHUNK:
+                errors.update(self._exchange(chunk, first))
+                first += len(chunk)
+                chunk = []
+        errors.update(self._exchange(chunk, first))
+        return errors
+
+    def _exchange(self, messages: list[bytes], first: int) -> dict[int, str]:
+        # One barrier a chunk keeps replies from filling the socket while we still write.
+        self._send(b"".join([wire.with_xid(m, 0x40000000 | first + i) for i, m in enumerate(messages)]))
+        xid = self._xid()
+        self._send(wire.barrier(xid))
+        errors = {}
+        while True:
+            kind, message = self._receive()
+            answered = int.from_bytes(message[4:8], "big")
+            if kind == wire.ERROR:
+                code = struct.unpack_from("!HH", message, 8)
+                errors[answered & 0x3FFFFFFF] = f"OpenFlow error type {code[0]}, code {code[1]}"
+            elif kind == wire.BARRIER_REPLY and answered == xid:
+                return errors
+
+    def _multipart(self, request: bytes) -> Iterator[bytes]:
+        self._send(request)
+        while True:
+            kind, message = self._receive()
+            if message[4:8] != request[4:8]:
+                continue
+            if kind != wire.MULTIPART_REPLY:
+                raise SwitchError(f"the bridge refused a request: {message.hex()}")
+            yield message
+            if not struct.unpack_from("!H", message, 10)[0] & 1:
+                return
+
+    def _xid(self) -> int:
+        return next(self._xids) & 0x3FFFFFFF
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise SwitchError(f"connection to the bridge lost: {error}") from error
+
+    def _receive(self) -> tuple[int, bytes]:
+        while True:
+            self._fill(8)
+            _, kind, size, _ = wire.HEADER.unpack_from(self._buffer)
+            self._fill(size)
+            message, self._buffer = self._buffer[:size], self._buffer[size:]
+            if kind != wire.ECHO_REQUEST:
+                return kind, message
+            self._send(wire.echo_reply(message))
+
+    def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            try:
+                data = self._socket.recv(1 << 18)
+            except OSError as error:
+                raise SwitchError(f"connection to the bridge lost: {error}") from error
+            if not data:
+                raise SwitchError("connection to the bridge closed by the switch")
+            self._buffer += data
+
+
+_CHUNK = 2000

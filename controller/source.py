@@ -1,0 +1,224 @@
+"""Desired state as the controller reads it, and what the controller writes back.
+
+Changes arrive on the thread of the database client; each is turned into new
+immutable values, put where lookups find them, and reported with the names of
+what changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from state import rows
+from state.model import Appliance, Machine, Network, NetworkStatus
+from state.ovsdb import Change, Client, Operation, Row
+
+log = logging.getLogger("sluice.source")
+
+_TABLES = {name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Network_Status", "Neighbor")}
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What changed at once: networks by key (None: gone), and which shared settings.
+
+    `reset`: everything was read anew, after a connection was made.
+    """
+
+    networks: Mapping[int, Network | None]
+    appliance: bool = False
+    neighbors: bool = False
+    reset: bool = False
+
+
+def _ignore(changed: Changed) -> None:
+    pass
+
+
+class Source:
+    """The desired state of one database; empty until `watch`."""
+
+    def __init__(self, path: str) -> None:
+        self._on_change: Callable[[Changed], None] = _ignore
+        self._networks: dict[int, Network] = {}
+        self._names: dict[str, int] = {}
+        self._rows: dict[str, Row] = {}
+        self._machines: dict[str, dict[str, Machine]] = defaultdict(dict)
+        self._owners: dict[str, str] = {}
+        self._keys: dict[str, int] = {}
+        self._appliances: dict[str, Appliance] = {}
+        self._neighbors: dict[str, tuple[str, str]] = {}
+        self._statuses: dict[str, tuple[str, NetworkStatus]] = {}
+        self._client = Client(path)
+
+    def watch(self, on_change: Callable[[Changed], None]) -> None:
+        """Read the state, and report all of it and then every change.
+
+        `on_change` is called on the thread of the database client and must
+        not call back into the database.
+        """
+        self._on_change = on_change
+        self._client.monitor(_TABLES, self._handle)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+    def wait_loaded(self, timeout: float) -> None:
+        """Wait until the state has been read once. Raises Unavailable."""
+        self._client.wait_connected(timeout)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the database answers now."""
+        return self._client.connected.is_set()
+
+    @property
+    def appliance(self) -> Appliance | None:
+        """The appliance's settings, None until its agent has written them."""
+        return next(iter(self._appliances.values()), None)
+
+    @property
+    def neighbors(self) -> Mapping[str, str]:
+        """MAC by address of the next hops known."""
+        return dict(self._neighbors.values())
+
+    def network(self, key: int) -> Network | None:
+        """The network of that key."""
+        return self._networks.get(key)
+
+    def networks(self) -> list[Network]:
+        """All networks."""
+        return list(self._networks.values())
+
+    def write_statuses(self, statuses: Mapping[str, NetworkStatus | None]) -> None:
+        """Write what changed of the statuses of these networks (None: gone) in one transaction.
+
+        Not durable: after a crash the controller finds the state again by
+        looking at the switch. Raises DatabaseError.
+        """
+        operations: list[Operation] = []
+        for name, status in statuses.items():
+            where = ["network", "==", name]
+            known = self._statuses.get(name)
+            if status is None:
+                if known is not None:
+                    operations.append({"op": "delete", "table": "Network_Status", "where": [where]})
+            elif known is None:
+                operations.append({"op": "insert", "table": "Network_Status", "row": rows.status_row(name, status)})
+            elif known[1] != status:
+                row = rows.status_row(name, status)
+                del row["network"]
+                operations.append({"op": "update", "table": "Network_Status", "where": [where], "row": row})
+        if operations:
+            self._client.transact(operations, durable=False)
+
+    def forgotten_statuses(self) -> list[str]:
+        """Names in the status table of networks that do not exist any more."""
+        return [name for name in list(self._statuses) if name not in self._names]
+
+    def has_network(self, name: str) -> bool:
+        """Whether a network of that name exists."""
+        return name in self._names
+
+    def write_neighbor(self, address: str, mac: str) -> None:
+        """Remember the MAC of a next hop. Raises DatabaseError."""
+        known = dict(self._neighbors.values())
+        if known.get(address) == mac:
+            return
+        operation: Operation = {"op": "insert", "table": "Neighbor", "row": {"address": address, "mac": mac}}
+        if address in known:
+            where = [["address", "==", address]]
+            operation = {"op": "update", "table": "Neighbor", "where": where, "row": {"mac": mac}}
+        self._client.transact([operation], durable=False)
+
+    def _handle(self, changes: Sequence[Change], reset: bool) -> None:
+        touched: dict[str, None] = {}
+        shared = set()
+        for change in changes:
+            match change.table:
+                case "Network":
+                    touched[change.uuid] = None
+                    if change.new is None:
+                        self._rows.pop(change.uuid, None)
+                    else:
+                        self._rows[change.uuid] = change.new
+                case "Machine":
+                    owner = self._machine_changed(change)
+                    if owner is not None:
+                        touched[owner] = None
+                case "Network_Status":
+                    self._status_changed(change)
+                case _:
+                    shared.add(change.table)
+                    self._shared_changed(change)
+        networks = self._rebuilt(touched)
+        self._report(networks, shared, reset)
+
+    def _report(self, networks: Mapping[int, Network | None], shared: set[str], reset: bool) -> None:
+        if networks or shared or reset:
+            if reset:
+                log.info("desired state read", extra={"networks": len(self._networks)})
+            self._on_change(Changed(networks, "Appliance" in shared, "Neighbor" in shared, reset))
+
+    def _machine_changed(self, change: Change) -> str | None:
+        before = self._owners.pop(change.uuid, None)
+        if change.new is None:
+            if before is not None:
+                self._machines[before].pop(change.uuid, None)
+            return before
+        owner: str = change.new["network"][1]
+        self._owners[change.uuid] = owner
+        self._machines[owner][change.uuid] = rows.machine(change.new)
+        return owner
+
+    def _status_changed(self, change: Change) -> None:
+        if change.old is not None:
+            known = self._statuses.get(change.old["network"])
+            # The row may be replaced by another of the same name in the same update.
+            if known is not None and known[0] == change.uuid:
+                del self._statuses[change.old["network"]]
+        if change.new is not None:
+            self._statuses[change.new["network"]] = (change.uuid, rows.status(change.new))
+
+    def _shared_changed(self, change: Change) -> None:
+        if change.table == "Appliance":
+            if change.new is None:
+                self._appliances.pop(change.uuid, None)
+            else:
+                self._appliances[change.uuid] = rows.appliance(change.new)
+        elif change.new is None:
+            self._neighbors.pop(change.uuid, None)
+        else:
+            self._neighbors[change.uuid] = (change.new["address"], change.new["mac"])
+
+    def _rebuilt(self, touched: Mapping[str, None]) -> dict[int, Network | None]:
+        found: dict[int, Network | None] = {}
+        for uuid in touched:
+            if uuid not in self._rows and uuid in self._keys:
+                key = self._keys.pop(uuid)
+                self._machines.pop(uuid, None)
+                if found.get(key) is None:
+                    found[key] = None
+        for uuid in touched:
+            row = self._rows.get(uuid)
+            if row is None:
+                continue
+            network = rows.network(row, self._machines[uuid].values())
+            self._keys[uuid] = network.key
+            if self._networks.get(network.key) != network:
+                found[network.key] = network
+            else:
+                found.pop(network.key, None)
+        for key in found:
+            before = self._networks.pop(key, None)
+            if before is not None and self._names.get(before.name) == key:
+                del self._names[before.name]
+        for key, value in found.items():
+            if value is not None:
+                self._networks[key] = value
+                self._names[value.name] = key
+        return found
