@@ -9,6 +9,8 @@ and one ordered stream of row changes that survives a restart of the server.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import itertools
 import json
 import logging
@@ -91,7 +93,8 @@ class Client:
         self._closed = True
         with self._lock:
             if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def monitor(self, tables: Mapping[str, Iterable[str]], handler: ChangeHandler) -> None:
         """Deliver the contents of `tables` (name → columns) and then every change.
@@ -100,12 +103,13 @@ class Client:
         contents at the start and again after each reconnection, when rows not
         among the changes are gone. Call before `wait_connected`.
         """
-        self._tables = {name: {"columns": sorted(columns)} for name, columns in tables.items()}
-        self._handler = handler
         with self._lock:
+            self._tables = {name: {"columns": sorted(columns)} for name, columns in tables.items()}
+            self._handler = handler
             # The reader starts its monitor on connecting; have it reconnect if it already has.
             if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
             self.connected.clear()
 
     def wait_connected(self, timeout: float) -> None:
@@ -169,7 +173,7 @@ class Client:
                 self._socket = connection
             try:
                 self._converse(connection)
-            except (OSError, EOFError, ValueError) as error:
+            except (OSError, EOFError, ValueError, DatabaseError) as error:
                 if not self._closed:
                     log.warning("database connection lost", extra={"path": self._path, "error": str(error)})
             finally:
@@ -186,10 +190,14 @@ class Client:
 
     def _converse(self, connection: socket.socket) -> None:
         decoder = json.JSONDecoder()
-        if self._tables:
-            self._call("monitor", [self._database, None, self._tables]).add_done_callback(self._loaded)
-        else:
-            self.connected.set()
+        # A character of several bytes may be cut by the end of a chunk.
+        characters = codecs.getincrementaldecoder("utf-8")()
+        with self._lock:
+            tables = self._tables
+            if not tables:
+                self.connected.set()
+        if tables:
+            self._call("monitor", [self._database, None, tables]).add_done_callback(self._loaded)
         buffer = ""
         while True:
             # A message ends with "}"; try to parse only then, so that a large
@@ -205,7 +213,7 @@ class Client:
             data = connection.recv(1 << 20)
             if not data:
                 raise EOFError("closed by the server")
-            buffer += data.decode()
+            buffer += characters.decode(data)
 
     def _dispatch(self, connection: socket.socket, message: dict[str, Any]) -> None:
         match message.get("method"):

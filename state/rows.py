@@ -36,6 +36,11 @@ def router_of(prefix: str) -> str:
     return str(IPNetwork(prefix)[1])
 
 
+def second_usable(prefix: str) -> str:
+    """The address after the router's: the lowest a machine can have."""
+    return str(IPNetwork(prefix)[2])
+
+
 def appliance(row: Row) -> Appliance:
     """An `Appliance` row as a value."""
     return Appliance.from_settings(mapping(row["settings"]))

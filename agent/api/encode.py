@@ -1,0 +1,82 @@
+"""Values → messages of the API."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agent.replica import MachineView, NetworkView, ObjectStatus
+from agent.watch import ChangeKind
+from sluice.v1 import machine_pb2, network_pb2, status_pb2
+from state.model import Attachment, Kind, PortBlock, State
+
+KINDS = {Kind.ISOLATED: network_pb2.Network.ISOLATED, Kind.PRIVATE: network_pb2.Network.PRIVATE}
+STATES = {
+    State.PENDING: status_pb2.Status.PENDING,
+    State.LIVE: status_pb2.Status.LIVE,
+    State.ERROR: status_pb2.Status.ERROR,
+}
+CHANGES = {
+    ChangeKind.CREATED: status_pb2.CREATED,
+    ChangeKind.UPDATED: status_pb2.UPDATED,
+    ChangeKind.DELETED: status_pb2.DELETED,
+}
+
+
+def moment(milliseconds: int) -> Timestamp:
+    """A time in ms since the epoch."""
+    made = Timestamp()
+    made.FromMilliseconds(milliseconds)
+    return made
+
+
+def status(value: ObjectStatus) -> status_pb2.Status:
+    """The status of an object."""
+    return status_pb2.Status(state=STATES[value.state], detail=value.detail)
+
+
+def port_block(value: PortBlock) -> network_pb2.PortBlock:
+    """A port block."""
+    return network_pb2.PortBlock(address=value.address, first_port=value.first, last_port=value.last)
+
+
+def network(view: NetworkView) -> network_pb2.Network:
+    """A network."""
+    value = view.network
+    return network_pb2.Network(
+        name=f"networks/{value.name}",
+        kind=KINDS[value.kind],
+        tenant=value.tenant,
+        prefix=value.prefix,
+        router_address=value.router,
+        dns_servers=value.dns_servers,
+        mtu=value.mtu,
+        key=value.key,
+        port_block=port_block(value.block),
+        status=status(view.status),
+        create_time=moment(value.created_at),
+    )
+
+
+def attachment(value: Attachment) -> machine_pb2.Attachment:
+    """Where a machine meets the appliance."""
+    if value.vlan is not None:
+        return machine_pb2.Attachment(port=value.port, vlan=value.vlan)
+    if value.vni is not None:
+        return machine_pb2.Attachment(port=value.port, vni=value.vni)
+    return machine_pb2.Attachment(port=value.port)
+
+
+def machine(view: MachineView) -> machine_pb2.Machine:
+    """A machine."""
+    value = view.machine
+    return machine_pb2.Machine(
+        name=f"machines/{value.name}",
+        network=f"networks/{view.network}",
+        mac_address=value.mac,
+        address=value.address,
+        hostname=value.hostname,
+        attachment=attachment(value.attachment),
+        tenant=view.tenant,
+        status=status(view.status),
+        create_time=moment(view.created_at),
+    )

@@ -1,0 +1,162 @@
+"""MachineService: decode, call the store, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.empty_pb2 import Empty
+
+from agent.api import encode, paging
+from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.names import identifier, optional_identifier
+from agent.faults import Invalid, Violation, within
+from agent.intent import MachineChange, NewMachine, Tagged
+from agent.store import Store
+from agent.validation import wrong
+from sluice.v1 import machine_pb2, machine_pb2_grpc, status_pb2
+
+CHANGEABLE = ("mac_address", "hostname", "attachment")
+IMMUTABLE = ("network", "address")
+
+
+def _tagged(message: machine_pb2.Attachment) -> Tagged:
+    tag = message.WhichOneof("tag")
+    return Tagged(message.port, message.vlan if tag == "vlan" else None, message.vni if tag == "vni" else None)
+
+
+def _new(request: machine_pb2.CreateMachineRequest) -> NewMachine:
+    asked = request.machine
+    return NewMachine(
+        name=request.machine_id,
+        network=asked.network,
+        mac=asked.mac_address,
+        address=asked.address,
+        hostname=asked.hostname,
+        attachment=_tagged(asked.attachment) if asked.HasField("attachment") else None,
+        tenant=asked.tenant,
+    )
+
+
+class MachineService(machine_pb2_grpc.MachineServiceServicer):
+    """Machines over gRPC; the contract is machine.proto. Faults become statuses in `calls`."""
+
+    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+        self._store, self._waiting, self._watching = store, waiting, watching
+
+    def CreateMachine(self, request: machine_pb2.CreateMachineRequest, context: Context) -> machine_pb2.Machine:
+        """Create a machine, and wait for its flows if asked to."""
+        repeat = idempotency(request, "CreateMachine")
+        with self._waiting.seated(request.wait_live):
+            views = self._store.create_machines([_new(request)], repeat, time_left(context), batch=False)
+            if request.wait_live:
+                views = self._store.wait_machines(views, time_left(context))
+        return encode.machine(views[0])
+
+    def BatchCreateMachines(
+        self, request: machine_pb2.BatchCreateMachinesRequest, context: Context
+    ) -> machine_pb2.BatchCreateMachinesResponse:
+        """Create machines, all or none."""
+        found: list[Violation] = []
+        for at, one in enumerate(request.requests):
+            for field in ("request_id", "wait_live"):
+                if getattr(one, field):
+                    violation = wrong(field, getattr(one, field), "unset; set it on the batch")
+                    found += within([violation], f"requests[{at}]")
+        if found:
+            raise Invalid(found)
+        repeat = idempotency(request, "BatchCreateMachines")
+        with self._waiting.seated(request.wait_live):
+            views = self._store.create_machines(
+                [_new(one) for one in request.requests], repeat, time_left(context), batch=True
+            )
+            if request.wait_live:
+                views = self._store.wait_machines(views, time_left(context))
+        return machine_pb2.BatchCreateMachinesResponse(machines=map(encode.machine, views))
+
+    def GetMachine(self, request: machine_pb2.GetMachineRequest, context: Context) -> machine_pb2.Machine:
+        """One machine."""
+        name = identifier("name", request.name, "machines")
+        self._store.wait_connected(time_left(context))
+        view = self._store.machine(name)
+        if request.wait_live:
+            with self._waiting.seated():
+                view = self._store.wait_machines([view], time_left(context))[0]
+        return encode.machine(view)
+
+    def ListMachines(
+        self, request: machine_pb2.ListMachinesRequest, context: Context
+    ) -> machine_pb2.ListMachinesResponse:
+        """A page of machines in order of name."""
+        size = paging.size(request.page_size)
+        network = optional_identifier("network", request.network, "networks")
+        after = paging.decode("machines", network, request.page_token)
+        self._store.wait_connected(time_left(context))
+        views = self._store.list_machines(network, after, size + 1)
+        more = len(views) > size
+        return machine_pb2.ListMachinesResponse(
+            machines=map(encode.machine, views[:size]),
+            next_page_token=paging.encode("machines", network, views[size - 1].machine.name) if more else "",
+        )
+
+    def UpdateMachine(self, request: machine_pb2.UpdateMachineRequest, context: Context) -> machine_pb2.Machine:
+        """Change what the mask names."""
+        asked = request.machine
+        name = identifier("machine.name", asked.name, "machines")
+        self._store.wait_connected(time_left(context))
+        paths = self._mask(request, name)
+        change = MachineChange(
+            mac=asked.mac_address if "mac_address" in paths else None,
+            hostname=asked.hostname if "hostname" in paths else None,
+            attachment=_tagged(asked.attachment) if "attachment" in paths else None,
+        )
+        with self._waiting.seated(request.wait_live):
+            view = self._store.update_machine(name, change, time_left(context))
+            if request.wait_live:
+                view = self._store.wait_machines([view], time_left(context))[0]
+        return encode.machine(view)
+
+    def _mask(self, request: machine_pb2.UpdateMachineRequest, name: str) -> set[str]:
+        """Which fields to set (https://google.aip.dev/134). Raises Invalid, Missing."""
+        paths = list(request.update_mask.paths)
+        if paths == ["*"]:
+            return set(CHANGEABLE)
+        found = [
+            wrong("update_mask", path, "mac_address, hostname, attachment, or * alone")
+            for path in paths
+            if path not in CHANGEABLE
+        ]
+        if not paths:
+            # A client that writes back what it read has every field set: those that cannot change must be the same.
+            present = self._store.machine(name)
+            kept = {"network": f"networks/{present.network}", "address": present.machine.address}
+            for field in IMMUTABLE:
+                value = getattr(request.machine, field)
+                if value and value != kept[field]:
+                    found.append(wrong(f"machine.{field}", value, f"{kept[field]}; it cannot be changed"))
+            paths = [f for f in CHANGEABLE if f in {d.name for d, _ in request.machine.ListFields()}]
+        if found:
+            raise Invalid(found)
+        return set(paths)
+
+    def DeleteMachine(self, request: machine_pb2.DeleteMachineRequest, context: Context) -> Empty:
+        """Delete a machine, and the network made with it."""
+        self._store.delete_machine(identifier("name", request.name, "machines"), time_left(context))
+        return Empty()
+
+    def WatchMachines(
+        self, request: machine_pb2.WatchMachinesRequest, context: Context
+    ) -> Iterator[machine_pb2.MachineEvent]:
+        """Every machine there is, SYNCED, then each change."""
+        network = optional_identifier("network", request.network, "networks")
+        self._store.wait_connected(time_left(context))
+        with self._watching.seated():
+            existing, watcher = self._store.watch_machines(network)
+            try:
+                context.add_callback(watcher.close)
+                for view in existing:
+                    yield machine_pb2.MachineEvent(type=status_pb2.EXISTING, machine=encode.machine(view))
+                yield machine_pb2.MachineEvent(type=status_pb2.SYNCED)
+                for event in watcher:
+                    yield machine_pb2.MachineEvent(type=encode.CHANGES[event.kind], machine=encode.machine(event.view))
+            finally:
+                self._store.hub.remove(watcher)

@@ -1,0 +1,48 @@
+"""Page tokens (https://google.aip.dev/158): opaque to clients, a position by name.
+
+A token names the last object given out, so pages neither repeat nor skip
+objects that exist throughout, whatever is created or deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from agent.faults import Invalid, Violation
+from agent.validation import DEFAULT_PAGE, page_size
+
+
+def encode(collection: str, selection: str, last: str) -> str:
+    """The token of the page after the object `last` of a list with this filter."""
+    return base64.urlsafe_b64encode(json.dumps([collection, selection, last]).encode()).decode()
+
+
+def decode(collection: str, selection: str, token: str) -> str:
+    """The name after which the page begins (empty: the first). Raises Invalid."""
+    if not token:
+        return ""
+    try:
+        of, selected, last = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError):
+        of, selected, last = None, None, None
+    if of == collection and selected == selection and isinstance(last, str):
+        return last
+    raise Invalid(
+        [
+            Violation(
+                "page_token",
+                "page_token is not one of this list; allowed: next_page_token of the page before, "
+                "with the same other fields, or empty",
+            )
+        ]
+    )
+
+
+def size(asked: int) -> int:
+    """How many objects the page holds. Raises Invalid."""
+    violations = list(page_size(asked))
+    if violations:
+        raise Invalid(violations)
+    return asked or DEFAULT_PAGE

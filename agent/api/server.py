@@ -1,0 +1,87 @@
+"""The gRPC server: services, reflection, health."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent import futures
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from agent.api.calls import Guard, Seats
+from agent.api.machine import MachineService
+from agent.api.network import NetworkService
+from agent.api.translation import TranslationService
+from agent.config import Config
+from agent.store import Store
+from sluice.v1 import (
+    machine_pb2,
+    machine_pb2_grpc,
+    network_pb2,
+    network_pb2_grpc,
+    translation_pb2,
+    translation_pb2_grpc,
+)
+
+log = logging.getLogger("sluice.api")
+
+# Threads for calls that neither wait for flows nor watch.
+OTHER_CALLS = 32
+HEALTH_INTERVAL = 0.2
+
+SERVICES = (
+    network_pb2.DESCRIPTOR.services_by_name["NetworkService"].full_name,
+    machine_pb2.DESCRIPTOR.services_by_name["MachineService"].full_name,
+    translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
+)
+
+
+class Server:
+    """Serves `store` on the configured addresses. Raises RuntimeError when one cannot be bound."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        limits = config.limits
+        waiting = Seats("waiting calls", limits.waiting_calls)
+        watching = Seats("watch streams", limits.watches)
+        # Threads are made as they are needed; each health watch and reflection stream holds one too.
+        pool = futures.ThreadPoolExecutor(limits.waiting_calls + limits.watches + OTHER_CALLS, "call")
+        self._server = grpc.server(pool, interceptors=[Guard()], options=[("grpc.so_reuseport", 0)])
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(store, waiting, watching), self._server)
+        machine_pb2_grpc.add_MachineServiceServicer_to_server(MachineService(store, waiting, watching), self._server)
+        translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
+        # Not on the pool's account: its own watch streams are callbacks without a thread.
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self.ports = [self._server.add_insecure_port(address) for address in config.api.listen]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tell_health, name="health", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer calls."""
+        self._server.start()
+        self._thread.start()
+
+    def stop(self, grace: float) -> None:
+        """Refuse new calls, end streams, give calls in flight `grace` seconds."""
+        self._stop.set()
+        self._health.enter_graceful_shutdown()
+        ended = self._server.stop(grace)
+        self._store.hub.close()
+        ended.wait()
+
+    def _tell_health(self) -> None:
+        serving: bool | None = None
+        connected: Callable[[], bool] = self._store.client.connected.is_set
+        while not self._stop.is_set():
+            if connected() is not serving:
+                serving = connected()
+                status = health_pb2.HealthCheckResponse
+                for service in ("", *SERVICES):
+                    self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+                log.info("health", extra={"serving": serving})
+            self._stop.wait(HEALTH_INTERVAL)

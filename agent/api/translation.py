@@ -1,0 +1,43 @@
+"""TranslationService: who used a public address and port, and when."""
+
+from __future__ import annotations
+
+from agent.api import encode
+from agent.api.calls import Context, time_left
+from agent.faults import Invalid, NotHeld
+from agent.store import Store
+from agent.validation import public_port
+from sluice.v1 import translation_pb2, translation_pb2_grpc
+
+
+class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
+    """Translations over gRPC; the contract is translation.proto."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def LookupTranslation(
+        self, request: translation_pb2.LookupTranslationRequest, context: Context
+    ) -> translation_pb2.Translation:
+        """The network that had the port block of an address and port."""
+        violations = list(public_port(request.address, request.port))
+        if violations:
+            raise Invalid(violations)
+        self._store.wait_connected(time_left(context))
+        asked = request.time.ToMilliseconds() if request.HasField("time") else None
+        held = self._store.translation(request.address, request.port, asked)
+        if held is None:
+            when = request.time.ToJsonString() if request.HasField("time") else "now"
+            raise NotHeld(
+                f"no network has {request.address}:{request.port} {when}"
+                if asked is None
+                else f"no network had {request.address}:{request.port} at {when}"
+            )
+        return translation_pb2.Translation(
+            network=f"networks/{held.network}",
+            tenant=held.tenant,
+            prefix=held.prefix,
+            port_block=encode.port_block(held.block),
+            allocate_time=encode.moment(held.allocated_at),
+            release_time=encode.moment(held.released_at) if held.released_at else None,
+        )

@@ -1,0 +1,80 @@
+"""Who had which port block, and when: the answer a shared address owes (RFC 7422 section 2)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from dataclasses import dataclass
+
+from state.model import PortBlock
+from state.ovsdb import Row
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Holding:
+    """A network had a port block from `allocated_at` until before `released_at` (ms; 0: it still has it)."""
+
+    allocated_at: int
+    released_at: int
+    network: str
+    tenant: str
+    prefix: str
+    first: int
+    last: int
+    address: str
+
+    @property
+    def block(self) -> PortBlock:
+        """The block held."""
+        return PortBlock(self.address, self.first, self.last)
+
+
+def _holding(row: Row) -> Holding:
+    address, _, ports = row["value"].partition(":")
+    first, _, last = ports.partition("-")
+    return Holding(
+        row["allocated_at"],
+        row["released_at"],
+        row["network"],
+        row["tenant"],
+        row["prefix"],
+        int(first),
+        int(last),
+        address,
+    )
+
+
+class History:
+    """Holdings by address and block; a look-up costs O(log n) in the holdings of one block."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[str, int, int], list[Holding]] = {}
+        # Sizes differ only when the configuration changed; a block starts at a multiple of its size.
+        self._sizes: dict[int, int] = {}
+
+    def add(self, row: Row) -> None:
+        """Take in an `Allocation` row of a port block."""
+        held = _holding(row)
+        size = held.last - held.first + 1
+        self._sizes[size] = self._sizes.get(size, 0) + 1
+        insort(self._blocks.setdefault((held.address, size, held.first), []), held)
+
+    def remove(self, row: Row) -> None:
+        """Forget an `Allocation` row taken in before."""
+        held = _holding(row)
+        size = held.last - held.first + 1
+        key = (held.address, size, held.first)
+        self._blocks[key].remove(held)
+        if not self._blocks[key]:
+            del self._blocks[key]
+        self._sizes[size] -= 1
+        if not self._sizes[size]:
+            del self._sizes[size]
+
+    def at(self, address: str, port: int, moment: int) -> Holding | None:
+        """Who had `port` of `address` at `moment` (ms), if anybody."""
+        for size in self._sizes:
+            held = self._blocks.get((address, size, port - port % size), [])
+            before = bisect_right(held, moment, key=lambda h: h.allocated_at)
+            if before and not 0 < held[before - 1].released_at <= moment:
+                return held[before - 1]
+        return None

@@ -1,0 +1,64 @@
+"""The appliance's pools, made from its settings."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from agent.allocation import Pool, address_pool, number_pool, port_block_pool, prefix_pool
+from agent.transit import TransitPool
+from agent.validation import NEVER_ROUTED
+from state.model import Appliance
+
+# OVS's userspace datapath has 262,144 meters: half for networks, half for machines.
+LAST_NUMBER = 131071
+
+
+def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
+    """Prefixes no private network may overlap, each with what it is."""
+    gateway = appliance.gateway
+    return [
+        *((prefix, "which is never routed") for prefix in NEVER_ROUTED),
+        (str(ipaddress.IPv4Interface(gateway.address).network), "the gateway's subnet"),
+        *((prefix, "the pool of public addresses") for prefix in appliance.nat_pool),
+        *((prefix, "the transit pool") for prefix in appliance.transit_pool),
+        *((prefix, "a protected prefix of the appliance") for prefix in appliance.protected),
+    ]
+
+
+def public_addresses(appliance: Appliance) -> list[str]:
+    """The single addresses of the NAT pool, without what the gateway's subnet needs for itself."""
+    subnet = ipaddress.IPv4Interface(appliance.gateway.address).network
+    taken = {subnet.network_address, subnet.broadcast_address, ipaddress.IPv4Address(appliance.gateway.next_hop)}
+    found = dict.fromkeys(a for prefix in appliance.nat_pool for a in ipaddress.IPv4Network(prefix))
+    return [str(address) for address in found if address not in taken]
+
+
+class Pools:
+    """Every pool of one appliance; `cooldown` is the time in ms a released value stays out."""
+
+    def __init__(self, appliance: Appliance, cooldown: int) -> None:
+        own = [prefix for prefix, _ in own_prefixes(appliance)]
+        self._cooldown = cooldown
+        self.key = number_pool("key", LAST_NUMBER)
+        self.number = number_pool("number", LAST_NUMBER)
+        self.isolated = prefix_pool("isolated-prefix", appliance.isolated_pool, 30, cooldown=cooldown, without=own)
+        self.private = prefix_pool("private-prefix", appliance.private_pool, 16, without=own)
+        self.transit = TransitPool(appliance.transit_pool, cooldown=cooldown)
+        self.block = port_block_pool("port-block", public_addresses(appliance), appliance.block_size, cooldown=cooldown)
+        self.by_allocation: dict[str, Pool | TransitPool] = {
+            pool.name: pool for pool in (self.isolated, self.transit, self.block)
+        }
+
+    def addresses(self, name: str, prefix: str, used: Iterable[str], released: Iterable[tuple[str, int]]) -> Pool:
+        """The machine addresses of private network `name`, given its `used` and `released` ones."""
+        pool = address_pool(f"address/{name}", prefix, cooldown=self._cooldown)
+        for address in used:
+            pool.use(address)
+        for address, released_at in released:
+            pool.cool(address, released_at)
+        return pool
+
+    def __iter__(self) -> Iterator[Pool]:
+        """The pools of the whole appliance."""
+        return iter((self.key, self.number, self.isolated, self.private, self.block))

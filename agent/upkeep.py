@@ -1,0 +1,81 @@
+"""What the agent does by itself: publish its settings, prune expired rows, keep gauges."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from itertools import islice
+
+from agent import metrics
+from agent.store import Store
+from state.ovsdb import DatabaseError, Operation, mapping, to_map
+
+log = logging.getLogger("sluice.upkeep")
+
+INTERVAL = 0.5
+PRUNED_AT_ONCE = 200
+
+
+class Upkeep:
+    """A thread with bounded work each `INTERVAL` s, so that no call has to do it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # The settings must be there at once: the controller needs them to begin.
+        while not self._stop.is_set() and not self._store.client.connected.wait(INTERVAL):
+            metrics.CONNECTED.set(0)
+        while not self._stop.is_set():
+            try:
+                self.once()
+            except DatabaseError as error:
+                log.warning("upkeep of the database has to wait", extra={"error": str(error)})
+            except Exception:
+                metrics.INTERNAL.inc()
+                log.exception("upkeep failed")
+            self._stop.wait(INTERVAL)
+
+    def once(self) -> None:
+        """One round. Raises DatabaseError."""
+        connected = self._store.client.connected.is_set()
+        metrics.CONNECTED.set(connected)
+        if not connected:
+            return
+        operations = [*self._settings(), *self._expired()]
+        if operations:
+            self._store.client.transact(operations, durable=False)
+        replica, now = self._store.replica, self._store.clock()
+        with replica.lock:
+            for pool in replica.pools:
+                metrics.FREE.labels(pool.name).set(pool.free_count(now))
+                metrics.SIZE.labels(pool.name).set(pool.size)
+
+    def _settings(self) -> list[Operation]:
+        wanted = self._store.config.appliance.to_settings()
+        with self._store.replica.lock:
+            present = self._store.replica.appliance
+        if present is None:
+            return [{"op": "insert", "table": "Appliance", "row": {"name": "appliance", "settings": to_map(wanted)}}]
+        uuid, row = present
+        if mapping(row["settings"]) == wanted:
+            return []
+        where = [["_uuid", "==", ["uuid", uuid]]]
+        return [{"op": "update", "table": "Appliance", "where": where, "row": {"settings": to_map(wanted)}}]
+
+    def _expired(self) -> list[Operation]:
+        now = self._store.clock()
+        with self._store.replica.lock:
+            due = list(islice(self._store.replica.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
+        return [{"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]} for _, table, uuid in due]

@@ -1,0 +1,208 @@
+"""Requests → every field that is wrong, by pure functions.
+
+Resource names and identifiers follow https://google.aip.dev/122, hostnames
+RFC 1123 section 2.1, each answer names field, value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+
+from agent.faults import Violation
+from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
+
+MAX_BATCH = 1000
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+DEFAULT_MTU = 1500
+MAX_TENANT = 63
+MAX_RESOLVERS = 8
+MAX_VNI = (1 << 24) - 1
+
+# This host, loopback, link-local, multicast and reserved: RFC 6890 section 2.2.2.
+NEVER_ROUTED = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+
+_IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+
+IDENTIFIER_RULE = "1 to 63 of a-z, 0-9 and '-', starting with a letter, ending with a letter or digit"
+
+
+def is_label(value: str) -> bool:
+    """Whether `value` is a host name label in lower case (RFC 1123 section 2.1)."""
+    return _LABEL.fullmatch(value) is not None
+
+
+def is_port_name(value: str) -> bool:
+    """Whether `value` can name a port: what Linux takes as an interface name, printable."""
+    return _PORT_NAME.fullmatch(value) is not None and value not in (".", "..")
+
+
+def is_mac(value: str) -> bool:
+    """Whether `value` is a unicast Ethernet address, not all zeros."""
+    if _MAC.fullmatch(value) is None:
+        return False
+    return int(value[:2], 16) & 1 == 0 and value != "00:00:00:00:00:00"
+
+
+def wrong(field: str, value: object, allowed: str) -> Violation:
+    """The violation that says `field` holds `value` and what is `allowed`."""
+    text = repr(value)
+    return Violation(field, f"{field} is {text if len(text) <= 80 else text[:77] + '...'}; allowed: {allowed}")
+
+
+def identifier(field: str, value: str) -> Iterator[Violation]:
+    """Check an identifier the client chose; empty is fine."""
+    if value and _IDENTIFIER.fullmatch(value) is None:
+        yield wrong(field, value, f"{IDENTIFIER_RULE}, or empty for one chosen by the appliance")
+
+
+def resource_name(field: str, value: str, collection: str) -> Iterator[Violation]:
+    """Check a resource name `COLLECTION/IDENTIFIER`."""
+    head, _, tail = value.partition("/")
+    if head != collection or _IDENTIFIER.fullmatch(tail) is None:
+        yield wrong(field, value, f"{collection}/IDENTIFIER, the identifier {IDENTIFIER_RULE}")
+
+
+def request_id(field: str, value: str) -> Iterator[Violation]:
+    """Check a request id (https://google.aip.dev/155); empty is fine."""
+    try:
+        right = not value or str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        right = False
+    if not right:
+        yield wrong(field, value, "a UUID, xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, or empty")
+
+
+def page_size(value: int) -> Iterator[Violation]:
+    """Check the page size of a list request."""
+    if not 0 <= value <= MAX_PAGE:
+        yield wrong("page_size", value, f"0 (meaning {DEFAULT_PAGE}) to {MAX_PAGE}")
+
+
+def tenant(field: str, value: str) -> Iterator[Violation]:
+    """Check a customer's name."""
+    if len(value) > MAX_TENANT or not value.isprintable():
+        yield wrong(field, value, f"at most {MAX_TENANT} printable characters")
+
+
+def _address(value: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(value)
+    except ValueError:
+        return None
+
+
+def requested_prefix(field: str, value: str, own: Sequence[tuple[str, str]]) -> Iterator[Violation]:
+    """Check the /16 asked for; `own` are the appliance's (prefix, what it is)."""
+    rule = "a /16 IPv4 prefix without host bits, or empty for one chosen by the appliance"
+    try:
+        prefix = ipaddress.IPv4Network(value)
+    except ValueError:
+        yield wrong(field, value, rule)
+        return
+    if prefix.prefixlen != 16 or "/" not in value:
+        yield wrong(field, value, rule)
+        return
+    for taken, what in own:
+        if prefix.overlaps(ipaddress.IPv4Network(taken)):
+            yield wrong(field, value, f"a /16 that does not overlap {taken}, {what}")
+            return
+
+
+def new_network(request: NewNetwork, own: Sequence[tuple[str, str]]) -> list[Violation]:
+    """Every violation of a request to create a network."""
+    found = [*identifier("network_id", request.name), *tenant("network.tenant", request.tenant)]
+    if request.kind not in ("ISOLATED", "PRIVATE"):
+        found.append(wrong("network.kind", request.kind, "ISOLATED or PRIVATE"))
+    if request.prefix and request.kind == "ISOLATED":
+        found.append(wrong("network.prefix", request.prefix, "empty for an ISOLATED network"))
+    elif request.prefix:
+        found += requested_prefix("network.prefix", request.prefix, own)
+    if len(request.dns_servers) > MAX_RESOLVERS:
+        found.append(wrong("network.dns_servers", list(request.dns_servers), f"at most {MAX_RESOLVERS} addresses"))
+    for at, server in enumerate(request.dns_servers):
+        address = _address(server)
+        if address is None or address.is_multicast or address.is_unspecified or server in request.dns_servers[:at]:
+            found.append(wrong(f"network.dns_servers[{at}]", server, "a unicast IPv4 address, each only once"))
+    if request.mtu and not 576 <= request.mtu <= 9000:
+        found.append(wrong("network.mtu", request.mtu, f"576 to 9000, or 0 (meaning {DEFAULT_MTU})"))
+    return found
+
+
+def attachment(field: str, value: Tagged | None, gateway_port: str) -> Iterator[Violation]:
+    """Check where a machine meets the appliance."""
+    if value is None:
+        yield Violation(field, f"{field} is not set; allowed: a port, alone or with a vlan or a vni")
+        return
+    if not is_port_name(value.port):
+        yield wrong(f"{field}.port", value.port, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
+    elif value.port == gateway_port:
+        yield wrong(f"{field}.port", value.port, "a port other than the gateway's")
+    if value.vlan is not None and not 1 <= value.vlan <= 4094:
+        yield wrong(f"{field}.vlan", value.vlan, "1 to 4094")
+    if value.vni is not None and not 1 <= value.vni <= MAX_VNI:
+        yield wrong(f"{field}.vni", value.vni, f"1 to {MAX_VNI}")
+
+
+def mac(field: str, value: str, router_mac: str) -> Iterator[Violation]:
+    """Check a machine's Ethernet address."""
+    if not is_mac(value):
+        yield wrong(field, value, "a unicast Ethernet address, 02:00:00:00:00:01")
+    elif value.lower() == router_mac:
+        yield wrong(field, value, "an address other than the router's")
+
+
+def hostname(field: str, value: str) -> Iterator[Violation]:
+    """Check a host name; empty means the identifier."""
+    if value and not is_label(value.lower()):
+        yield wrong(field, value, "a host name label: 1 to 63 of a-z, 0-9 and '-', not starting or ending with '-'")
+
+
+def new_machine(request: NewMachine, gateway_port: str, router_mac: str) -> list[Violation]:
+    """Every violation of a request to create a machine that needs no look at other objects."""
+    found = list(identifier("machine_id", request.name))
+    if request.network:
+        found += resource_name("machine.network", request.network, "networks")
+    found += mac("machine.mac_address", request.mac, router_mac)
+    if request.address and _address(request.address) is None:
+        found.append(wrong("machine.address", request.address, "an IPv4 address, or empty for the lowest free one"))
+    elif request.address and not request.network:
+        found.append(wrong("machine.address", request.address, "empty for a machine without a network"))
+    found += hostname("machine.hostname", request.hostname)
+    found += attachment("machine.attachment", request.attachment, gateway_port)
+    found += tenant("machine.tenant", request.tenant)
+    return found
+
+
+def address_in(field: str, value: str, prefix: str) -> Iterator[Violation]:
+    """Check an address asked for against the network's prefix: the second usable one onwards."""
+    network = ipaddress.IPv4Network(prefix)
+    low, high = network.network_address + 2, network.broadcast_address - 1
+    if not low <= ipaddress.IPv4Address(value) <= high:
+        yield wrong(field, value, f"{low} to {high}, or empty for the lowest free one")
+
+
+def machine_change(change: MachineChange, gateway_port: str, router_mac: str) -> list[Violation]:
+    """Every violation of a change of a machine."""
+    found: list[Violation] = []
+    if change.mac is not None:
+        found += mac("machine.mac_address", change.mac, router_mac)
+    if change.hostname is not None:
+        found += hostname("machine.hostname", change.hostname)
+    if change.attachment is not None:
+        found += attachment("machine.attachment", change.attachment, gateway_port)
+    return found
+
+
+def public_port(address: str, port: int) -> Iterator[Violation]:
+    """Check the question who used a public address and port."""
+    if _address(address) is None:
+        yield wrong("address", address, "an IPv4 address")
+    if not 1 <= port <= 65535:
+        yield wrong("port", port, "1 to 65535")
