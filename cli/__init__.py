@@ -1,0 +1,1 @@
+"""`sluicectl`, the command line of an appliance."""

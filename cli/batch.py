@@ -1,0 +1,100 @@
+"""Files of machines for a batch create: JSON as `machines list -o json` writes it, or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from google.protobuf.json_format import ParseDict, ParseError
+
+from cli import names
+from sluice.v1 import machine_pb2
+
+COLUMNS = ("name", "network", "mac_address", "address", "hostname", "port", "vlan", "vni", "tenant")
+
+
+def read(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+    """The requests in `text`, the contents of `path`: CSV where its name ends so, else JSON.
+
+    JSON is a list of machines with their proto JSON names; CSV has a header
+    line of `COLUMNS` in any order. Raises click.UsageError with the place.
+    """
+    return _read_csv(path, text) if Path(path).suffix == ".csv" else _read_json(path, text)
+
+
+def _request(machine: machine_pb2.Machine) -> machine_pb2.CreateMachineRequest:
+    identifier = names.short(machine.name)
+    machine.ClearField("name")
+    machine.ClearField("status")
+    machine.ClearField("create_time")
+    if machine.network:
+        machine.network = names.network_name(machine.network)
+    return machine_pb2.CreateMachineRequest(machine_id=identifier, machine=machine)
+
+
+def _read_json(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(items, list):
+        raise click.UsageError(f"{path} holds no list of machines")
+    requests = []
+    for index, item in enumerate(items):
+        try:
+            requests.append(_request(ParseDict(item, machine_pb2.Machine())))
+        except (ParseError, AttributeError, TypeError) as error:
+            raise click.UsageError(f"{path}, machine {index}: {error}") from error
+    return requests
+
+
+def _read_csv(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    unknown = sorted(set(reader.fieldnames or ()) - set(COLUMNS))
+    if unknown or not reader.fieldnames:
+        raise click.UsageError(f"{path}: unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    requests = []
+    for row in reader:
+        try:
+            requests.append(_request(_from_row(row)))
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(f"{path}, line {reader.line_num}: {error}") from error
+    return requests
+
+
+def _from_row(row: Mapping[str, Any]) -> machine_pb2.Machine:
+    cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    return machine_pb2.Machine(
+        name=cells["name"],
+        network=cells["network"],
+        mac_address=cells["mac_address"],
+        address=cells["address"],
+        hostname=cells["hostname"],
+        attachment=attachment(cells["port"], _tag(cells, "vlan"), _tag(cells, "vni")),
+        tenant=cells["tenant"],
+    )
+
+
+def _tag(cells: Mapping[str, str], column: str) -> int | None:
+    text = cells[column]
+    if not text:
+        return None
+    if not text.isdigit():
+        raise ValueError(f"{column} is {text!r}; allowed: a whole number, or empty")
+    return int(text)
+
+
+def attachment(port: str, vlan: int | None, vni: int | None) -> machine_pb2.Attachment:
+    """An attachment; raises ValueError when it has two tags."""
+    if vlan is not None and vni is not None:
+        raise ValueError("an attachment has a VLAN or a VNI, not both")
+    if vlan is not None:
+        return machine_pb2.Attachment(port=port, vlan=vlan)
+    if vni is not None:
+        return machine_pb2.Attachment(port=port, vni=vni)
+    return machine_pb2.Attachment(port=port)

@@ -1,0 +1,26 @@
+"""`sluicectl completion`: completion scripts for shells."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+VARIABLE = "_SLUICECTL_COMPLETE"
+
+
+@click.command(
+    epilog="Examples: source <(sluicectl completion bash);"
+    " sluicectl completion fish > ~/.config/fish/completions/sluicectl.fish"
+)
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Write the completion script of a shell.
+
+    Commands, options and the names of networks and machines are completed;
+    names are asked from the API.
+    """
+    script = get_completion_class(shell)
+    assert script is not None
+    root = context.find_root()
+    click.echo(script(root.command, {}, "sluicectl", VARIABLE).source())

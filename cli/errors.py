@@ -1,0 +1,82 @@
+"""Refusals in words: gRPC status and `google.rpc` details → text, JSON and exit code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong: where (a field, a resource, a pool) and what."""
+
+    subject: str
+    description: str
+
+
+class Failure(click.ClickException):
+    """A command that could not do its work.
+
+    `code` is the gRPC status name, or `SWITCH` and the like for what does not
+    come from the API. Ends the process with exit code 1.
+    """
+
+    def __init__(self, code: str, message: str, violations: tuple[Violation, ...] = ()) -> None:
+        super().__init__(message)
+        self.code, self.violations, self.as_json = code, violations, False
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the refusal to stderr: text, or one JSON object where JSON was asked for."""
+        if self.as_json:
+            details = [{"subject": v.subject, "description": v.description} for v in self.violations]
+            error = {"code": self.code, "message": self.message, "violations": details}
+            click.echo(json.dumps({"error": error}), file=file, err=True)
+            return
+        click.echo(f"error: {self.message} ({self.code})", file=file, err=True)
+        for violation in self.violations:
+            click.echo(f"  {violation.subject}: {violation.description}", file=file, err=True)
+
+
+class Unreachable(Failure):
+    """Nobody answered, or not in time. Ends the process with exit code 3."""
+
+    exit_code = 3
+
+
+def from_call(error: grpc.RpcError, api: str) -> Failure:
+    """The failure that a failed call to `api` stands for."""
+    if not isinstance(error, grpc.Call):
+        return Failure("UNKNOWN", str(error))
+    code, text = error.code(), error.details() or "no details"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        # gRPC nests its reasons; the innermost one is the one that says something.
+        return Unreachable(code.name, f"no API at {api}: {text.rpartition('error: ')[2]}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unreachable(code.name, f"no answer from the API at {api} in time")
+    violations = tuple(_violations(error))
+    # What the message says already need not be said twice.
+    violations = tuple(v for v in violations if not (v.subject in text and v.description in text))
+    return Failure(code.name, text, violations)
+
+
+def _violations(error: grpc.Call) -> list[Violation]:
+    status = rpc_status.from_call(error)
+    found: list[Violation] = []
+    for detail in status.details if status is not None else ():
+        bad, failed = error_details_pb2.BadRequest(), error_details_pb2.PreconditionFailure()
+        quota, resource = error_details_pb2.QuotaFailure(), error_details_pb2.ResourceInfo()
+        if detail.Unpack(bad):
+            found += [Violation(v.field, v.description) for v in bad.field_violations]
+        elif detail.Unpack(failed):
+            found += [Violation(v.subject, v.description) for v in failed.violations]
+        elif detail.Unpack(quota):
+            found += [Violation(v.subject, v.description) for v in quota.violations]
+        elif detail.Unpack(resource):
+            found.append(Violation(resource.resource_name, resource.description or resource.resource_type))
+    return found

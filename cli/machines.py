@@ -1,0 +1,240 @@
+"""`sluicectl machines`."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import click
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from cli import batch, creation, names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import machine_pb2, status_pb2
+
+_COLUMNS = ("NAME", "NETWORK", "ADDRESS", "MAC", "HOSTNAME", "ATTACHMENT", "STATE", "DETAIL")
+
+
+def attachment_text(attachment: machine_pb2.Attachment) -> str:
+    """`PORT`, `PORT/vlan=10` or `PORT/vni=5000`."""
+    tag = attachment.WhichOneof("tag")
+    return f"{attachment.port}/{tag}={getattr(attachment, tag)}" if tag else attachment.port
+
+
+def _attachment(port: str | None, vlan: int | None, vni: int | None) -> machine_pb2.Attachment | None:
+    if port is None:
+        if vlan is not None or vni is not None:
+            raise click.UsageError("--vlan and --vni need --port: they belong to a port")
+        return None
+    try:
+        return batch.attachment(port, vlan, vni)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _row(machine: machine_pb2.Machine) -> tuple[object, ...]:
+    return (
+        names.short(machine.name),
+        names.short(machine.network),
+        machine.address,
+        machine.mac_address,
+        machine.hostname,
+        attachment_text(machine.attachment),
+        creation.state_word(machine.status),
+        machine.status.detail,
+    )
+
+
+def _show(session: Session, machine: machine_pb2.Machine) -> None:
+    if session.json:
+        output.print_json(output.to_json(machine))
+        return
+    labels = ("name", "network", "address", "MAC", "hostname", "attachment", "state", "detail")
+    created = ("created", output.moment(machine.create_time))
+    output.print_fields([*zip(labels, _row(machine), strict=True), created])
+
+
+@click.group()
+def machines() -> None:
+    """What customers run."""
+
+
+@machines.command("list", epilog="Example: sluicectl machines list --network office")
+@click.option("--network", default="", shell_complete=names.complete_network, help="Only machines of this network.")
+@output_option
+@pass_session
+def list_(session: Session, network: str) -> None:
+    """List machines in order of name."""
+    wanted = names.network_name(network) if network else ""
+    found = names.all_machines(session.machines, wanted, session.timeout)
+    if session.json:
+        output.print_json([output.to_json(machine) for machine in found])
+    else:
+        output.print_table(_COLUMNS, map(_row, found), "no machines")
+
+
+@machines.command(epilog="Example: sluicectl machines show web --wait")
+@click.argument("machine", shell_complete=names.complete_machine)
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def show(session: Session, machine: str, wait: bool) -> None:
+    """Show one machine."""
+    request = machine_pb2.GetMachineRequest(name=names.machine_name(machine), wait_live=wait)
+    _show(session, session.machines.GetMachine(request, timeout=session.timeout))
+
+
+@machines.command(
+    epilog="Examples: sluicectl machines create web --mac 02:00:00:00:00:01 --port h1-eth0 --wait;"
+    " sluicectl machines create pc1 --network office --mac 02:00:00:00:00:02 --port trunk1 --vlan 10;"
+    " sluicectl machines create --file machines.csv --wait"
+)
+@click.argument("machine", required=False, default="")
+@click.option("--mac", help="Ethernet address of the machine.")
+@click.option("--port", help="Port of the bridge the machine is attached to.")
+@click.option("--vlan", type=int, help="VLAN id on that port.  [default: untagged]")
+@click.option("--vni", type=int, help="VNI on that port.")
+@click.option(
+    "--network", default="", shell_complete=names.complete_network, help="Network.  [default: an isolated one]"
+)
+@click.option("--address", default="", help="IPv4 address.  [default: the lowest free one]")
+@click.option("--hostname", default="", help="Hostname.  [default: the machine's name]")
+@click.option("--tenant", default="", help="Customer of the isolated network made with the machine.")
+@click.option(
+    "--file",
+    "source",
+    type=click.File(encoding="utf-8"),
+    help=f"Create all machines of a file at once, all or none: a JSON list as `machines list -o json` writes it,"
+    f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads JSON from stdin.",
+)
+@creation.wait_options
+@output_option
+@pass_session
+def create(
+    session: Session,
+    machine: str,
+    mac: str | None,
+    port: str | None,
+    vlan: int | None,
+    vni: int | None,
+    network: str,
+    address: str,
+    hostname: str,
+    tenant: str,
+    source: TextIO | None,
+    wait: bool,
+    request_id: str | None,
+) -> None:
+    """Create a machine; without --network it gets an isolated network of its own."""
+    if source is not None:
+        if any((machine, mac, port, vlan, vni, network, address, hostname, tenant)):
+            raise click.UsageError("--file stands alone: everything about the machines is in the file")
+        _create_batch(session, source, wait, request_id)
+        return
+    attachment = _attachment(port, vlan, vni)
+    if mac is None or attachment is None:
+        raise click.UsageError("a machine needs --mac and --port, or --file for many")
+    wanted = machine_pb2.Machine(
+        network=names.network_name(network) if network else "",
+        mac_address=mac,
+        address=address,
+        hostname=hostname,
+        attachment=attachment,
+        tenant=tenant,
+    )
+    request = machine_pb2.CreateMachineRequest(
+        machine_id=names.short(machine),
+        machine=wanted,
+        request_id=creation.new_request_id(request_id),
+        wait_live=wait,
+    )
+    made = creation.create(session.machines.CreateMachine, request, session.timeout)
+    _show(session, made)
+    if wait:
+        creation.require_live([(made.name, made.status)])
+
+
+def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str | None) -> None:
+    request = machine_pb2.BatchCreateMachinesRequest(
+        requests=batch.read(source.name, source.read()),
+        request_id=creation.new_request_id(request_id),
+        wait_live=wait,
+    )
+    made = creation.create(session.machines.BatchCreateMachines, request, session.timeout).machines
+    if session.json:
+        output.print_json([output.to_json(machine) for machine in made])
+    else:
+        output.print_table(_COLUMNS, map(_row, made), "the file holds no machines")
+    if wait:
+        creation.require_live([(machine.name, machine.status) for machine in made])
+
+
+@machines.command("set", epilog="Example: sluicectl machines set web --port trunk1 --vlan 12")
+@click.argument("machine", shell_complete=names.complete_machine)
+@click.option("--mac", help="New Ethernet address.")
+@click.option("--port", help="New port; with --vlan or --vni where it is shared, else untagged.")
+@click.option("--vlan", type=int, help="VLAN id on the new port.")
+@click.option("--vni", type=int, help="VNI on the new port.")
+@click.option("--hostname", help="New hostname.")
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def set_(
+    session: Session,
+    machine: str,
+    mac: str | None,
+    port: str | None,
+    vlan: int | None,
+    vni: int | None,
+    hostname: str | None,
+    wait: bool,
+) -> None:
+    """Change a machine's attachment, MAC or hostname."""
+    changed = machine_pb2.Machine(name=names.machine_name(machine))
+    paths = []
+    attachment = _attachment(port, vlan, vni)
+    if attachment is not None:
+        changed.attachment.CopyFrom(attachment)
+        paths.append("attachment")
+    if mac is not None:
+        changed.mac_address = mac
+        paths.append("mac_address")
+    if hostname is not None:
+        changed.hostname = hostname
+        paths.append("hostname")
+    if not paths:
+        raise click.UsageError("nothing to change: give --port, --mac or --hostname")
+    request = machine_pb2.UpdateMachineRequest(machine=changed, update_mask=FieldMask(paths=paths), wait_live=wait)
+    _show(session, session.machines.UpdateMachine(request, timeout=session.timeout))
+
+
+@machines.command(epilog="Example: sluicectl machines delete web pc1")
+@click.argument("machine", nargs=-1, required=True, shell_complete=names.complete_machine)
+@output_option
+@pass_session
+def delete(session: Session, machine: tuple[str, ...]) -> None:
+    """Delete machines; stops at the first refusal."""
+    deleted = []
+    for name in map(names.machine_name, machine):
+        session.machines.DeleteMachine(machine_pb2.DeleteMachineRequest(name=name), timeout=session.timeout)
+        deleted.append(name)
+        if not session.json:
+            click.echo(f"{name} deleted")
+    if session.json:
+        output.print_json({"deleted": deleted})
+
+
+@machines.command(epilog="Example: sluicectl machines watch --network office")
+@click.option("--network", default="", shell_complete=names.complete_network, help="Only machines of this network.")
+@output_option
+@pass_session
+def watch(session: Session, network: str) -> None:
+    """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
+    request = machine_pb2.WatchMachinesRequest(network=names.network_name(network) if network else "")
+    for event in session.machines.WatchMachines(request):
+        if session.json:
+            output.print_json(output.to_json(event), one_line=True)
+        elif event.type == status_pb2.SYNCED:
+            click.echo("-- everything that existed is above; changes follow")
+        else:
+            change = status_pb2.ChangeType.Name(event.type).lower()
+            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.machine)) if part != ""))

@@ -1,0 +1,155 @@
+"""`sluicectl networks`."""
+
+from __future__ import annotations
+
+import click
+
+from cli import creation, names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import network_pb2, status_pb2
+
+_COLUMNS = ("NAME", "KIND", "TENANT", "PREFIX", ">KEY", "PUBLIC ADDRESS AND PORTS", "STATE", "DETAIL")
+_KINDS = {"private": network_pb2.Network.PRIVATE, "isolated": network_pb2.Network.ISOLATED}
+
+
+def _block(network: network_pb2.Network) -> str:
+    block = network.port_block
+    return f"{block.address}:{block.first_port}-{block.last_port}" if block.address else ""
+
+
+def _kind(network: network_pb2.Network) -> str:
+    return network_pb2.Network.Kind.Name(network.kind).lower()
+
+
+def _row(network: network_pb2.Network) -> tuple[object, ...]:
+    return (
+        names.short(network.name),
+        _kind(network),
+        network.tenant,
+        network.prefix,
+        network.key,
+        _block(network),
+        creation.state_word(network.status),
+        network.status.detail,
+    )
+
+
+def _show(session: Session, network: network_pb2.Network) -> None:
+    if session.json:
+        output.print_json(output.to_json(network))
+        return
+    output.print_fields(
+        (
+            ("name", names.short(network.name)),
+            ("kind", _kind(network)),
+            ("tenant", network.tenant),
+            ("prefix", network.prefix),
+            ("router", network.router_address),
+            ("public", _block(network)),
+            ("DNS", ", ".join(network.dns_servers)),
+            ("MTU", network.mtu),
+            ("key", network.key),
+            ("state", creation.state_word(network.status)),
+            ("detail", network.status.detail),
+            ("created", output.moment(network.create_time)),
+        )
+    )
+
+
+@click.group()
+def networks() -> None:
+    """Tenants' isolated routing domains."""
+
+
+@networks.command("list", epilog="Example: sluicectl networks list --tenant acme -o json")
+@click.option("--tenant", default="", help="Only networks of this tenant.")
+@output_option
+@pass_session
+def list_(session: Session, tenant: str) -> None:
+    """List networks in order of name."""
+    found = names.all_networks(session.networks, tenant, session.timeout)
+    if session.json:
+        output.print_json([output.to_json(network) for network in found])
+    else:
+        output.print_table(_COLUMNS, map(_row, found), "no networks")
+
+
+@networks.command(epilog="Example: sluicectl networks show office")
+@click.argument("network", shell_complete=names.complete_network)
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def show(session: Session, network: str, wait: bool) -> None:
+    """Show one network."""
+    request = network_pb2.GetNetworkRequest(name=names.network_name(network), wait_live=wait)
+    _show(session, session.networks.GetNetwork(request, timeout=session.timeout))
+
+
+@networks.command(
+    epilog="Examples: sluicectl networks create office --tenant acme --wait;"
+    " sluicectl networks create lab --prefix 10.42.0.0/16 --dns 10.42.0.10"
+)
+@click.argument("network", required=False, default="")
+@click.option("--kind", type=click.Choice(sorted(_KINDS)), default="private", show_default=True)
+@click.option("--tenant", default="", help="Customer; free text.")
+@click.option("--prefix", default="", metavar="ADDRESS/16", help="Prefix of a private network.  [default: a free one]")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="Resolver for DHCP; may be repeated.")
+@click.option("--mtu", type=int, default=0, help="Largest IP packet of the machines.  [default: 1500]")
+@creation.wait_options
+@output_option
+@pass_session
+def create(
+    session: Session,
+    network: str,
+    kind: str,
+    tenant: str,
+    prefix: str,
+    dns: tuple[str, ...],
+    mtu: int,
+    wait: bool,
+    request_id: str | None,
+) -> None:
+    """Create a network; without NETWORK the appliance chooses its name."""
+    request = network_pb2.CreateNetworkRequest(
+        network_id=names.short(network),
+        network=network_pb2.Network(kind=_KINDS[kind], tenant=tenant, prefix=prefix, dns_servers=dns, mtu=mtu),
+        request_id=creation.new_request_id(request_id),
+        wait_live=wait,
+    )
+    made = creation.create(session.networks.CreateNetwork, request, session.timeout)
+    _show(session, made)
+    if wait:
+        creation.require_live([(made.name, made.status)])
+
+
+@networks.command(epilog="Example: sluicectl networks delete office lab")
+@click.argument("network", nargs=-1, required=True, shell_complete=names.complete_network)
+@output_option
+@pass_session
+def delete(session: Session, network: tuple[str, ...]) -> None:
+    """Delete networks that no machine uses; stops at the first refusal."""
+    deleted = []
+    for name in map(names.network_name, network):
+        session.networks.DeleteNetwork(network_pb2.DeleteNetworkRequest(name=name), timeout=session.timeout)
+        deleted.append(name)
+        if not session.json:
+            click.echo(f"{name} deleted")
+    if session.json:
+        output.print_json({"deleted": deleted})
+
+
+@networks.command(epilog="Example: sluicectl networks watch -o json | jq .network.status")
+@click.argument("network", required=False, default="", shell_complete=names.complete_network)
+@output_option
+@pass_session
+def watch(session: Session, network: str) -> None:
+    """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
+    request = network_pb2.WatchNetworksRequest(name=names.network_name(network) if network else "")
+    for event in session.networks.WatchNetworks(request):
+        if session.json:
+            output.print_json(output.to_json(event), one_line=True)
+        elif event.type == status_pb2.SYNCED:
+            click.echo("-- everything that existed is above; changes follow")
+        else:
+            change = status_pb2.ChangeType.Name(event.type).lower()
+            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.network)) if part != ""))

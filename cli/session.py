@@ -1,0 +1,79 @@
+"""What every command of one call of sluicectl shares: where things are, and how to write answers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import grpc
+
+from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FORMATS = ("table", "json")
+
+
+@dataclass(slots=True)
+class Session:
+    """Options given before the command; `format` may be changed by the command's own `-o`.
+
+    `timeout` is in seconds and holds for each call.
+    """
+
+    api: str
+    timeout: float
+    rundir: Path
+    bridge: str
+    metrics: tuple[str, ...]
+    format: str = "table"
+
+    @property
+    def json(self) -> bool:
+        """Whether answers and errors are written as JSON."""
+        return self.format == "json"
+
+    @property
+    def networks(self) -> network_pb2_grpc.NetworkServiceStub:
+        """Calls about networks."""
+        return network_pb2_grpc.NetworkServiceStub(channel(self.api))
+
+    @property
+    def machines(self) -> machine_pb2_grpc.MachineServiceStub:
+        """Calls about machines."""
+        return machine_pb2_grpc.MachineServiceStub(channel(self.api))
+
+    @property
+    def translations(self) -> translation_pb2_grpc.TranslationServiceStub:
+        """Calls about translations."""
+        return translation_pb2_grpc.TranslationServiceStub(channel(self.api))
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+@functools.lru_cache(maxsize=4)
+def channel(api: str) -> grpc.Channel:
+    """The connection to the API at `unix:PATH` or `HOST:PORT`, made on first use."""
+    return grpc.insecure_channel(api, options=[("grpc.enable_http_proxy", 0)])
+
+
+def _set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    session = context.find_object(Session)
+    if value is not None and session is not None:
+        session.format = value
+
+
+def output_option(command: Command) -> Command:
+    """Give a command its own `-o`, so that it may stand before or after the command's name."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        expose_value=False,
+        callback=_set_format,
+        help="How to write the answer: for people, or as JSON for programs.  [default: table]",
+    )(command)

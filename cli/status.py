@@ -1,0 +1,136 @@
+"""`sluicectl status`: is everything well?"""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cli import creation, names, output, switch
+from cli.errors import Failure, from_call
+from cli.session import Session, channel, output_option, pass_session
+from controller import explain
+from controller.pipeline import Table
+
+_NEXT_HOP_MAC = re.compile(r"set_field:([0-9a-f:]{17})->(?:eth_dst|dl_dst)")
+_METRIC = re.compile(r"^(sluice_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+_HTTP_TIMEOUT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the answer: `state` is `ok` or what is wrong."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
+@click.command(epilog="Examples: sluicectl status; sluicectl --metrics http://127.0.0.1:7401/metrics status -o json")
+@output_option
+@pass_session
+def status(session: Session) -> None:
+    """Show whether API, database, switch and next hop are well; exit code 1 when not."""
+    checks: list[Check] = []
+    counts: dict[str, dict[str, int]] = {}
+    checks += _api(session, counts)
+    checks += _bridge(session)
+    metrics, silent = _metrics(session)
+    checks += silent
+    if session.json:
+        answer: dict[str, Any] = {"checks": [asdict(check) for check in checks], **counts}
+        if session.metrics:
+            answer["metrics"] = metrics
+        output.print_json(answer)
+    else:
+        output.print_table(("WHAT", "STATE", "DETAIL"), ((c.name, c.state, c.detail) for c in checks))
+        for what, states in counts.items():
+            parts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+            click.echo(f"{what}: {parts or 'none'}")
+        for name, value in metrics.items():
+            click.echo(f"{name} {value:g}")
+    wrong = [check.name for check in checks if check.state != "ok"]
+    if wrong:
+        raise Failure("UNHEALTHY", f"not well: {', '.join(wrong)}")
+
+
+def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
+    health = health_pb2_grpc.HealthStub(channel(session.api))
+    try:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=session.timeout)
+        word = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        served = Check("api", "ok" if word == "SERVING" else "failed", session.api if word == "SERVING" else word)
+        networks = [creation.state_word(n.status) for n in names.all_networks(session.networks, "", session.timeout)]
+        machines = [creation.state_word(m.status) for m in names.all_machines(session.machines, "", session.timeout)]
+    except grpc.RpcError as error:
+        return [Check("api", "failed", from_call(error, session.api).message)]
+    counts["networks"], counts["machines"] = dict(Counter(networks)), dict(Counter(machines))
+    # Lists are read from the database, so their answer is its answer too.
+    return [served, Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")]
+
+
+def _bridge(session: Session) -> list[Check]:
+    try:
+        version = switch.version(session)
+        bridge = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
+        controllers = switch.rows(session, "Controller", "target", "is_connected", "status")
+        flows = switch.flow_count(session)
+        hop = _next_hop(session)
+    except Failure as failure:
+        return [Check("switch", "failed", failure.message)]
+    return [
+        Check("switch", "ok", f"Open vSwitch {version}, {_datapath(bridge)} datapath, {flows} flows"),
+        _controller(controllers),
+        Check(
+            "next hop", "ok" if hop else "unknown", hop or "no ARP answer from it yet, or the gateway port is missing"
+        ),
+    ]
+
+
+def _datapath(bridge: list[dict[str, Any]]) -> str:
+    return str(bridge[0]["datapath_type"] or "system") if bridge else "no"
+
+
+def _controller(rows: list[dict[str, Any]]) -> Check:
+    if not rows:
+        return Check("controller", "missing", "the bridge has no controller configured")
+    row = next((row for row in rows if row["is_connected"]), rows[0])
+    state = "ok" if row["is_connected"] else "disconnected"
+    details = dict(row["status"][1]) if isinstance(row["status"], list) else {}
+    since = details.get("sec_since_connect" if row["is_connected"] else "sec_since_disconnect")
+    return Check("controller", state, f"{row['target']}" + (f", for {since} s" if since else ""))
+
+
+def _next_hop(session: Session) -> str:
+    """The MAC flows send to, from the bridge itself; empty while it is not known."""
+    text = switch.dump_flows(session, f"table={Table.GATEWAY_OUT.number}")
+    for record in explain.parse_dump(text):
+        if found := _NEXT_HOP_MAC.search(record.actions):
+            return found[1]
+    return ""
+
+
+def _metrics(session: Session) -> tuple[dict[str, float], list[Check]]:
+    found: dict[str, float] = {}
+    silent = []
+    for url in session.metrics:
+        try:
+            with urllib.request.urlopen(url, timeout=_HTTP_TIMEOUT) as answer:
+                text = answer.read().decode()
+        except (OSError, ValueError, urllib.error.URLError) as error:
+            silent.append(Check("metrics", "failed", f"{url}: {error}"))
+            continue
+        found |= {name: float(value) for name, value in _METRIC.findall(text) if not _is_detail(name)}
+    return found, silent
+
+
+def _is_detail(name: str) -> bool:
+    plain = name.partition("{")[0]
+    return plain.endswith(("_bucket", "_created"))

@@ -1,0 +1,79 @@
+"""Asks the bridge, by the operator's own tools: ovs-ofctl(8), ovs-appctl(8), ovs-vsctl(8)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cli.errors import Unreachable
+from cli.session import Session
+
+_TIMEOUT = 30
+
+
+def dump_flows(session: Session, *filters: str) -> str:
+    """`ovs-ofctl dump-flows` with names. Raises Unreachable."""
+    return _ofctl(session, "dump-flows", *filters)
+
+
+def meter_stats(session: Session) -> str:
+    """`ovs-ofctl meter-stats`. Raises Unreachable."""
+    return _ofctl(session, "meter-stats")
+
+
+def flow_count(session: Session) -> int:
+    """How many flows the bridge holds. Raises Unreachable."""
+    answer = _ofctl(session, "dump-aggregate")
+    return int(answer.rpartition("flow_count=")[2].split()[0])
+
+
+def trace(session: Session, packet: str, *options: str) -> str:
+    """`ofproto/trace` of a packet written as a flow. Raises Unreachable."""
+    return _appctl(session, "ofproto/trace", session.bridge, packet, *options)
+
+
+def version(session: Session) -> str:
+    """Version of the running ovs-vswitchd. Raises Unreachable."""
+    return _appctl(session, "version").splitlines()[0].rpartition(" ")[2]
+
+
+def _appctl(session: Session, *command: str) -> str:
+    pid_file = session.rundir / "ovs-vswitchd.pid"
+    pattern = f"ovs-vswitchd.{pid_file.read_text().strip()}.ctl" if pid_file.exists() else "*vswitchd*.ctl"
+    sockets = sorted(session.rundir.glob(pattern))
+    if not sockets:
+        raise _silent(session, f"no ovs-vswitchd in {session.rundir}")
+    return _run(session, "ovs-appctl", "-t", str(sockets[0]), *command)
+
+
+def rows(session: Session, table: str, *columns: str, name: str | None = None) -> list[dict[str, Any]]:
+    """Rows (or the one called `name`) of a table of the Open_vSwitch database. Raises Unreachable."""
+    database = f"unix:{session.rundir / 'db.sock'}"
+    answer = _run(session, "ovs-vsctl", f"--db={database}", "--timeout=5", "--format=json",
+                  f"--columns={','.join(columns)}", "list", table, *([name] if name else []))  # fmt: skip
+    found = json.loads(answer)
+    return [dict(zip(found["headings"], row, strict=True)) for row in found["data"]]
+
+
+def _ofctl(session: Session, command: str, *filters: str) -> str:
+    target = f"unix:{Path(session.rundir, session.bridge)}.mgmt"
+    return _run(session, "ovs-ofctl", "-O", "OpenFlow14", "--names", command, target, *filters)
+
+
+def _run(session: Session, *command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except FileNotFoundError as error:
+        raise _silent(session, f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise _silent(session, f"{command[0]} had no answer within {_TIMEOUT} s") from error
+    if done.returncode:
+        raise _silent(session, done.stderr.strip() or f"{command[0]} failed")
+    return done.stdout
+
+
+def _silent(session: Session, text: str) -> Unreachable:
+    where = f"bridge {session.bridge} in {session.rundir}"
+    return Unreachable("SWITCH", f"cannot ask {where}: {text}")

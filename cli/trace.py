@@ -1,0 +1,84 @@
+"""`sluicectl trace`: what the bridge would do with a packet of a machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import click
+
+from cli import names, output, switch
+from cli.errors import Failure
+from cli.session import Session, output_option, pass_session
+from controller import explain
+from controller.pipeline import Table
+from sluice.v1 import machine_pb2, network_pb2
+
+_ROUTER_MAC = re.compile(r"set_field:([0-9a-f:]{17})->arp_tha")
+# Without conntrack's own answer a trace shows the first packet of a connection
+# as it is before NAT, which the next table drops.
+_TRANSLATED = ("--ct-next", "trk,new,snat")
+
+
+@click.command(
+    epilog="Examples: sluicectl trace web 198.51.100.10; sluicectl trace web 198.51.100.10 --protocol tcp --port 443;"
+    " sluicectl trace pc1 10.0.0.3 --protocol icmp"
+)
+@click.argument("machine", shell_complete=names.complete_machine)
+@click.argument("destination")
+@click.option("--protocol", type=click.Choice(("tcp", "udp", "icmp")), default="icmp", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=80, show_default=True, help="Destination port.")
+@click.option("--source", help="Pretend this source address.  [default: the machine's own]")
+@output_option
+@pass_session
+def trace(session: Session, machine: str, destination: str, protocol: str, port: int, source: str | None) -> None:
+    """Show, table by table, what the bridge would do with a packet.
+
+    Nothing is sent. MACHINE is the sender, DESTINATION an IPv4 address.
+    """
+    try:
+        ipaddress.IPv4Address(destination)
+    except ValueError as error:
+        raise click.UsageError(f"{destination!r} is not an IPv4 address") from error
+    request = machine_pb2.GetMachineRequest(name=names.machine_name(machine))
+    sender = session.machines.GetMachine(request, timeout=session.timeout)
+    wanted = network_pb2.GetNetworkRequest(name=sender.network)
+    network = session.networks.GetNetwork(wanted, timeout=session.timeout)
+    target = _next_mac(session, network, destination)
+    packet = ",".join(_packet(sender, target, source or sender.address, destination, protocol, port))
+    text = explain.translate_trace(switch.trace(session, packet, *_TRANSLATED))
+    if session.json:
+        output.print_json({"machine": sender.name, "packet": packet, "trace": text.splitlines()})
+    else:
+        click.echo(text)
+
+
+def _packet(
+    sender: machine_pb2.Machine, target: str, source: str, destination: str, protocol: str, port: int
+) -> list[str]:
+    attachment = sender.attachment
+    terms = [protocol, f"in_port={attachment.port}", f"dl_src={sender.mac_address}", f"dl_dst={target}"]
+    terms += [f"nw_src={source}", f"nw_dst={destination}", "nw_ttl=64"]
+    if attachment.HasField("vlan"):
+        terms.append(f"dl_vlan={attachment.vlan}")
+    if attachment.HasField("vni"):
+        terms.append(f"tun_id={attachment.vni}")
+    if protocol == "icmp":
+        terms += ["icmp_type=8", "icmp_code=0"]
+    else:
+        terms += ["tp_src=40000", f"tp_dst={port}"]
+    return terms
+
+
+def _next_mac(session: Session, network: network_pb2.Network, destination: str) -> str:
+    """The MAC a machine would put in the frame: a neighbour's, or the router's."""
+    if ipaddress.ip_address(destination) in ipaddress.ip_network(network.prefix):
+        for neighbour in names.all_machines(session.machines, network.name, session.timeout):
+            if neighbour.address == destination:
+                return neighbour.mac_address
+    asked = f"arp_tpa={network.router_address}"
+    for record in explain.parse_dump(switch.dump_flows(session, explain.cookie_filter(network.key))):
+        found = _ROUTER_MAC.search(record.actions)
+        if record.table is Table.ARP and asked in record.match.split(",") and found is not None:
+            return found[1]
+    raise Failure("NOT_LIVE", f"{network.name} has no router on the bridge: it is not live")

@@ -1,0 +1,55 @@
+"""`sluicectl who`: which network stood behind a public address and port."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cli import moment, names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import translation_pb2
+
+
+@click.command(
+    epilog="Examples: sluicectl who 203.0.113.7:40123; sluicectl who 203.0.113.7:40123 --at '10 minutes ago';"
+    " sluicectl who 203.0.113.7:40123 --at 2026-11-23T14:05:00Z -o json"
+)
+@click.argument("endpoint", metavar="ADDRESS:PORT")
+@click.option("--at", metavar="TIME", help=f"When: {moment.FORMS}.  [default: now]")
+@output_option
+@pass_session
+def who(session: Session, endpoint: str, at: str | None) -> None:
+    """Say which network used a public address and port, now or then.
+
+    The answer comes from the history of port blocks, which the agent keeps
+    for `pools.history_days`; it names the network also when that is gone.
+    """
+    address, colon, port = endpoint.rpartition(":")
+    if not colon or not port.isdigit():
+        raise click.UsageError(f"{endpoint!r} is not ADDRESS:PORT")
+    request = translation_pb2.LookupTranslationRequest(address=address, port=int(port))
+    if at is not None:
+        try:
+            then = moment.parse(at, datetime.now(UTC))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        stamp = Timestamp()
+        stamp.FromDatetime(then)
+        request.time.CopyFrom(stamp)
+    found = session.translations.LookupTranslation(request, timeout=session.timeout)
+    if session.json:
+        output.print_json(output.to_json(found))
+        return
+    block = found.port_block
+    output.print_fields(
+        (
+            ("network", names.short(found.network)),
+            ("tenant", found.tenant),
+            ("prefix", found.prefix),
+            ("block", f"{block.address}:{block.first_port}-{block.last_port}"),
+            ("since", found.allocate_time.ToJsonString()),
+            ("until", found.release_time.ToJsonString() if found.HasField("release_time") else "still in use"),
+        )
+    )

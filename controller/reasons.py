@@ -1,0 +1,111 @@
+"""Why packets are dropped: the reason of every drop flow, in one word and in a sentence.
+
+A dump of the switch does not hold `Flow.why`, so the reason is found again from
+what it does hold: table, feature, priority and, where those are not enough,
+the protocol. A test holds this list to the drop flows of the golden files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.pipeline import GATEWAY_METER, MACHINE_METERS, NETWORK_METERS, Feature, Priority, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason: the word of `Flow.why`, and what it means to an operator."""
+
+    word: str
+    sentence: str
+
+
+_SENTENCES = {
+    "no-network": "no machine and no gateway is attached where the packet came from",
+    "source-mac": "the source MAC is not that of a machine of this attachment",
+    "source-ip": "the source address is not the machine's own",
+    "arp-sender": "the ARP sender is not the machine itself",
+    "arp-probe": "an address probe (RFC 5227); the appliance never gives an address twice",
+    "dhcp-server": "a machine answered DHCP; only the appliance may",
+    "protocol": "neither IPv4 nor ARP, or not from a machine of the network",
+    "arp-unknown": "ARP for an address nobody has, or an ARP reply nobody asked for",
+    "not-arp": "not ARP where only ARP can be",
+    "to-gateway": "to an address of the appliance, which answers nothing but echo",
+    "ttl": "the TTL was zero on arrival",
+    "unroutable": "the destination is outside the network and not in the Internet",
+    "no-machine": "no machine has the destination address",
+    "unknown-mac": "no machine of the network has the destination MAC",
+    "same-segment": "the destination is on the attachment the packet came by and has it already",
+    "not-ip": "not IPv4",
+    "not-translated": "no free port in the network's port block, or an invalid packet",
+    "bogon-source": "came from the Internet with a source address that cannot be there",
+    "not-for-us": "came from the Internet for an address or MAC that is not ours",
+    "unsolicited": "came from the Internet and belongs to no known connection",
+    "next-hop-unknown": "the MAC of the next hop is not known yet, or the gateway port is missing",
+}
+
+_METERS = (
+    (GATEWAY_METER, Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate")),
+    (MACHINE_METERS, Reason("dhcp-rate", "DHCP over the machine's rate")),
+    (NETWORK_METERS, Reason("icmp-error-rate", "would have made an ICMP error, over the network's rate")),
+)
+
+_T, _F, _P = Table, Feature, Priority
+_WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
+    (_T.CLASSIFY, _F.CLASSIFY, _P.NORMAL, ""): "source-mac",
+    (_T.CLASSIFY, _F.CLASSIFY, _P.MISS, ""): "no-network",
+    (_T.PORT_SECURITY, _F.DHCP, _P.EXCEPTION, ""): "dhcp-server",
+    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.EXCEPTION, ""): "arp-probe",
+    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.DROP, "ip"): "source-ip",
+    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.DROP, "arp"): "arp-sender",
+    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.REST, ""): "protocol",
+    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.MISS, ""): "no-network",
+    (_T.ARP, _F.ARP, _P.MISS, ""): "arp-unknown",
+    (_T.ARP_REPLY, _F.ARP, _P.MISS, ""): "not-arp",
+    (_T.ROUTER_LOCAL, _F.ROUTER, _P.MISS, ""): "to-gateway",
+    (_T.TTL, _F.ROUTER, _P.SPECIFIC, ""): "ttl",
+    (_T.TTL, _F.ROUTER, _P.MISS, ""): "not-ip",
+    (_T.UNROUTABLE, _F.ROUTE, _P.MISS, ""): "unroutable",
+    (_T.DELIVER, _F.ROUTE, _P.MISS, ""): "no-machine",
+    (_T.SNAT, _F.SNAT, _P.MISS, ""): "not-ip",
+    (_T.SNAT_CHECK, _F.SNAT, _P.DROP, ""): "not-translated",
+    (_T.SNAT_CHECK, _F.SNAT, _P.MISS, ""): "not-translated",
+    (_T.GATEWAY_OUT, _F.GATEWAY, _P.MISS, ""): "next-hop-unknown",
+    (_T.GATEWAY, _F.GATEWAY, _P.EXCEPTION, ""): "bogon-source",
+    (_T.GATEWAY, _F.GATEWAY, _P.NORMAL, ""): "ttl",
+    (_T.GATEWAY, _F.GATEWAY, _P.MISS, ""): "not-for-us",
+    (_T.GATEWAY_LOCAL, _F.GATEWAY, _P.MISS, ""): "not-for-us",
+    (_T.GATEWAY_TRACK, _F.GATEWAY, _P.MISS, ""): "unsolicited",
+    (_T.INBOUND, _F.TRANSIT, _P.MISS, ""): "no-machine",
+    (_T.SWITCH, _F.SWITCH, _P.SPECIFIC, ""): "same-segment",
+    (_T.SWITCH, _F.SWITCH, _P.MISS, ""): "unknown-mac",
+}
+
+
+_BY_PLACE = {
+    (place, feature.label, int(level), protocol): word for (place, feature, level, protocol), word in _WORDS.items()
+}
+
+
+def sentences() -> Mapping[str, str]:
+    """Every reason: word → sentence."""
+    return _SENTENCES
+
+
+def reason(table: Table | None, feature: str, priority: int, match: str) -> Reason:
+    """The reason of the drop flow of `feature` (its label) at this place.
+
+    A flow that is not of this version of the pipeline has the word `unknown`.
+    """
+    if table is not None:
+        for protocol in (match.partition(",")[0], ""):
+            word = _BY_PLACE.get((table, feature, priority, protocol))
+            if word is not None:
+                return Reason(word, _SENTENCES[word])
+    return Reason("unknown", "a drop flow this version does not know")
+
+
+def meter_reason(meter: int) -> Reason:
+    """The reason of what a meter drops."""
+    return next(reason for first, reason in _METERS if meter >= first)

@@ -1,0 +1,156 @@
+"""sluicectl against a real Open vSwitch that holds the flows of the example networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import examples
+import pytest
+from dummy_switch import DummySwitch, dummy_switch
+from fake_api import FakeApi, fake_api, office, pc
+
+from cli.main import run
+from controller.compile import compile_network, compile_shared
+from controller.pipeline import Table
+from sluice.v1 import machine_pb2, network_pb2
+
+Sluicectl = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def switch() -> Iterator[DummySwitch]:
+    with dummy_switch() as started:
+        target = f"unix:{started.mgmt}"
+        for name, number in examples.SITE.ports.items():
+            started.add_port(name, number)
+        names = [f"flow_tables:{table.number}=@t{table.number}" for table in Table]
+        rows: list[str] = []
+        for table in Table:
+            rows += ["--", f"--id=@t{table.number}", "create", "Flow_Table", f"name={table.title}"]
+        started.vsctl("set", "Bridge", started.bridge, *names, *rows)
+        for compiled in (
+            compile_shared(examples.SITE),
+            *(compile_network(n, examples.SITE) for n in examples.NETWORKS),
+        ):
+            for meter, rate in compiled.meters.items():
+                started.ofctl("add-meter", target, f"meter={meter},pktps,band=type=drop,rate={rate}")
+            file = started.directory / "flows"
+            file.write_text("".join(f"cookie={c:#x},{flow.text()}\n" for c, flow in compiled.flows.items()))
+            started.ofctl("add-flows", target, str(file))
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[FakeApi]:
+    with fake_api() as served:
+        for network in examples.NETWORKS:
+            kind = network_pb2.Network.PRIVATE if network.kind.value == "private" else network_pb2.Network.ISOLATED
+            name = f"networks/{network.name}"
+            served.networks[name] = office(
+                name=name, kind=kind, prefix=network.prefix, key=network.key, router_address=network.router
+            )
+            for machine in network.machines:
+                at = machine.attachment
+                attachment = machine_pb2.Attachment(port=at.port, vlan=at.vlan, vni=at.vni)
+                full = f"machines/{machine.name}"
+                served.machines[full] = pc(
+                    1, name=full, network=name, mac_address=machine.mac, address=machine.address, attachment=attachment
+                )
+        yield served
+
+
+@pytest.fixture
+def sluicectl(switch: DummySwitch, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
+    def call(*arguments: str, code: int = 0, target: str = api.target) -> str:
+        directory = str(switch.directory)
+        assert run(["--api", target, "--ovs-rundir", directory, "--bridge", switch.bridge, *arguments]) == code
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.parametrize("network", examples.NETWORKS, ids=lambda n: n.name)
+def test_flows_of_a_network_are_exactly_its_own(sluicectl: Sluicectl, network: Any) -> None:
+    shown = json.loads(sluicectl("flows", network.name, "-o", "json"))
+    compiled = compile_network(network, examples.SITE)
+    assert sorted((f["table"], f["feature"], f["priority"], f["dropReason"]) for f in shown) == sorted(
+        (f.table.title, f.feature.label, int(f.priority), "" if f.actions else f.why) for f in compiled.flows.values()
+    )
+    assert {f["networkKey"] for f in shown} == {network.key}
+    by_key = json.loads(sluicectl("flows", "--key", str(network.key), "-o", "json", target="unix:/nowhere"))
+    assert by_key == shown
+
+
+def test_flows_are_readable_and_sorted(sluicectl: Sluicectl) -> None:
+    lines = sluicectl("flows", "office").splitlines()
+    assert lines[0].split() == ["TABLE", "FEATURE", "PRIORITY", "PACKETS", "MATCH", "ACTIONS"]
+    assert any("snat 203.0.113.64:3072-4095, → snat-check" in line for line in lines)
+    order = [Table[line.split()[0].upper().replace("-", "_")].number for line in lines[1:]]
+    assert order == sorted(order)
+    assert "metadata" not in "\n".join(lines)
+    assert any("in_port=trunk,vlan=30" in line for line in lines)
+    assert any("multicast" in line and "vlan=30" in line for line in lines)
+
+
+def test_every_word_of_a_dump_is_translated(sluicectl: Sluicectl) -> None:
+    text = sluicectl("flows", "--appliance") + "".join(sluicectl("flows", n.name) for n in examples.NETWORKS)
+    for left in ("reg0[", "NXM", "goto_table", "write_metadata", "0x1fff", "CONTROLLER", "drop: unknown\n", '"'):
+        assert left not in text
+
+
+def test_raw_is_what_ovs_ofctl_prints(sluicectl: Sluicectl) -> None:
+    assert 'table="port-security"' in sluicectl("flows", "office", "--raw")
+
+
+def test_a_spoofed_packet_is_counted_for_its_network_and_reason(sluicectl: Sluicectl, switch: DummySwitch) -> None:
+    assert sluicectl("drops", "web1") == ""
+    frame = (
+        "in_port(11),eth(src=02:00:00:01:00:01,dst=02:00:00:00:ff:01),eth_type(0x0800),"
+        "ipv4(src=9.9.9.9,dst=198.51.100.1,proto=17,tos=0,ttl=64,frag=no),udp(src=1,dst=2)"
+    )
+    switch.run("ovs-appctl", "-t", str(switch.directory / "vswitchd.ctl"), "netdev-dummy/receive", "web1", frame)
+    found = json.loads(sluicectl("drops", "-o", "json"))
+    assert [(d["network"], d["table"], d["reason"], d["packets"]) for d in found] == [
+        ("networks/web1", "port-security", "source-ip", 1)
+    ]
+    assert sluicectl("drops", "office", "--all").count("source-ip") == 1
+    assert sluicectl("drops", "office") == ""
+
+
+def test_a_trace_to_the_internet_names_every_table(sluicectl: Sluicectl) -> None:
+    text = sluicectl("trace", "office3", "198.51.100.10", "--protocol", "tcp", "--port", "443")
+    met = [table.title for table in Table if f"{table.title}: " in text]
+    assert met[0] == "classify"
+    assert met[-1] == "gateway-out"
+    assert {"port-security", "router", "transit", "snat", "snat-check"} <= set(met)
+    assert "network 3, snat" in text
+
+
+def test_a_trace_to_a_neighbour_is_switched_and_to_another_tenant_is_not(sluicectl: Sluicectl) -> None:
+    assert "forward: " in sluicectl("trace", "office3", "10.0.0.2")
+    told = sluicectl("trace", "web1", "10.0.0.2")
+    assert "unroutable: " in told
+    assert "switch: " not in told
+
+
+def test_a_trace_with_a_foreign_source_is_dropped(sluicectl: Sluicectl) -> None:
+    told = sluicectl("trace", "web1", "198.51.100.10", "--source", "172.16.9.9")
+    assert "drop: source-ip" in told
+    assert "Datapath actions: drop" in told
+
+
+def test_status_tells_what_is_wrong(sluicectl: Sluicectl) -> None:
+    answer = json.loads(sluicectl("status", "-o", "json", code=1))
+    checks = {check["name"]: check for check in answer["checks"]}
+    assert {name: check["state"] for name, check in checks.items()} == {
+        "api": "ok", "database": "ok", "switch": "ok", "controller": "missing", "next hop": "ok",
+    }  # fmt: skip
+    assert checks["next hop"]["detail"] == "02:00:00:00:00:fe"
+    assert answer["networks"] == {"live": len(examples.NETWORKS)}
+
+
+def test_a_missing_bridge_exits_3(sluicectl: Sluicectl) -> None:
+    sluicectl("--bridge", "br-none", "flows", "--key", "1", code=3)
+    sluicectl("--ovs-rundir", "/nowhere", "trace", "web1", "198.51.100.10", code=3)

@@ -1,0 +1,147 @@
+"""Dumps, drops and traces in words; every drop flow has its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller import explain, reasons
+from controller.pipeline import Feature, Table, cookie
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+DUMP = """\
+OFPST_FLOW reply (OF1.4) (xid=0x2):
+ cookie=0x1070000abd0, duration=1.0s, table=switch, n_packets=3, n_bytes=294, priority=100,metadata=0x1,dl_dst=02:00:00:00:00:01 actions=output:"trunk-one"
+ cookie=0x1090000abd0, duration=1.0s, table="snat-check", n_packets=7, n_bytes=700, priority=10,metadata=0x1 actions=drop
+ cookie=0x1090000abd1, duration=1.0s, table=snat, n_packets=1, n_bytes=98, priority=100,tcp,metadata=0x1 actions=ct(commit,table="snat-check",zone=1,nat(src=203.0.113.2:1024-2047))
+ cookie=0x1010000abcd, duration=1.0s, table=classify, n_packets=9, n_bytes=1, priority=150,in_port="h1-eth0",vlan_tci=0x0000/0x1fff,dl_src=02:00:00:00:00:01 actions=set_field:0xa->reg2,write_metadata:0x1,goto_table:"port-security"
+ cookie=0x10000abd0, duration=1.0s, table=classify, n_packets=5, n_bytes=50, priority=0 actions=drop
+ cookie=0x1030000abd0, duration=1.0s, table="port-security", n_packets=4, n_bytes=4, priority=200,udp,metadata=0x1,tp_src=68,tp_dst=67 actions=meter:131073,CONTROLLER:65535
+"""  # noqa: E501
+
+
+def test_a_dump_is_sorted_as_packets_meet_it() -> None:
+    found = explain.parse_dump(DUMP)
+    assert [r.table_name for r in found] == [
+        "classify",
+        "classify",
+        "port-security",
+        "snat",
+        "snat-check",
+        "switch",
+    ]
+    first = found[0]
+    assert (first.key, first.feature, first.fingerprint) == (1, "classify", 0xABCD)
+    assert (first.priority, first.packets, first.bytes) == (150, 9, 1)
+    assert first.match == 'in_port="h1-eth0",vlan_tci=0x0000/0x1fff,dl_src=02:00:00:00:00:01'
+
+
+def test_names_and_numbers_of_tables_are_the_same() -> None:
+    numbers = DUMP
+    for table in sorted(Table, key=lambda t: -len(t.title)):
+        numbers = re.sub(rf'table="?{table.title}"?(?=,)', f"table={table.number}", numbers)
+    by_name, by_number = explain.parse_dump(DUMP), explain.parse_dump(numbers)
+    assert [(r.table, r.packets) for r in by_name] == [(r.table, r.packets) for r in by_number]
+
+
+def test_matches_and_actions_in_words() -> None:
+    texts = [(explain.readable_match(r), explain.readable_actions(r)) for r in explain.parse_dump(DUMP)]
+    assert texts == [
+        ("in_port=h1-eth0,untagged,dl_src=02:00:00:00:00:01", "attachment=10, network 1, → port-security"),
+        ("any packet", "drop: no-network"),
+        ("udp,tp_src=68,tp_dst=67", "meter:131073, controller"),
+        ("tcp", "snat 203.0.113.2:1024-2047, → snat-check"),
+        ("any packet", "drop: not-translated"),
+        ("dl_dst=02:00:00:00:00:01", "output:trunk-one"),
+    ]
+
+
+def test_drops_are_summed_by_network_and_reason_with_meters() -> None:
+    meters = explain.parse_meters(
+        "OFPST_METER reply (OF1.4) (xid=0x2):\n"
+        "meter:131073 flow_count:1 packet_in_count:40 byte_in_count:4000 duration:9.1s bands:\n"
+        "0: packet_count:36 byte_count:3600\n"
+    )
+    lost = [
+        (d.key, d.table, d.reason.word, d.packets, d.bytes) for d in explain.drops(explain.parse_dump(DUMP), meters)
+    ]
+    assert lost == [
+        (0, "classify", "no-network", 5, 50),
+        (1, "snat-check", "not-translated", 7, 700),
+        (1, "(meter)", "dhcp-rate", 36, 3600),
+    ]
+
+
+@pytest.mark.parametrize("key", [0, 1, 0xFFFFFF])
+def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> None:
+    value, mask = (int(part, 0) for part in explain.cookie_filter(key).removeprefix("cookie=").split("/"))
+    for feature in Feature:
+        assert cookie(key, feature, 0xFFFFFFFF) & mask == value
+    assert cookie((key + 1) % (1 << 24), Feature.SNAT, 0) & mask != value
+
+
+@pytest.mark.parametrize(
+    ("meter", "word"),
+    [(1, "icmp-error-rate"), (131071, "icmp-error-rate"), (131073, "dhcp-rate"), (262144, "gateway-rate")],
+)
+def test_what_a_meter_drops_has_a_reason(meter: int, word: str) -> None:
+    assert reasons.meter_reason(meter).word == word
+
+
+def _golden_drops() -> Iterator[tuple[str, str, str]]:
+    for path in sorted(GOLDEN.glob("*.txt")):
+        why = ""
+        for line in path.read_text().splitlines():
+            if line.endswith("actions=drop"):
+                yield path.stem, line, why
+            why = line.removeprefix("# ")
+
+
+def test_every_drop_flow_of_the_golden_files_has_its_reason() -> None:
+    features = {feature.label: feature for feature in Feature}
+    seen = set()
+    for label, line, why in _golden_drops():
+        record = explain.parse(f"cookie={cookie(1, features[label], 1):#x}, {line}")
+        assert record is not None
+        assert record.reason is not None
+        assert record.reason.word == why, f"controller/reasons.py has no or another reason for {line}"
+        seen.add(why)
+    assert seen == set(reasons.sentences())
+
+
+def test_a_drop_flow_of_another_version_is_unknown() -> None:
+    record = explain.parse("cookie=0x1ff00000000, table=99, priority=7,ip actions=drop")
+    assert record is not None
+    assert (record.table, record.table_name, record.feature) == (None, "99", "feature-255")
+    assert record.reason is not None
+    assert record.reason.word == "unknown"
+
+
+@pytest.mark.parametrize("line", ["", "OFPST_FLOW reply (OF1.4) (xid=0x2):", "NXST_FLOW", "cookie=0x1"])
+def test_what_is_no_flow_is_skipped(line: str) -> None:
+    assert explain.parse(line) is None
+
+
+def test_a_trace_speaks_of_tables_and_networks() -> None:
+    text = """\
+bridge("br-sluice")
+-------------------
+ 0. in_port=1, priority 150, cookie 0x1010000abcd
+    goto_table:5
+35. tcp,metadata=0x1, priority 100, cookie 0x1090000abd0
+    ct(commit,table=36,zone=1,nat(src=203.0.113.2:1024-2047))
+36. priority 0, cookie 0x90000abd0
+    drop
+"""
+    assert explain.translate_trace(text).splitlines()[2:] == [
+        "classify: in_port=1, priority 150, network 1, classify",
+        "    goto_table:port-security",
+        "snat: tcp,metadata=0x1, priority 100, network 1, snat",
+        "    ct(commit,table=snat-check,zone=1,nat(src=203.0.113.2:1024-2047))",
+        "snat-check: any packet, priority 0, appliance, snat",
+        "    drop: not-translated, no free port in the network's port block, or an invalid packet",
+    ]
