@@ -9,12 +9,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
-
-from controller.pipeline import Table
-from controller.services import PacketIn, answer
-from controller.services.dhcp_message import decode
-from controller.services.packet import parse_ipv4
-from tests.unit.services_world import (
+from services_world import (
     ALONE,
     ANNE,
     GATEWAY_MAC,
@@ -27,6 +22,11 @@ from tests.unit.services_world import (
     arp_reply,
     from_machine,
 )
+
+from controller.pipeline import Table
+from controller.services import PacketIn, answer
+from controller.services.dhcp_message import decode
+from controller.services.packet import parse_ipv4
 
 TABLES = [table for table in Table if table.value.controller]
 KEYS = st.sampled_from([0, ISOLATED.key, PRIVATE.key, 77])

@@ -11,13 +11,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
-
-from controller.flow import Output, PushVlan, SetField
-from controller.match import Field
-from controller.pipeline import Table
-from controller.services import Answer
-from state.model import Machine, Network
-from tests.unit.services_world import (
+from services_world import (
     ALONE,
     ANNE,
     APPLIANCE,
@@ -32,6 +26,12 @@ from tests.unit.services_world import (
     proved,
     with_network,
 )
+
+from controller.flow import Output, PushVlan, SetField
+from controller.match import Field
+from controller.pipeline import Table
+from controller.services import Answer
+from state.model import Machine, Network
 
 XID = 0xC0FFEE42
 EVERYTHING = [1, 3, 6, 12, 15, 26, 28, 51, 58, 59]

@@ -9,11 +9,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
-
-from controller.flow import Output, PushVlan
-from controller.pipeline import Table
-from controller.services import Answer
-from tests.unit.services_world import (
+from services_world import (
     ALONE,
     ANNE,
     GATEWAY_MAC,
@@ -29,6 +25,10 @@ from tests.unit.services_world import (
     quoted,
     sent,
 )
+
+from controller.flow import Output, PushVlan
+from controller.pipeline import Table
+from controller.services import Answer
 
 PROBE = UDP(sport=33434, dport=33435) / Raw(b"probe")
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from scapy.layers.l2 import ARP, Ether
+from services_world import APPLIANCE, GATEWAY_MAC, NEXT_HOP_MAC, PORTS, arp_reply, ask
 
 from controller.flow import Output
 from controller.pipeline import Table
 from controller.services import Answer
 from controller.services.neighbor import request
 from controller.site import Site
-from tests.unit.services_world import APPLIANCE, GATEWAY_MAC, NEXT_HOP_MAC, PORTS, arp_reply, ask
 
 
 def test_reply_of_the_next_hop_is_learned() -> None:

@@ -11,11 +11,11 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_NOP, I
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum as scapy_checksum
+from services_world import rebuilt
 
 from controller.services.fragment import fragments
 from controller.services.packet import Ipv4, adjusted, checksum, parse_ipv4, parse_udp
 from controller.services.readdress import DESTINATION, SOURCE, readdressed
-from tests.unit.services_world import rebuilt
 
 
 def parsed(packet: Packet) -> Ipv4:

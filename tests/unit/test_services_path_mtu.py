@@ -8,12 +8,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, defragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
-
-from controller.flow import Output, PushVlan, Resubmit, SetField
-from controller.match import Field
-from controller.pipeline import Table
-from controller.services import Answer
-from tests.unit.services_world import (
+from services_world import (
     ALONE,
     ANNE,
     BOB,
@@ -29,6 +24,11 @@ from tests.unit.services_world import (
     rebuilt,
     sent,
 )
+
+from controller.flow import Output, PushVlan, Resubmit, SetField
+from controller.match import Field
+from controller.pipeline import Table
+from controller.services import Answer
 
 
 def reply(payload: Packet, dst: str = ANNE.address, mac: str = ANNE.mac, **fields: Any) -> Packet:
