@@ -1,0 +1,121 @@
+"""Put all flows back before a restarted switch forwards anything: `sluice-restore`.
+
+Run between the start of ovs-vswitchd with `other_config:flow-restore-wait=true`
+(ovs-vswitchd.conf.db(5)) and the removal of that setting, which this does last.
+Until then the switch forwards by no flow and connects to no controller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from controller import wire
+from controller.compile import Compiled, Site, compile_network, compile_shared
+from controller.mgmt import Bridge, SwitchError
+from controller.source import Source
+from state import logs
+from state.ovsdb import Client, DatabaseError
+
+log = logging.getLogger("sluice.restore")
+
+_POLL_SECONDS = 0.01
+
+
+class RestoreError(Exception):
+    """Flows could not be put back; `flow-restore-wait` stays as it is."""
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
+@click.option("--database", default="/run/sluice/db.sock", help="Unix socket of the Sluice database.")
+@click.option("--bridge", default="br-sluice", help="Name of the bridge.")
+@click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
+@click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")
+@click.option("--timeout", default=30.0, help="Seconds to wait for database and bridge.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+def main(database: str, bridge: str, ovs_rundir: str, ovs_database: str, timeout: float, log_level: str) -> None:
+    """Install all flows from desired state, then let the switch forward."""
+    logs.configure(log_level)
+    try:
+        restore(database, bridge, ovs_rundir, ovs_database or os.path.join(ovs_rundir, "db.sock"), timeout)
+    except (RestoreError, SwitchError, DatabaseError) as error:
+        log.error("flows not restored", extra={"bridge": bridge, "error": str(error)})
+        sys.exit(1)
+
+
+def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, timeout: float) -> None:
+    """Install all flows and release the switch.
+
+    An empty desired state is no error: then there is nothing to wait for.
+    Raises RestoreError, SwitchError, DatabaseError.
+    """
+    started = time.monotonic()
+    source = Source(database)
+    try:
+        source.watch(lambda changed: None)
+        source.wait_loaded(timeout)
+        socket = os.path.join(ovs_rundir, f"{bridge}.mgmt")
+        _await_socket(socket, timeout)
+        flows, refused = 0, 0
+        appliance = source.appliance
+        if appliance is not None:
+            with Bridge(socket) as connection:
+                site = Site(appliance, connection.ports(), source.neighbors)
+                compiled = [compile_shared(site), *(compile_network(network, site) for network in source.networks())]
+                flows = sum(len(one.flows) for one in compiled)
+                errors = connection.send(_messages(compiled, connection.meters()))
+                refused = len(errors)
+                for error in sorted(set(errors.values())):
+                    log.error("the switch refused a message", extra={"error": error})
+    finally:
+        source.close()
+    _release(ovs_database, timeout)
+    log.info("flows restored", extra={
+        "bridge": bridge, "flows": flows, "refused": refused, "seconds": round(time.monotonic() - started, 3),
+    })  # fmt: skip
+
+
+def _messages(compiled: list[Compiled], present: dict[int, int]) -> Iterator[bytes]:
+    yield wire.set_config()
+    for one in compiled:
+        for meter, rate in one.meters.items():
+            yield wire.meter_modify(meter, rate) if meter in present else wire.meter_add(meter, rate)
+        for cookie, flow in one.flows.items():
+            yield wire.flow_add(flow, cookie)
+
+
+def _await_socket(path: str, timeout: float) -> None:
+    # The switch makes its bridges some milliseconds after it starts, and tells nobody.
+    deadline = time.monotonic() + timeout
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            raise RestoreError(f"the bridge has no socket {path} after {timeout:g} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def _release(path: str, timeout: float) -> None:
+    client = Client(path, "Open_vSwitch")
+    try:
+        client.wait_connected(timeout)
+        client.transact(
+            [
+                {
+                    "op": "mutate",
+                    "table": "Open_vSwitch",
+                    "where": [],
+                    "mutations": [["other_config", "delete", ["set", ["flow-restore-wait"]]]],
+                }
+            ]
+        )
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    main()
