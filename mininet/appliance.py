@@ -43,8 +43,8 @@ class Settings:
     nat: Sequence[str] = ("203.0.113.64/28",)
     isolated: Sequence[str] = ("172.16.0.0/12",)
     private: Sequence[str] = ("10.0.0.0/8",)
-    transit: Sequence[str] = ("100.64.0.0/10",)
-    block_size: int = 1024
+    transit: Sequence[str] = ("224.0.0.0/3",)
+    block_size: int = 4096
     reuse_after_seconds: int = 60
     dns_servers: Sequence[str] = ("198.51.100.53",)
     domain: str = "internal"
@@ -249,6 +249,7 @@ class Appliance:
                     *("--database", str(paths.database_socket)),
                     *("--bridge", BRIDGE),
                     *("--ovs-rundir", str(run_directory)),
+                    *("--listen", str(paths.controller_socket)),
                 ],
                 paths.log(CONTROLLER),
                 python,

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ from machines import NoLease
 from reachability import Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from supervisor import DaemonError
+
+from controller import explain
+from controller.pipeline import Table
 
 SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"
@@ -103,34 +106,49 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
     for line in matrix.translations():
         print(f"    {line}")
     print()
-    print("Dropped, and why:")
+    print("Dropped, by network, and why:")
     names = network_names(sandbox)
-    for drop in sandbox.all_drops():
-        if drop.packets:
-            who = names.get(drop.key, f"network {drop.key}")
-            print(f"    {who:12} {drop.packets:5}  {drop.reason.word:16} {drop.reason.sentence}")
+    for key, packets, word, sentence in refusals(sandbox):
+        print(f"    {names.get(key, f'network {key}'):12} {packets:5}  {word:16} {sentence}")
     print()
     print(matrix.verdict())
     return matrix.agrees
 
 
+def refusals(sandbox: Sandbox) -> list[tuple[int, int, str, str]]:
+    """Network key, packets, reason in a word and in a sentence, of everything that did not get through."""
+    answered = "outside the network and not in the Internet; the machine is told so by ICMP, at a limited rate"
+    found = [
+        (record.key, record.packets, "unreachable", answered)
+        for record in explain.parse_dump(sandbox.appliance.ofctl("dump-flows"))
+        if record.table is Table.UNROUTABLE and not record.drops and record.packets
+    ]
+    found += [
+        (drop.key, drop.packets, drop.reason.word, drop.reason.sentence)
+        for drop in sandbox.all_drops()
+        if drop.packets and drop.reason.word != "icmp-error-rate"
+    ]
+    return sorted(found)
+
+
 def network_names(sandbox: Sandbox) -> Mapping[int, str]:
-    """Names by network key; key 0 is what came from the Internet."""
+    """Names by network key; key 0 is what belongs to none, above all what came from the Internet."""
     names = {office.name for office in OFFICES} | {wanted.name for wanted in MACHINES if not wanted.network}
-    return {0: "(Internet)"} | {sandbox.network(name).key: name for name in names}
+    return {0: "(none)"} | {sandbox.network(name).key: name for name in names}
 
 
-def look_further() -> str:
+def look_further(stay: bool) -> str:
     """The commands to go on with, as they work in another shell."""
+    begin = "To look further, from another shell" if stay else "On a terminal the sandbox stays, to look further with"
     binaries = Path(sys.executable).parent
     ofctl = "ovs-ofctl -O OpenFlow14 --names"
-    return f"""To look further, from another shell (as root):
+    return f"""{begin} (as root, in {Path(__file__).resolve().parent.parent}):
     export PATH={binaries}:$PATH SLUICE_API=unix:{SHARED}/api.sock OVS_RUNDIR={SHARED}
     sluicectl networks list            sluicectl machines list
     sluicectl flows ada-office         sluicectl drops
     {ofctl} dump-flows {BRIDGE}
     mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
-Logs: {SHARED}/*.log"""
+Logs: {SHARED}/*.log{"\n\nCtrl-C ends it." if stay else ""}"""
 
 
 def explain_failure(sandbox: Sandbox, error: Exception) -> str:
@@ -164,7 +182,7 @@ def main() -> int:
     stay = sys.stdin.isatty() and sys.stdout.isatty()
     sandbox = Sandbox()
     try:
-        return _run(sandbox, stay, lambda: print(f"\n{look_further()}\n\nCtrl-C ends it.", flush=True))
+        return _run(sandbox, stay)
     except KeyboardInterrupt:
         print("\nEnding the sandbox.", flush=True)
         return 0 if stay else 130
@@ -175,11 +193,11 @@ def main() -> int:
         sandbox.stop()
 
 
-def _run(sandbox: Sandbox, stay: bool, instruct: Callable[[], None]) -> int:
+def _run(sandbox: Sandbox, stay: bool) -> int:
     progress = Progress()
     build(sandbox, progress)
     agrees = check(sandbox, progress)
-    instruct()
+    print(f"\n{look_further(stay)}", flush=True)
     while stay:
         signal.pause()
     return 0 if agrees else 1

@@ -32,7 +32,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-RUN_DIRECTORY = Path("/run/openvswitch")
+# As it is compiled into Debian's Open vSwitch, which connects to a controller's socket only below this very name.
+RUN_DIRECTORY = Path("/var/run/openvswitch")
 MARK = "SLUICE_WORLD"
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>
