@@ -30,8 +30,8 @@ class ConfigError(Exception):
 class ApiSettings:
     """Addresses (`HOST:PORT` or `unix:PATH`) the API and the metrics (empty: none) listen on."""
 
-    listen: tuple[str, ...] = ("127.0.0.1:7400",)
-    metrics: str = "127.0.0.1:7401"
+    listen: tuple[str, ...] = ("unix:/run/sluice/api.sock",)
+    metrics: str = "127.0.0.1:9464"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 from agent import metrics
 from agent.api.server import Server
 from agent.config import Config, ConfigError, load
+from agent.host.bridge import Bridge, BridgeDriver
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state import logs
@@ -49,6 +50,15 @@ def serve(config: Config) -> None:
     client = Client(config.database)
     store = Store(client, config)
     upkeep = Upkeep(store)
+    bridge = BridgeDriver(config.bridge.ovsdb)
+    bridge.set(
+        Bridge(
+            config.bridge.name,
+            config.bridge.datapath_type,
+            config.bridge.controller,
+            config.appliance.gateway.port,
+        )
+    )
     try:
         server = Server(store, config)
         if config.api.metrics:
@@ -64,6 +74,7 @@ def serve(config: Config) -> None:
     log.info("stopping")
     server.stop(GRACE)
     upkeep.stop()
+    bridge.stop()
     client.close()
 
 

@@ -1,0 +1,289 @@
+"""The appliance's bridge: `BridgeDriver.set(desired)` keeps it as desired, tolerant of repeats.
+
+It makes what is missing in the Open_vSwitch database and mends what differs
+(ovs-vswitchd.conf.db(5)); ports of machines and names of tables are others'.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent import metrics
+from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
+
+log = logging.getLogger("sluice.bridge")
+
+PROTOCOLS = ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15")
+CONNTRACK_ZONE = 1
+# Seconds. A connection both sides have closed frees its port at once; the rest is the least that
+# RFC 5382 section 5 (TCP, 2 h 4 min and 4 min), RFC 4787 section 4.3 (UDP, 2 min once answered) and
+# RFC 5508 section 3.2 (ICMP, 60 s) ask of a NAT.
+TIMEOUTS: Mapping[str, int] = {
+    "tcp_syn_sent": 30,
+    "tcp_syn_recv": 30,
+    "tcp_established": 7440,
+    "tcp_fin_wait": 240,
+    "tcp_time_wait": 1,
+    "tcp_close": 1,
+    "udp_first": 30,
+    "udp_single": 30,
+    "udp_multiple": 120,
+    "icmp_first": 60,
+    "icmp_reply": 60,
+}
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "Open_vSwitch": ("bridges", "datapaths"),
+    # Not `ports`: with thousands of them it would be sent again for each one added.
+    "Bridge": ("name", "datapath_type", "fail_mode", "protocols", "controller", "other_config"),
+    "Controller": ("target", "connection_mode", "inactivity_probe", "max_backoff"),
+    "Port": ("name",),
+    "Datapath": ("ct_zones",),
+    "CT_Zone": ("timeout_policy",),
+    "CT_Timeout_Policy": ("timeouts",),
+}
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What the bridge is to be; `controller` is the path of its unix socket."""
+
+    name: str
+    datapath_type: str
+    controller: str
+    gateway_port: str
+    timeouts: Mapping[str, int] = field(default_factory=lambda: TIMEOUTS)
+
+
+Rows = Mapping[str, Mapping[str, Row]]
+
+
+def _named(rows: Mapping[str, Row], name: str) -> str | None:
+    return next((uuid for uuid, row in rows.items() if row["name"] == name), None)
+
+
+def _where(uuid: str) -> list[Any]:
+    return [["_uuid", "==", ["uuid", uuid]]]
+
+
+def _insert(table: str, handle: str, row: Row) -> Operation:
+    return {"op": "insert", "table": table, "uuid-name": handle, "row": row}
+
+
+def bridge_operations(rows: Rows, desired: Bridge) -> list[Operation]:
+    """What to do in the Open_vSwitch database so that the bridge is as desired; empty when it is."""
+    root = next(iter(rows["Open_vSwitch"]), None)
+    if root is None:
+        return []
+    operations: list[Operation] = []
+    controller: Row = {
+        "target": f"unix:{desired.controller}",
+        # Otherwise hidden flows let the controller's TCP traffic pass the bridge.
+        "connection_mode": "out-of-band",
+        "inactivity_probe": 5000,
+        # The least ovs-vswitchd takes: reconnects within a second.
+        "max_backoff": 1000,
+    }
+    bridge: Row = {
+        "datapath_type": desired.datapath_type,
+        # Without a controller: drop, never learn and flood.
+        "fail_mode": "secure",
+        "protocols": to_set(PROTOCOLS),
+    }
+    uuid = _named(rows["Bridge"], desired.name)
+    if uuid is None:
+        name = desired.name
+        operations += [
+            _insert("Controller", "controller", controller),
+            _insert("Interface", "interface", {"name": name, "type": "internal"}),
+            _insert("Port", "local", {"name": name, "interfaces": ["named-uuid", "interface"]}),
+            _insert(
+                "Bridge",
+                "bridge",
+                {
+                    **bridge,
+                    "name": name,
+                    "ports": ["named-uuid", "local"],
+                    "controller": ["named-uuid", "controller"],
+                    "other_config": to_map({"disable-in-band": "true"}),
+                },
+            ),
+            _add(root, "Open_vSwitch", "bridges", ["named-uuid", "bridge"]),
+        ]
+    else:
+        operations += _bridge_changes(uuid, rows, bridge, controller)
+    return [*operations, *_timeout_operations(root, rows, desired)]
+
+
+def _bridge_changes(uuid: str, rows: Rows, bridge: Row, controller: Row) -> list[Operation]:
+    operations: list[Operation] = []
+    present = rows["Bridge"][uuid]
+    changed: Row = {column: value for column, value in bridge.items() if not _same(present[column], value)}
+    if mapping(present["other_config"]).get("disable-in-band") != "true":
+        config = {**mapping(present["other_config"]), "disable-in-band": "true"}
+        changed["other_config"] = to_map(config)
+    controllers = [reference[1] for reference in atoms(present["controller"])]
+    if len(controllers) != 1:
+        operations.append(_insert("Controller", "controller", controller))
+        changed["controller"] = ["named-uuid", "controller"]
+    else:
+        row = rows["Controller"].get(controllers[0], {})
+        differs = {c: v for c, v in controller.items() if c not in row or not _same(row[c], v)}
+        if differs:
+            operations.append({"op": "update", "table": "Controller", "where": _where(controllers[0]), "row": differs})
+    if changed:
+        operations.append({"op": "update", "table": "Bridge", "where": _where(uuid), "row": changed})
+    return operations
+
+
+def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operation]:
+    """As `ovs-vsctl add-zone-tp DATAPATH zone=1 ...`."""
+    policy: Row = {"timeouts": to_map(desired.timeouts)}
+    new_policy = _insert("CT_Timeout_Policy", "policy", policy)
+    new_zone = _insert("CT_Zone", "zone", {"timeout_policy": ["named-uuid", "policy"]})
+    zones = ["map", [[CONNTRACK_ZONE, ["named-uuid", "zone"]]]]
+    datapath = mapping(rows["Open_vSwitch"][root]["datapaths"]).get(desired.datapath_type)
+    if datapath is None:
+        reference = ["map", [[desired.datapath_type, ["named-uuid", "datapath"]]]]
+        return [
+            new_policy,
+            new_zone,
+            _insert("Datapath", "datapath", {"ct_zones": zones}),
+            _add(root, "Open_vSwitch", "datapaths", reference),
+        ]
+    zones_present: dict[Any, Any] = mapping(rows["Datapath"].get(datapath[1], {"ct_zones": ["map", []]})["ct_zones"])
+    zone = zones_present.get(CONNTRACK_ZONE)
+    if zone is None:
+        return [new_policy, new_zone, _add(datapath[1], "Datapath", "ct_zones", zones)]
+    policies = atoms(rows["CT_Zone"].get(zone[1], {"timeout_policy": ["set", []]})["timeout_policy"])
+    if not policies:
+        row: Row = {"timeout_policy": ["named-uuid", "policy"]}
+        return [new_policy, {"op": "update", "table": "CT_Zone", "where": _where(zone[1]), "row": row}]
+    present = rows["CT_Timeout_Policy"].get(policies[0][1])
+    if present is not None and mapping(present["timeouts"]) != dict(desired.timeouts):
+        return [{"op": "update", "table": "CT_Timeout_Policy", "where": _where(policies[0][1]), "row": policy}]
+    return []
+
+
+def gateway_operations(rows: Rows, desired: Bridge) -> list[Operation]:
+    """Put the gateway port, a device of this host, on the bridge; empty when a port has its name."""
+    uuid = _named(rows["Bridge"], desired.name)
+    if uuid is None or _named(rows["Port"], desired.gateway_port) is not None:
+        return []
+    return [
+        _insert("Interface", "interface", {"name": desired.gateway_port}),
+        _insert("Port", "port", {"name": desired.gateway_port, "interfaces": ["named-uuid", "interface"]}),
+        _add(uuid, "Bridge", "ports", ["named-uuid", "port"]),
+    ]
+
+
+def _add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
+    return {"op": "mutate", "table": table, "where": _where(uuid), "mutations": [[column, "insert", value]]}
+
+
+def _same(present: Any, wanted: Any) -> bool:
+    return bool(sorted(map(str, atoms(present))) == sorted(map(str, atoms(wanted))))
+
+
+def device_exists(name: str) -> bool:
+    """Whether this network namespace has a device of that name."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+class BridgeDriver:
+    """Keeps the bridge as last `set`, also after the Open_vSwitch database was restarted or emptied.
+
+    Never raises to its caller: while the database cannot be asked, or the
+    gateway port does not exist, it logs once and tries again.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._rows: dict[str, dict[str, Row]] = {table: {} for table in COLUMNS}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._stop = False
+        self._desired: Bridge | None = None
+        self._told = ""
+        self._client = Client(path, "Open_vSwitch")
+        self._client.monitor(COLUMNS, self._apply)
+        self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
+        self._thread.start()
+
+    def set(self, desired: Bridge) -> None:
+        """Have the bridge be as `desired`."""
+        self._desired = desired
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Leave the bridge as it is and end."""
+        self._stop = True
+        self._changed.set()
+        self._client.close()
+        self._thread.join()
+
+    def _apply(self, changes: Sequence[Change], _reset: bool) -> None:
+        gateway = "" if self._desired is None else self._desired.gateway_port
+        with self._lock:
+            for change in changes:
+                if change.new is None:
+                    self._rows[change.table].pop(change.uuid, None)
+                else:
+                    self._rows[change.table][change.uuid] = change.new
+                if change.table != "Port" or gateway in (
+                    (change.old or {}).get("name"),
+                    (change.new or {}).get("name"),
+                ):
+                    self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stop:
+            # Also without a change: the database may be back, the gateway's device may have appeared.
+            self._changed.wait(RETRY_SECONDS)
+            self._changed.clear()
+            if self._desired is None or self._stop:
+                continue
+            try:
+                problem = self._settle(self._desired)
+            except DatabaseError as error:
+                problem = str(error)
+            except Exception:
+                metrics.INTERNAL.inc()
+                log.exception("keeping the bridge failed")
+                problem = "internal fault"
+            metrics.BRIDGE_SETTLED.set(not problem)
+            if problem != self._told:
+                self._told = problem
+                extra = {"bridge": self._desired.name, "problem": problem}
+                if problem:
+                    log.warning("bridge is not as it should be", extra=extra)
+                else:
+                    log.info("bridge is as it should be", extra=extra)
+
+    def _settle(self, desired: Bridge) -> str:
+        """Do what is missing and answer what is still wrong. Raises DatabaseError."""
+        if not self._client.connected.is_set():
+            return "the Open_vSwitch database cannot be reached"
+        with self._lock:
+            operations = bridge_operations(self._rows, desired)
+        if operations:
+            self._client.transact(operations, durable=False)
+            log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
+        with self._lock:
+            operations = gateway_operations(self._rows, desired)
+        if operations and not device_exists(desired.gateway_port):
+            return f"gateway port {desired.gateway_port} does not exist"
+        if operations:
+            self._client.transact(operations, durable=False)
+            log.info("gateway port added", extra={"bridge": desired.name, "port": desired.gateway_port})
+        return ""
