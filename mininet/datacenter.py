@@ -148,7 +148,8 @@ def look_further(stay: bool) -> str:
     sluicectl flows ada-office         sluicectl drops
     {ofctl} dump-flows {BRIDGE}
     mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
-Logs: {SHARED}/*.log{"\n\nCtrl-C ends it." if stay else ""}"""
+Logs: {SHARED}/*.log
+{"Ctrl-C ends it." if stay else ""}"""
 
 
 def explain_failure(sandbox: Sandbox, error: Exception) -> str:
