@@ -63,8 +63,9 @@ test-unit test-golden test-trace test-fuzz: test-%: setup
 test-mininet test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
 
-golden: setup ## write the golden files anew; the diff is then for review
+golden: setup ## write golden files and docs/pipeline.md anew; the diff is then for review
 	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden
+	$(PY) docs/generate_pipeline.py
 
 bench: setup ## times and ratios, some minutes
 	$(WORLD) -- $(PY) bench/latency.py
