@@ -20,6 +20,9 @@ _METER_CONFIG = struct.Struct("!HHI")
 _METER_BAND = struct.Struct("!HHI")
 _PORT = struct.Struct("!IH10x16s")
 _RESERVED_PORTS = 0xFFFFFF00
+# Parts of some hundred kilobytes, two on their way: replies never fill the socket while we still write.
+_CHUNK, _AHEAD = 1000, 1
+_MESSAGE_XIDS = 0x40000000
 
 
 class SwitchError(Exception):
@@ -116,34 +119,37 @@ class Bridge:
     def send(self, messages: Iterable[bytes]) -> dict[int, str]:
         """Send `messages` and wait until all are done.
 
-        Returns index → error of those refused.
+        Returns index → error of those refused. While the switch works on one
+        part of them, the next is being made.
         """
-        chunk: list[bytes] = []
         errors: dict[int, str] = {}
+        waiting: list[int] = []
         first = 0
-        for message in messages:
-            chunk.append(message)
-            if len(chunk) == _CHUNK:
-                errors.update(self._exchange(chunk, first))
-                first += len(chunk)
-                chunk = []
-        errors.update(self._exchange(chunk, first))
+        source = iter(messages)
+        while chunk := list(itertools.islice(source, _CHUNK)):
+            waiting.append(self._submit(chunk, first))
+            first += len(chunk)
+            if len(waiting) > _AHEAD:
+                self._await(waiting.pop(0), errors)
+        for barrier in waiting:
+            self._await(barrier, errors)
         return errors
 
-    def _exchange(self, messages: list[bytes], first: int) -> dict[int, str]:
-        # One barrier a chunk keeps replies from filling the socket while we still write.
-        self._send(b"".join([wire.with_xid(m, 0x40000000 | first + i) for i, m in enumerate(messages)]))
+    def _submit(self, messages: list[bytes], first: int) -> int:
+        numbered = [wire.with_xid(m, _MESSAGE_XIDS | first + i) for i, m in enumerate(messages)]
         xid = self._xid()
-        self._send(wire.barrier(xid))
-        errors = {}
+        self._send(b"".join((*numbered, wire.barrier(xid))))
+        return xid
+
+    def _await(self, barrier: int, errors: dict[int, str]) -> None:
         while True:
             kind, message = self._receive()
             answered = int.from_bytes(message[4:8], "big")
             if kind == wire.ERROR:
                 code = struct.unpack_from("!HH", message, 8)
-                errors[answered & 0x3FFFFFFF] = f"OpenFlow error type {code[0]}, code {code[1]}"
-            elif kind == wire.BARRIER_REPLY and answered == xid:
-                return errors
+                errors[answered & _MESSAGE_XIDS - 1] = f"OpenFlow error type {code[0]}, code {code[1]}"
+            elif kind == wire.BARRIER_REPLY and answered == barrier:
+                return
 
     def _multipart(self, request: bytes) -> Iterator[bytes]:
         self._send(request)
@@ -158,7 +164,7 @@ class Bridge:
                 return
 
     def _xid(self) -> int:
-        return next(self._xids) & 0x3FFFFFFF
+        return next(self._xids) % _MESSAGE_XIDS
 
     def _send(self, data: bytes) -> None:
         try:
@@ -185,6 +191,3 @@ class Bridge:
             if not data:
                 raise SwitchError("connection to the bridge closed by the switch")
             self._buffer += data
-
-
-_CHUNK = 2000

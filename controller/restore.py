@@ -7,11 +7,13 @@ Until then the switch forwards by no flow and connects to no controller.
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -42,6 +44,8 @@ class RestoreError(Exception):
 def main(database: str, bridge: str, ovs_rundir: str, ovs_database: str, timeout: float, log_level: str) -> None:
     """Install all flows from desired state, then let the switch forward."""
     logs.configure(log_level)
+    # A short run that throws nothing away has nothing for the collector.
+    gc.disable()
     try:
         restore(database, bridge, ovs_rundir, ovs_database or os.path.join(ovs_rundir, "db.sock"), timeout)
     except (RestoreError, SwitchError, DatabaseError) as error:
@@ -67,10 +71,11 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
         if appliance is not None:
             with Bridge(socket) as connection:
                 site = Site(appliance, connection.ports(), source.neighbors)
-                compiled = [compile_shared(site), *(compile_network(network, site) for network in source.networks())]
-                flows = sum(len(one.flows) for one in compiled)
+                compiled = itertools.chain(
+                    (compile_shared(site),), (compile_network(network, site) for network in source.networks())
+                )
                 errors = connection.send(_messages(compiled, connection.meters()))
-                refused = len(errors)
+                flows, refused = len(connection.flow_ids()), len(errors)
                 for error in sorted(set(errors.values())):
                     log.error("the switch refused a message", extra={"error": error})
     finally:
@@ -81,7 +86,7 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
     })  # fmt: skip
 
 
-def _messages(compiled: list[Compiled], present: dict[int, int]) -> Iterator[bytes]:
+def _messages(compiled: Iterable[Compiled], present: dict[int, int]) -> Iterator[bytes]:
     yield wire.set_config()
     for one in compiled:
         for meter, rate in one.meters.items():

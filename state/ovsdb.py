@@ -106,11 +106,12 @@ class Client:
         with self._lock:
             self._tables = {name: {"columns": sorted(columns)} for name, columns in tables.items()}
             self._handler = handler
-            # The reader starts its monitor on connecting; have it reconnect if it already has.
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            connected = self.connected.is_set()
             self.connected.clear()
+        if connected:
+            # Otherwise, and after each reconnection, the reader starts it.
+            with contextlib.suppress(DatabaseError):
+                self._start_monitor()
 
     def wait_connected(self, timeout: float) -> None:
         """Wait until connected and the monitored contents were delivered.
@@ -193,11 +194,11 @@ class Client:
         # A character of several bytes may be cut by the end of a chunk.
         characters = codecs.getincrementaldecoder("utf-8")()
         with self._lock:
-            tables = self._tables
-            if not tables:
+            monitored = bool(self._tables)
+            if not monitored:
                 self.connected.set()
-        if tables:
-            self._call("monitor", [self._database, None, tables]).add_done_callback(self._loaded)
+        if monitored:
+            self._start_monitor()
         buffer = ""
         while True:
             # A message ends with "}"; try to parse only then, so that a large
@@ -214,6 +215,9 @@ class Client:
             if not data:
                 raise EOFError("closed by the server")
             buffer += characters.decode(data)
+
+    def _start_monitor(self) -> None:
+        self._call("monitor", [self._database, None, self._tables]).add_done_callback(self._loaded)
 
     def _dispatch(self, connection: socket.socket, message: dict[str, Any]) -> None:
         match message.get("method"):
