@@ -91,7 +91,7 @@ def _names_by_key(session: Session) -> Mapping[int, str]:
 @output_option
 @pass_session
 def drops(session: Session, network: str | None, everything: bool) -> None:
-    """Show what was dropped, per network and reason.
+    """Show what was dropped or refused, per network and reason.
 
     Counters begin when a flow is installed. What belongs to no network, or is
     dropped by a flow that serves all of them, is counted for `(appliance)`.
@@ -103,7 +103,7 @@ def drops(session: Session, network: str | None, everything: bool) -> None:
     else:
         named = _names_by_key(session)
         text = switch.dump_flows(session)
-    lost = explain.drops(explain.parse_dump(text), explain.parse_meters(switch.meter_stats(session)))
+    lost = explain.drops(explain.parse_dump(text), explain.parse_meters(switch.meter_stats(session)), refused=True)
     found = [drop for drop in lost if drop.packets or everything]
     if session.json:
         output.print_json([_drop_json(drop, named) for drop in found])

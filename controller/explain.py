@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Table, split_cookie
-from controller.reasons import Reason, meter_reason, reason
+from controller.reasons import Reason, meter_reason, reason, refusal
 
 _KEY_MASK = 0xFFFFFF << COOKIE_KEY_SHIFT
 _BY_LABEL = {table.label(names): table for table in Table for names in (True, False)}
@@ -24,6 +24,7 @@ _FLOW = re.compile(r"^\s*cookie=(?P<cookie>\w+),\s*(?P<head>.*?)\s*actions=(?P<a
 _STATISTIC = re.compile(r'\b(table|n_packets|n_bytes|duration|idle_age|hard_age|reset_counts)(?:=("[^"]*"|[^,\s]*))?')
 _METER = re.compile(r"^meter:(\d+)\b")
 _BAND = re.compile(r"^\s*\d+:\s*packet_count:(\d+)\s+byte_count:(\d+)")
+_TO_CONTROLLER = re.compile(r"\bcontroller\b", re.IGNORECASE)
 _METER_ACTION = re.compile(r"\bmeter:(\d+)")
 
 
@@ -138,29 +139,36 @@ def parse_meters(text: str) -> dict[int, tuple[int, int]]:
     return dropped
 
 
-def drops(records: Iterable[Record], meters: Mapping[int, tuple[int, int]] | None = None) -> tuple[Drop, ...]:
+def drops(
+    records: Iterable[Record], meters: Mapping[int, tuple[int, int]] | None = None, *, refused: bool = False
+) -> tuple[Drop, ...]:
     """What was dropped, summed by network, table and reason, in that order.
 
     `meters` as `parse_meters` returns it adds what exceeded a rate, for the
-    network whose flows use the meter.
+    network whose flows use the meter. `refused` adds what the controller
+    answered, or would have answered but for the rate, with an ICMP error.
     """
     sums: dict[tuple[int, int, str, str, str], list[int]] = {}
     found: dict[str, Reason] = {}
     left = dict(meters or {})
-    for record in records:
-        why, packets, volume = record.reason, record.packets, record.bytes
-        place = (record.table.number if record.table else _UNKNOWN_TABLE, record.table_name, record.feature)
-        metered = _METER_ACTION.search(record.actions)
-        if metered is not None and int(metered[1]) in left:
-            meter = int(metered[1])
-            why, (packets, volume) = meter_reason(meter), left.pop(meter)
-            place = (_UNKNOWN_TABLE, "(meter)", "")
-        if why is None:
-            continue
+
+    def add(record: Record, why: Reason, place: tuple[int, str, str], packets: int, volume: int) -> None:
         found[why.word] = why
         total = sums.setdefault((record.key, *place, why.word), [0, 0])
         total[0] += packets
         total[1] += volume
+
+    for record in records:
+        place = (record.table.number if record.table else _UNKNOWN_TABLE, record.table_name, record.feature)
+        why = record.reason
+        if why is None and refused and _TO_CONTROLLER.search(record.actions):
+            why = refusal(record.table)
+        if why is not None:
+            add(record, why, place, record.packets, record.bytes)
+        metered = _METER_ACTION.search(record.actions)
+        if metered is not None and int(metered[1]) in left:
+            meter = int(metered[1])
+            add(record, meter_reason(meter), (_UNKNOWN_TABLE, "(meter)", ""), *left.pop(meter))
     return tuple(
         Drop(key, table, feature, found[word], packets, volume)
         for (key, _, table, feature, word), (packets, volume) in sorted(sums.items())

@@ -48,8 +48,20 @@ _SENTENCES = {
 _METERS = (
     (GATEWAY_METER, Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate")),
     (MACHINE_METERS, Reason("dhcp-rate", "DHCP over the machine's rate")),
-    (NETWORK_METERS, Reason("icmp-error-rate", "would have made an ICMP error, over the network's rate")),
+    (
+        NETWORK_METERS,
+        Reason("icmp-error-rate", "refused like the others, but over the network's rate and not answered"),
+    ),
 )
+
+_REFUSALS = {
+    Table.UNROUTABLE: Reason("unreachable", "outside the network and not in the Internet; answered by ICMP"),
+    Table.DELIVER: Reason("host-unreachable", "no machine of the network has the address; answered by ICMP"),
+    Table.ROUTER_LOCAL: Reason("port-unreachable", "to the router, which answers nothing but echo; answered by ICMP"),
+    Table.TTL: Reason("time-exceeded", "the TTL ended at the router; answered by ICMP"),
+    Table.FRAGMENTATION: Reason("too-large", "larger than the gateway's MTU; answered by ICMP where it may not be cut"),
+    Table.INBOUND_FRAGMENTATION: Reason("too-large", "larger than the network's MTU; answered by ICMP to its sender"),
+}
 
 _T, _F, _P = Table, Feature, Priority
 _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
@@ -104,6 +116,11 @@ def reason(table: Table | None, feature: str, priority: int, match: str) -> Reas
             if word is not None:
                 return Reason(word, _SENTENCES[word])
     return Reason("unknown", "a drop flow this version does not know")
+
+
+def refusal(table: Table | None) -> Reason | None:
+    """Why the controller refuses the packets it gets from `table`; None where it does something else with them."""
+    return None if table is None else _REFUSALS.get(table)
 
 
 def meter_reason(meter: int) -> Reason:

@@ -76,6 +76,21 @@ def test_drops_are_summed_by_network_and_reason_with_meters() -> None:
     ]
 
 
+def test_what_the_controller_refuses_is_counted_on_demand() -> None:
+    dump = (
+        "cookie=0x10600000001, table=unroutable, n_packets=40, n_bytes=4000, priority=100,ip,metadata=0x1"
+        " actions=meter:1,CONTROLLER:65535\n"
+        "cookie=0x10300000001, table=port-security, n_packets=2, n_bytes=2, priority=200,udp actions=CONTROLLER:65535"
+    )
+    records = explain.parse_dump(dump)
+    meters = {1: (15, 1500)}
+    assert [(d.reason.word, d.packets) for d in explain.drops(records, meters, refused=True)] == [
+        ("unreachable", 40),
+        ("icmp-error-rate", 15),
+    ]
+    assert [d.reason.word for d in explain.drops(records)] == []
+
+
 @pytest.mark.parametrize("key", [0, 1, 0xFFFFFF])
 def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> None:
     value, mask = (int(part, 0) for part in explain.cookie_filter(key).removeprefix("cookie=").split("/"))
