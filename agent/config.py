@@ -36,11 +36,16 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class BridgeSettings:
-    """The bridge the agent keeps: `ovsdb` and `controller` are paths of unix sockets."""
+    """The bridge the agent keeps: `ovsdb` and `controller` are paths of unix sockets.
+
+    Open vSwitch connects to a controller's socket only below the run directory
+    it was built with, by that very name (`bridge_configure_remotes` in its
+    vswitchd/bridge.c).
+    """
 
     name: str = "br-sluice"
     ovsdb: str = "/var/run/openvswitch/db.sock"
-    controller: str = "/run/sluice/openflow.sock"
+    controller: str = "/var/run/openvswitch/sluice.sock"
     datapath_type: str = "system"
 
 
