@@ -5,7 +5,8 @@
 PYTHON := /usr/bin/python3
 VENV := .venv
 PY := $(VENV)/bin/python
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# What root runs for somebody else leaves no files of root's in the work tree.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo env PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS='-p no:cacheprovider')
 # A private set of namespaces with its own Open vSwitch; nothing in it outlives the command.
 WORLD := $(SUDO) $(PY) mininet/world.py
 PYTEST := $(PY) -m pytest

@@ -214,7 +214,7 @@ class Appliance:
 
     def _programs(self) -> list[Program]:
         paths, run_directory = self.paths, self.paths.run
-        python = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        python = {"PYTHONUNBUFFERED": "1"}
         switch_file = paths.run / "conf.db"
         return [
             Program(
