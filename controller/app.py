@@ -16,8 +16,9 @@ from typing import Any
 
 from controller import metrics, osken
 from controller.answer import Answers
+from controller.events import PortsChanged, SwitchDown, SwitchUp
 from controller.pipeline import Table, split_cookie
-from controller.reconcile import PortsChanged, Reconciler, SwitchDown, SwitchUp
+from controller.reconcile import Reconciler
 from controller.services.contract import PacketIn
 from controller.switch import Switch
 

@@ -15,9 +15,10 @@ import click
 
 from controller import metrics
 from controller.answer import Answers
+from controller.events import Stop, Verify
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
-from controller.reconcile import Reconciler, Stop, Verify
+from controller.reconcile import Reconciler
 from controller.source import Source
 from controller.status import Statuses
 from controller.switch import Switch
@@ -35,7 +36,7 @@ _LOAD_SECONDS = 5.0
 @click.option("--bridge", default="br-sluice", help="Name of the bridge.")
 @click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
 @click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")
-@click.option("--listen", default="/run/sluice/controller.sock", help="Unix socket the bridge connects to.")
+@click.option("--listen", default="/var/run/openvswitch/sluice.sock", help="Unix socket the bridge connects to.")
 @click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
 @click.option("--metrics-port", default=7402, help="TCP port of the metrics; 0: none.")
 @click.option("--verify-seconds", default=600.0, help="Time between deep comparisons with the switch; 0: none.")
@@ -111,7 +112,7 @@ def _drops(switch: Switch, reconciler: Reconciler, source: Source) -> metrics.Dr
         for table in Table:
             for flow in switch.read_flows(table.number):
                 key = split_cookie(flow.cookie)[0]
-                why = reconciler.drops(key).get(flow.cookie) if flow.packets else None
+                why = reconciler.committer.drops(key).get(flow.cookie) if flow.packets else None
                 if why is not None:
                     network = source.network(key)
                     name = "" if key == APPLIANCE_KEY or network is None else network.name

@@ -25,7 +25,7 @@ FAULTS = Counter("sluice_controller_faults", "Internal faults, by the part of th
 STATUS_ERRORS = Counter("sluice_status_write_errors", "Writes of status or neighbours the database refused.")
 PACKET_INS = Counter("sluice_packet_ins", "Packets the switch sent up, by table and outcome.", ["table", "what"])
 PACKET_INS_LOST = Counter("sluice_packet_ins_lost", "Packets dropped because too many were waiting.")
-DRIFT = Counter("sluice_drift_flows", "Flows found different from desired state by verification.", ["kind"])
+DRIFT = Counter("sluice_drift", "Flows and meters verification found different from desired state.", ["kind"])
 VERIFIED = Gauge("sluice_verified_timestamp_seconds", "When the last verification ended (Unix time).")
 
 Drops = Mapping[tuple[str, str], int]

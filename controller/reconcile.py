@@ -2,28 +2,39 @@
 
 One thread, fed by a queue of events. Networks that changed wait in one of two
 lines, those of a single change before those of a change of everything; each
-turn takes some hundreds of flows' worth of networks, compiles them, and sends
-the difference to what the switch holds in one bundle.
+turn takes some hundreds of flows' worth of networks and sends the difference
+between them and what the switch holds in one bundle.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
-from controller import metrics, wire
-from controller.compile import Compiled, Site, compile_network, compile_shared
-from controller.diff import Difference, diff
+from controller import metrics
+from controller.commit import Committer, Plan
+from controller.compile import Site
+from controller.diff import FlowId
+from controller.events import (
+    DesiredState,
+    Event,
+    FlowSwitch,
+    PortsChanged,
+    StatusSink,
+    Stop,
+    SwitchDown,
+    SwitchUp,
+    Verify,
+)
 from controller.ledger import Ledger
 from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.source import Changed
 from controller.verify import drift
-from state.model import Appliance, Network, NetworkStatus, State
+from state.model import Network
 
 log = logging.getLogger("sluice.reconcile")
 
@@ -34,107 +45,22 @@ _REFUSE_FLOWS = 1000
 _REFUSE_SHARE = 0.5
 
 
-class DesiredState(Protocol):
-    """What the reconciler reads; see `source.Source`."""
-
-    @property
-    def appliance(self) -> Appliance | None: ...
-
-    @property
-    def neighbors(self) -> Mapping[str, str]: ...
-
-    def network(self, key: int) -> Network | None: ...
-
-    def networks(self) -> list[Network]: ...
-
-    def has_network(self, name: str) -> bool: ...
-
-    def forgotten_statuses(self) -> list[str]: ...
-
-
-class FlowSwitch(Protocol):
-    """What the reconciler does with the switch; see `switch.Switch`."""
-
-    @property
-    def connected(self) -> bool: ...
-
-    def ports(self) -> dict[str, int]: ...
-
-    def read_flow_ids(self) -> set[tuple[int, int]]: ...
-
-    def read_flows(self, table: int) -> list[InstalledFlow]: ...
-
-    def read_meters(self) -> dict[int, int]: ...
-
-    def commit(self, before: list[bytes], mods: list[bytes]) -> Mapping[int, str]: ...
-
-    def send(self, messages: list[bytes]) -> None: ...
-
-
-class StatusSink(Protocol):
-    """Where statuses go; see `status.Statuses`."""
-
-    def put(self, name: str, status: NetworkStatus | None) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchUp:
-    """The switch connected."""
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchDown:
-    """The switch is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PortsChanged:
-    """A port came, went or got another number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Compare everything deeply when there is nothing else to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End, and leave the flows as they are."""
-
-
-Event = Changed | SwitchUp | SwitchDown | PortsChanged | Verify | Stop
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What to do for one network, and what to say when it is done."""
-
-    key: int
-    name: str
-    revision: int
-    compiled: Compiled
-    difference: Difference
-    since: float
-
-
 class Reconciler:
-    """See the module; `post` may be called by any thread, `run` is the worker's."""
+    """See the module; `post` and `site` are for any thread, `run` is the worker's."""
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink, *, force: bool = False) -> None:
         self._source, self._switch, self._statuses, self._force = source, switch, statuses, force
+        self.committer = Committer(source, switch, statuses)
         self._events: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
-        self._ledger = Ledger()
         self._adopted = False
         self._stopped = False
         self._urgent: dict[int, float] = {}
         self._bulk: dict[int, float] = {}
-        self._names: dict[int, str] = {}
         self._ports_of: dict[int, frozenset[str]] = {}
         self._networks_at: dict[str, set[int]] = {}
         self._ports: dict[str, int] = {}
         self._site: Site | None = None
         self._unverified: dict[int, list[InstalledFlow]] = {}
-        self._drops: dict[int, dict[int, str]] = {}
 
     def post(self, event: Event) -> None:
         """Hand an event to the worker."""
@@ -145,46 +71,47 @@ class Reconciler:
         """What flows depend on besides networks; None while the appliance's settings are missing."""
         return self._site
 
-    def drops(self, key: int) -> Mapping[int, str]:
-        """The cookies of the drop flows of one network, with their reasons."""
-        return self._drops.get(key, {})
-
     def run(self) -> None:
         """Work until `Stop`. No fault ends it: each is logged and counted."""
         while not self._stopped:
             try:
-                self._turn()
+                self.turn()
             except SwitchError as error:
-                self._lost(error)
+                log.warning("switch lost", extra={"error": str(error)})
+                self._adopted = False
             except Exception:
                 metrics.FAULTS.labels("reconcile").inc()
                 log.exception("fault while reconciling")
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Take the events that wait, or wait for one, then do one bundle's worth of work.
+
+        Raises SwitchError when the switch is lost.
+        """
         self._receive()
         if self._stopped:
             return
         if self._switch.connected and not self._adopted:
             self._adopt()
-        if not self._adopted:
+        if self._site is None or not self._adopted:
             return
         if self._urgent or self._bulk:
-            self._commit(self._plans())
-            metrics.PENDING.set(len(self._urgent) + len(self._bulk))
-            metrics.FLOWS.set(self._ledger.count())
-            if not self._bulk:
-                self._switch.send(self._ledger.remove_orphans())
+            self._work(self._site)
         elif self._unverified:
-            self._verify_one()
+            self._verify_one(self._site)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do until the next event."""
+        return self._events.empty() and not (self._adopted and (self._urgent or self._bulk or self._unverified))
 
     def _receive(self) -> None:
-        ready = self._adopted and (self._urgent or self._bulk or self._unverified)
         try:
-            if ready:
+            if self._adopted and (self._urgent or self._bulk or self._unverified):
                 when, event = self._events.get_nowait()
             else:
-                waiting = self._switch.connected and not self._adopted
-                when, event = self._events.get(timeout=_RETRY_SECONDS if waiting else None)
+                retry = self._switch.connected and not self._adopted
+                when, event = self._events.get(timeout=_RETRY_SECONDS if retry else None)
             while True:
                 self._take(event, when)
                 when, event = self._events.get_nowait()
@@ -216,7 +143,6 @@ class Reconciler:
                 self._statuses.put(name, None)
             if self._adopted and self._refused():
                 self._adopted = False
-                return
         self._mark(event.networks, when)
         if event.appliance or event.neighbors:
             self._observe_site()
@@ -236,8 +162,8 @@ class Reconciler:
         self._mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
 
     def _observe_site(self) -> None:
-        self._ports = self._switch.ports()
         appliance = self._source.appliance
+        self._ports = self._switch.ports()
         self._site = None if appliance is None else Site(appliance, self._ports, self._source.neighbors)
 
     def _mark(self, keys: Iterable[int], when: float) -> None:
@@ -260,28 +186,31 @@ class Reconciler:
 
     def _adopt(self) -> None:
         self._observe_site()
+        started = time.monotonic()
+        ledger = self._read_ledger(self._switch.read_flow_ids())
+        if self._refused():
+            return
         if self._site is None:
             log.warning("the appliance's settings are not in the database yet")
             return
-        networks = self._source.networks()
-        owners = {machine.number: network.key for network in networks for machine in network.machines}
-        started = time.monotonic()
-        self._ledger = Ledger.read(self._switch.read_flow_ids(), self._switch.read_meters(), owners)
-        if self._refused():
-            return
         log.info("flows of the switch read", extra={
-            "flows": self._ledger.count(), "networks": len(networks), "seconds": round(time.monotonic() - started, 3),
+            "flows": ledger.count(), "networks": len(self._ports_of), "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
         self._unverified = {}
         self._urgent = {APPLIANCE_KEY: started}
-        self._bulk = dict.fromkeys(sorted(self._ledger.keys() - {APPLIANCE_KEY} | self._ports_of.keys()), started)
+        self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)
         self._adopted = True
 
+    def _read_ledger(self, flows: set[FlowId]) -> Ledger:
+        owners = {machine.number: network.key for network in self._source.networks() for machine in network.machines}
+        self.committer.ledger = Ledger.read(flows, self._switch.read_meters(), owners)
+        return self.committer.ledger
+
     def _refused(self) -> bool:
-        total = self._ledger.count()
-        doomed = total - self._ledger.count(APPLIANCE_KEY)
+        ledger = self.committer.ledger
+        doomed = ledger.count() - ledger.count(APPLIANCE_KEY)
         empty = not self._source.networks() or self._source.appliance is None
-        refused = empty and not self._force and doomed > max(_REFUSE_FLOWS, total * _REFUSE_SHARE)
+        refused = empty and not self._force and doomed > max(_REFUSE_FLOWS, ledger.count() * _REFUSE_SHARE)
         if refused:
             log.error(
                 "desired state is empty but the switch has flows; nothing is deleted (--force deletes)",
@@ -290,107 +219,27 @@ class Reconciler:
         metrics.REFUSED.set(refused)
         return refused
 
-    def _lost(self, error: SwitchError) -> None:
-        log.warning("switch lost", extra={"error": str(error)})
-        self._adopted = False
-
     # What to send.
 
-    def _plans(self) -> list[_Plan]:
-        plans, size = [], 0
+    def _work(self, site: Site) -> None:
+        plans: list[Plan] = []
+        size = 0
         line = self._urgent or self._bulk
         while line and size < _BUNDLE_FLOWS:
             key, since = next(iter(line.items()))
-            del line[key]
-            if line is self._urgent:
-                self._bulk.pop(key, None)
+            for waiting in (self._urgent, self._bulk):
+                waiting.pop(key, None)
+            # What was read for verification may be older than this change.
             self._unverified.pop(key, None)
-            plan = self._plan(key, since)
+            plan = self.committer.plan(key, site, since)
             if plan is not None:
                 plans.append(plan)
                 size += len(plan.difference) + 1
-        return plans
-
-    def _plan(self, key: int, since: float) -> _Plan | None:
-        network = self._source.network(key)
-        try:
-            compiled = self._compile(key, network)
-        except Exception as error:
-            metrics.FAULTS.labels("compile").inc()
-            log.exception("a network cannot be compiled", extra={"key": key, "network": network and network.name})
-            if network is not None:
-                self._fail(network.name, network.revision, f"internal fault: {error}")
-            return None
-        self._drops[key] = {cookie: flow.why for cookie, flow in compiled.flows.items() if not flow.actions}
-        before = self._names.get(key, "")
-        name = before if network is None else network.name
-        if before and before != name and not self._source.has_network(before):
-            self._statuses.put(before, None)
-        self._names[key] = name
-        difference = diff(compiled, self._ledger.installed(key))
-        return _Plan(key, name, -1 if network is None else network.revision, compiled, difference, since)
-
-    def _compile(self, key: int, network: Network | None) -> Compiled:
-        assert self._site is not None
-        if key == APPLIANCE_KEY:
-            return compile_shared(self._site)
-        return Compiled(key) if network is None else compile_network(network, self._site)
-
-    def _commit(self, plans: list[_Plan]) -> None:
-        changing = [plan for plan in plans if plan.difference]
-        for plan in plans:
-            if not plan.difference:
-                self._done(plan)
-        if not changing:
-            return
-        meters = [(plan.key, *message) for plan in changing for message in self._ledger.meter_messages(plan.difference)]
-        mods = [wire.flow_delete(*flow) for plan in changing for flow in plan.difference.deletes]
-        mods += [wire.flow_add(flow, cookie) for plan in changing for cookie, flow in plan.difference.adds]
-        errors = self._switch.commit([message for *_, message in meters], mods)
-        for index, (key, meter, rate, _) in enumerate(meters):
-            if index not in errors:
-                self._ledger.meter_done(key, meter, rate)
-        if errors:
-            self._refuse(changing, errors, len(meters))
-            return
-        metrics.BUNDLES.labels("committed").inc()
-        for plan in changing:
-            self._ledger.flows_done(plan.key, plan.difference)
-        stale = [message for plan in changing for message in self._ledger.remove_stale(plan.key, plan.difference)]
-        self._switch.send(stale)
-        for plan in changing:
-            metrics.CHANGES.labels("added").inc(len(plan.difference.adds))
-            metrics.CHANGES.labels("deleted").inc(len(plan.difference.deletes))
-            self._done(plan)
-
-    def _refuse(self, plans: list[_Plan], errors: Mapping[int, str], meters: int) -> None:
-        metrics.BUNDLES.labels("refused").inc()
-        if len(plans) > 1:
-            for plan in plans:
-                self._commit([plan])
-            return
-        plan = plans[0]
-        index, error = min(errors.items())
-        place = index - meters - len(plan.difference.deletes)
-        adds = plan.difference.adds
-        flow = adds[place][1].text(names=True) if 0 <= place < len(adds) else ""
-        log.error("the switch refused a network's flows", extra={"network": plan.name, "error": error, "flow": flow})
-        if plan.name:
-            self._fail(plan.name, plan.revision, f"the switch refused a flow: {error}" + (f" ({flow})" if flow else ""))
-
-    def _fail(self, name: str, revision: int, detail: str) -> None:
-        metrics.NETWORK_ERRORS.inc()
-        self._statuses.put(name, NetworkStatus(revision, State.ERROR, detail))
-
-    def _done(self, plan: _Plan) -> None:
-        metrics.RECONCILE.observe(time.monotonic() - plan.since)
-        if plan.revision >= 0:
-            self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
-        elif plan.key != APPLIANCE_KEY:
-            self._drops.pop(plan.key, None)
-            self._names.pop(plan.key, None)
-            if plan.name and not self._source.has_network(plan.name):
-                self._statuses.put(plan.name, None)
+        self.committer.commit(plans)
+        metrics.PENDING.set(len(self._urgent) + len(self._bulk))
+        metrics.FLOWS.set(self.committer.ledger.count())
+        if not self._bulk:
+            self._switch.send(self.committer.ledger.remove_orphans())
 
     # The slow comparison.
 
@@ -401,22 +250,25 @@ class Reconciler:
         for table in Table:
             for flow in self._switch.read_flows(table.number):
                 found.setdefault(split_cookie(flow.cookie)[0], []).append(flow)
+        self._read_ledger({(flow.table, flow.cookie) for flows in found.values() for flow in flows})
         self._unverified = found
 
-    def _verify_one(self) -> None:
+    def _verify_one(self, site: Site) -> None:
         key, present = self._unverified.popitem()
-        since = time.monotonic()
-        plan = self._plan(key, since)
+        plan = self.committer.plan(key, site, time.monotonic())
         if plan is not None:
             found = drift(plan.compiled, present)
-            if found:
-                log.error("flows on the switch differ from desired state", extra={
+            meters, stale = plan.difference.meters, plan.difference.stale_meters
+            if found or meters or stale:
+                log.error("the switch differs from desired state", extra={
                     "key": key, "network": plan.name, "missing": found.missing, "stray": found.stray,
-                    "different": found.different,
+                    "different": found.different, "meters": len(meters) + len(stale),
                 })  # fmt: skip
                 for kind in ("missing", "stray", "different"):
                     metrics.DRIFT.labels(kind).inc(getattr(found, kind))
-                self._commit([_Plan(key, plan.name, plan.revision, plan.compiled, found.repair, since)])
+                metrics.DRIFT.labels("meter").inc(len(meters) + len(stale))
+                repair = dataclasses.replace(found.repair, meters=meters, stale_meters=stale)
+                self.committer.commit([dataclasses.replace(plan, difference=repair)])
         if not self._unverified:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")

@@ -1,0 +1,136 @@
+"""From a network that changed to its flows on the switch, and word of it in its status."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller import metrics, wire
+from controller.compile import Compiled, Site, compile_network, compile_shared
+from controller.diff import Difference, diff
+from controller.events import DesiredState, FlowSwitch, StatusSink
+from controller.ledger import Ledger
+from controller.pipeline import APPLIANCE_KEY
+from state.model import NetworkStatus, State
+
+log = logging.getLogger("sluice.commit")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for one network, and what to say when it is done.
+
+    `name` is empty for the appliance itself, `revision` None when the network
+    is gone; `since` is when the change was heard of (`time.monotonic`).
+    """
+
+    key: int
+    name: str
+    revision: int | None
+    compiled: Compiled
+    difference: Difference
+    since: float
+
+
+class Committer:
+    """Plans and commits; one thread. `ledger` is replaced when a switch is adopted."""
+
+    def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink) -> None:
+        self._source, self._switch, self._statuses = source, switch, statuses
+        self.ledger = Ledger()
+        self._names: dict[int, str] = {}
+        self._drops: dict[int, dict[int, str]] = {}
+
+    def drops(self, key: int) -> Mapping[int, str]:
+        """The cookies of the drop flows of one network, with their reasons; for any thread."""
+        return self._drops.get(key, {})
+
+    def plan(self, key: int, site: Site, since: float) -> Plan | None:
+        """Compile a network as it is now; None, and an error as its status, when that fails."""
+        network = self._source.network(key)
+        try:
+            if key == APPLIANCE_KEY:
+                compiled = compile_shared(site)
+            else:
+                compiled = Compiled(key) if network is None else compile_network(network, site)
+        except Exception as error:
+            metrics.FAULTS.labels("compile").inc()
+            log.exception("a network cannot be compiled", extra={"key": key, "network": network and network.name})
+            if network is not None:
+                self._fail(network.name, network.revision, f"internal fault: {error}")
+            return None
+        before = self._names.get(key, "")
+        name = before if network is None else network.name
+        if before and before != name:
+            self._forget(before)
+        self._names[key] = name
+        self._drops[key] = {cookie: flow.why for cookie, flow in compiled.flows.items() if not flow.actions}
+        revision = None if network is None else network.revision
+        return Plan(key, name, revision, compiled, diff(compiled, self.ledger.installed(key)), since)
+
+    def commit(self, plans: list[Plan]) -> None:
+        """Bring `plans` to the switch in one bundle; when it is refused, each in its own.
+
+        Deletes come first: a flow that goes from one network to another is
+        never deleted after it was added. Raises SwitchError when the switch
+        is lost; what it holds is unknown then.
+        """
+        changing = [plan for plan in plans if plan.difference]
+        for plan in plans:
+            if not plan.difference:
+                self._done(plan)
+        if not changing:
+            return
+        meters = [(plan.key, *message) for plan in changing for message in self.ledger.meter_messages(plan.difference)]
+        mods = [wire.flow_delete(*flow) for plan in changing for flow in plan.difference.deletes]
+        mods += [wire.flow_add(flow, cookie) for plan in changing for cookie, flow in plan.difference.adds]
+        errors = self._switch.commit([message for *_, message in meters], mods)
+        for index, (key, meter, rate, _) in enumerate(meters):
+            if index not in errors:
+                self.ledger.meter_done(key, meter, rate)
+        if errors:
+            metrics.BUNDLES.labels("refused").inc()
+            self._refused(changing, errors, len(meters))
+            return
+        metrics.BUNDLES.labels("committed").inc()
+        for plan in changing:
+            self.ledger.flows_done(plan.key, plan.difference)
+        self._switch.send([m for plan in changing for m in self.ledger.remove_stale(plan.key, plan.difference)])
+        for plan in changing:
+            metrics.CHANGES.labels("added").inc(len(plan.difference.adds))
+            metrics.CHANGES.labels("deleted").inc(len(plan.difference.deletes))
+            self._done(plan)
+
+    def _refused(self, plans: list[Plan], errors: Mapping[int, str], meters: int) -> None:
+        if len(plans) > 1:
+            for plan in plans:
+                self.commit([plan])
+            return
+        plan = plans[0]
+        index, error = min(errors.items())
+        place, adds = index - meters - len(plan.difference.deletes), plan.difference.adds
+        flow = adds[place][1].text(names=True) if 0 <= place < len(adds) else ""
+        log.error("the switch refused flows", extra={"key": plan.key, "network": plan.name, "error": error,
+                                                     "flow": flow})  # fmt: skip
+        if plan.revision is not None:
+            self._fail(plan.name, plan.revision, f"the switch refused a flow: {error}" + (f" ({flow})" if flow else ""))
+
+    def _fail(self, name: str, revision: int, detail: str) -> None:
+        metrics.NETWORK_ERRORS.inc()
+        self._statuses.put(name, NetworkStatus(revision, State.ERROR, detail))
+
+    def _done(self, plan: Plan) -> None:
+        metrics.RECONCILE.observe(time.monotonic() - plan.since)
+        if plan.revision is not None:
+            self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
+        elif plan.key != APPLIANCE_KEY:
+            self._drops.pop(plan.key, None)
+            self._names.pop(plan.key, None)
+            self._forget(plan.name)
+
+    def _forget(self, name: str) -> None:
+        # Another network may have the name by now; its own status follows.
+        if name and not self._source.has_network(name):
+            self._statuses.put(name, None)

@@ -1,0 +1,82 @@
+"""What the reconciler is told, and what it needs of those around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.mgmt import InstalledFlow
+from controller.source import Changed
+from state.model import Appliance, Network, NetworkStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchUp:
+    """The switch connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchDown:
+    """The switch is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortsChanged:
+    """A port came, went or got another number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Compare everything deeply when there is nothing else to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End, and leave the flows as they are."""
+
+
+Event = Changed | SwitchUp | SwitchDown | PortsChanged | Verify | Stop
+
+
+class DesiredState(Protocol):
+    """See `source.Source`."""
+
+    @property
+    def appliance(self) -> Appliance | None: ...
+
+    @property
+    def neighbors(self) -> Mapping[str, str]: ...
+
+    def network(self, key: int) -> Network | None: ...
+
+    def networks(self) -> list[Network]: ...
+
+    def has_network(self, name: str) -> bool: ...
+
+    def forgotten_statuses(self) -> list[str]: ...
+
+
+class FlowSwitch(Protocol):
+    """See `switch.Switch`."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def ports(self) -> dict[str, int]: ...
+
+    def read_flow_ids(self) -> set[tuple[int, int]]: ...
+
+    def read_flows(self, table: int) -> list[InstalledFlow]: ...
+
+    def read_meters(self) -> dict[int, int]: ...
+
+    def commit(self, before: list[bytes], mods: list[bytes]) -> Mapping[int, str]: ...
+
+    def send(self, messages: list[bytes]) -> None: ...
+
+
+class StatusSink(Protocol):
+    """See `status.Statuses`."""
+
+    def put(self, name: str, status: NetworkStatus | None) -> None: ...
