@@ -207,6 +207,29 @@ def test_inform_gets_options_but_no_lease() -> None:
     assert (packet[BOOTP].yiaddr, packet[BOOTP].ciaddr, packet[IP].dst) == ("0.0.0.0", "10.0.0.2", "10.0.0.2")
 
 
+def test_inform_without_an_address_is_answered_by_broadcast() -> None:
+    packet, options = reply(say(PRIVATE, client(ANNE, ("message-type", "inform"))))
+    assert options["message-type"] == 5
+    assert (packet.dst, packet[IP].dst) == ("ff:ff:ff:ff:ff:ff", "255.255.255.255")
+
+
+def test_client_that_has_its_address_is_answered_there_whatever_its_flags() -> None:
+    packet, _ = reply(say(PRIVATE, request(ANNE, bootp={"ciaddr": "10.0.0.2", "flags": 0x8000})))
+    assert (packet.dst, packet[IP].dst) == (ANNE.mac, "10.0.0.2")
+
+
+def test_wrong_ciaddr_beside_the_right_option_does_not_come_back() -> None:
+    packet, _ = reply(say(PRIVATE, request(ANNE, *SELECTING, bootp={"ciaddr": "10.0.0.3"})))
+    assert (packet[BOOTP].ciaddr, packet[BOOTP].yiaddr) == ("0.0.0.0", "10.0.0.2")
+
+
+@pytest.mark.parametrize("port", [{"sport": 67}, {"dport": 68}])
+def test_other_ports_are_not_dhcp_requests(port: dict[str, int]) -> None:
+    frame = client(ANNE, ("message-type", "discover"))
+    frame[UDP].setfieldval(*port.popitem())
+    assert say(PRIVATE, frame) == Answer("malformed")
+
+
 def test_inform_about_another_address_is_not_answered() -> None:
     answer = say(PRIVATE, client(ANNE, ("message-type", "inform"), bootp={"ciaddr": "10.0.0.3"}))
     assert (answer.what, answer.out) == ("dhcp-foreign-address", ())

@@ -58,6 +58,7 @@ def test_error_of_each_table(table: Table, destination: str, expected: tuple[int
     assert (packet.src, packet.dst) == (ROUTER_MAC, ANNE.mac)
     assert (packet[IP].src, packet[IP].dst, packet[IP].ttl) == ("10.0.0.1", ANNE.address, 64)
     assert packet[IP].tos >> 5 == 6
+    assert str(packet[IP].flags) == "DF"
     assert (packet[ICMP].type, packet[ICMP].code) == expected
     assert quoted(packet) == bytes(frame[IP])
 

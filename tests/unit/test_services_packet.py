@@ -14,7 +14,7 @@ from scapy.utils import checksum as scapy_checksum
 from services_world import rebuilt
 
 from controller.services.fragment import fragments
-from controller.services.packet import Ipv4, adjusted, checksum, parse_ipv4, parse_udp
+from controller.services.packet import Ipv4, adjusted, checksum, parse_ipv4, parse_udp, udp
 from controller.services.readdress import DESTINATION, SOURCE, readdressed
 
 
@@ -77,13 +77,23 @@ def test_readdressing_leaves_a_missing_udp_checksum_missing() -> None:
     assert IP(found)[UDP].chksum == 0
 
 
-@given(st.integers(0, 0xFFFF))
-def test_readdressing_never_makes_a_udp_checksum_look_missing(port: int) -> None:
-    packet = IP(src="10.0.0.2", dst="192.0.2.1") / UDP(sport=port, dport=9)
-    found = IP(readdressed(bytes(packet), SOURCE, "100.64.0.1"))
-    assert found[UDP].chksum != 0
-    expected = IP(bytes(IP(src="100.64.0.1", dst="192.0.2.1") / UDP(sport=port, dport=9)))
-    assert found[UDP].chksum == expected[UDP].chksum
+def data_that_sums_to_zero(source: str) -> bytes:
+    """Two bytes of payload with which the UDP checksum comes out as zero, which is sent as 0xffff (RFC 768)."""
+    zeros = IP(bytes(IP(src=source, dst="192.0.2.1") / UDP(sport=1, dport=2) / bytes(2)))
+    return int(zeros[UDP].chksum).to_bytes(2, "big")
+
+
+def test_readdressing_never_makes_a_udp_checksum_look_missing() -> None:
+    data = data_that_sums_to_zero("100.64.0.1")
+    packet = IP(src="10.0.0.2", dst="192.0.2.1") / UDP(sport=1, dport=2) / data
+    assert IP(readdressed(bytes(packet), SOURCE, "100.64.0.1"))[UDP].chksum == 0xFFFF
+
+
+def test_udp_checksum_is_never_sent_as_missing() -> None:
+    data = data_that_sums_to_zero("10.0.0.2")
+    expected = IP(src="10.0.0.2", dst="192.0.2.1") / UDP(sport=1, dport=2) / data
+    assert udp("10.0.0.2", "192.0.2.1", 1, 2, data) == bytes(expected)[20:]
+    assert udp("10.0.0.2", "192.0.2.1", 1, 2, data)[6:8] == b"\xff\xff"
 
 
 def test_readdressing_a_later_fragment_leaves_its_data_alone() -> None:
