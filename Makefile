@@ -68,8 +68,9 @@ golden: setup ## write golden files and docs/pipeline.md anew; the diff is then 
 	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden
 	$(PY) docs/generate_pipeline.py
 
-bench: setup ## times and ratios, some minutes
-	$(WORLD) -- $(PY) bench/latency.py
+bench: setup ## first ping beside OVN, with thousands of networks: some minutes
+	@.ci/packages ovn-central ovn-host
+	$(SUDO) $(PY) bench/compare.py
 
 clean: ## remove the venv, stubs and caches
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
