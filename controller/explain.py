@@ -24,7 +24,7 @@ _FLOW = re.compile(r"^\s*cookie=(?P<cookie>\w+),\s*(?P<head>.*?)\s*actions=(?P<a
 _STATISTIC = re.compile(r'\b(table|n_packets|n_bytes|duration|idle_age|hard_age|reset_counts)(?:=("[^"]*"|[^,\s]*))?')
 _METER = re.compile(r"^meter:(\d+)\b")
 _BAND = re.compile(r"^\s*\d+:\s*packet_count:(\d+)\s+byte_count:(\d+)")
-_TO_CONTROLLER = re.compile(r"\bcontroller\b", re.IGNORECASE)
+_TO_CONTROLLER = re.compile(r"\bcontroller:", re.IGNORECASE)
 _METER_ACTION = re.compile(r"\bmeter:(\d+)")
 
 
@@ -251,6 +251,7 @@ def translate_trace(text: str) -> str:
     """The output of `ofproto/trace` with names for numbers, owners for cookies, and reasons of drops."""
     lines = []
     why: Reason | None = None
+    table: Table | None = None
     for line in text.splitlines():
         step = _TRACE_STEP.match(line)
         if step is not None and step[1] in _BY_LABEL:
@@ -265,5 +266,7 @@ def translate_trace(text: str) -> str:
                 line = f"{table.title}: {flow['match'] or 'any packet'}, priority {priority}, {owner}, {label}"
         elif line.strip() == "drop" and why is not None:
             line = f"{line}: {why.word}, {why.sentence}"
+        elif table is not None and _TO_CONTROLLER.search(line) and (refused := refusal(table)) is not None:
+            line = f"{line}: {refused.word}, {refused.sentence}"
         lines.append(_TRACE_TABLE.sub(lambda found: found[1] + _table_name(found[2]), line))
     return "\n".join(lines)

@@ -131,7 +131,7 @@ def test_a_trace_to_the_internet_names_every_table(sluicectl: Sluicectl) -> None
 def test_a_trace_to_a_neighbour_is_switched_and_to_another_tenant_is_not(sluicectl: Sluicectl) -> None:
     assert "forward: " in sluicectl("trace", "office3", "10.0.0.2")
     told = sluicectl("trace", "web1", "10.0.0.2")
-    assert "unroutable: " in told
+    assert "CONTROLLER:65535: unreachable, " in told
     assert "switch: " not in told
 
 
