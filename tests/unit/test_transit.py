@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from agent.transit import TransitPool, ones_sum
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum
+
+from agent.transit import TransitPool, ones_sum
 
 NOW = 1_000_000
 inner = st.integers(0x0A000002, 0x0AFFFFFE).map(lambda value: str(ipaddress.IPv4Address(value)))
