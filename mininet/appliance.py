@@ -13,96 +13,25 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import world
+from settings import BRIDGE, Paths, Settings
 from supervisor import Daemon, Program, Supervisor, await_condition
 
 log = logging.getLogger("sluice.appliance")
 
 ROOT = Path(__file__).resolve().parent.parent
-BRIDGE = "br-sluice"
 VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SLUICE_SCHEMA = ROOT / "state" / "sluice.ovsschema"
 
 SWITCH_DATABASE, SWITCH, DATABASE, AGENT, CONTROLLER = "ovsdb-server", "ovs-vswitchd", "database", "agent", "controller"
 
+METRICS = {AGENT: "127.0.0.1:7401", CONTROLLER: "127.0.0.1:7402"}
+
 START_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Addresses and limits of a sandbox's appliance: the agent's configuration, section by section."""
-
-    gateway_port: str = "gateway"
-    gateway_address: str = "203.0.113.2/24"
-    next_hop: str = "203.0.113.1"
-    mtu: int = 1500
-    nat: Sequence[str] = ("203.0.113.64/28",)
-    isolated: Sequence[str] = ("172.16.0.0/12",)
-    private: Sequence[str] = ("10.0.0.0/8",)
-    transit: Sequence[str] = ("224.0.0.0/3",)
-    block_size: int = 4096
-    reuse_after_seconds: int = 60
-    dns_servers: Sequence[str] = ("198.51.100.53",)
-    domain: str = "internal"
-    lease_seconds: int = 3600
-    protected: Sequence[str] = ("192.0.2.0/24",)
-    extra: dict[str, dict[str, object]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Files of an appliance below its run directory."""
-
-    run: Path
-    state: Path
-
-    @property
-    def switch_socket(self) -> Path:
-        """OVSDB of the switch."""
-        return self.run / "db.sock"
-
-    @property
-    def database_socket(self) -> Path:
-        """OVSDB of desired state."""
-        return self.run / "sluice.sock"
-
-    @property
-    def database_file(self) -> Path:
-        """Where desired state is kept."""
-        return self.state / "sluice.db"
-
-    @property
-    def controller_socket(self) -> Path:
-        """Where the bridge finds its controller."""
-        return self.run / "controller.sock"
-
-    @property
-    def api_socket(self) -> Path:
-        """Where the agent serves gRPC."""
-        return self.run / "api.sock"
-
-    @property
-    def api(self) -> str:
-        """Target for `grpc.insecure_channel`, from inside the world."""
-        return f"unix:{self.api_socket}"
-
-    @property
-    def management_socket(self) -> Path:
-        """OpenFlow for tools: `ovs-ofctl ... unix:PATH`."""
-        return self.run / f"{BRIDGE}.mgmt"
-
-    @property
-    def configuration(self) -> Path:
-        """The agent's configuration file."""
-        return self.run / "sluice.toml"
-
-    def log(self, name: str) -> Path:
-        """Log of one of the daemons."""
-        return self.run / f"{name}.log"
 
 
 class Appliance:
@@ -147,10 +76,10 @@ class Appliance:
         self.daemon(SWITCH).await_running(self._switch_configured, "Open vSwitch configured", START_SECONDS)
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
-        """Wait until the API answers and the bridge is connected to its controller. Raises DaemonError."""
+        """Wait until the API answers and the controller has brought the bridge to desired state. Raises DaemonError."""
         self._await_socket(AGENT, self.paths.api_socket, seconds)
         self.daemon(AGENT).await_running(self._bridge_exists, f"bridge {BRIDGE} made", seconds)
-        self.daemon(CONTROLLER).await_running(self.controller_connected, "controller connected to the bridge", seconds)
+        self.daemon(CONTROLLER).await_running(self.controller_settled, "controller at one with the bridge", seconds)
 
     def stop(self, name: str | None = None) -> None:
         """Stop one daemon, or all in reverse order."""
@@ -188,9 +117,25 @@ class Appliance:
         bridge = f"unix:{self.paths.management_socket}"
         return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
 
-    def controller_connected(self) -> bool:
-        """Whether the bridge has a session with its controller."""
-        return "true" in self.vsctl("--columns=is_connected", "--bare", "list", "controller").split()
+    def metrics(self, name: str) -> dict[str, float]:
+        """Metrics of `agent` or `controller` as they are now, by name and labels; empty while it does not answer."""
+        try:
+            # Straight to loopback: a proxy of the environment is of no use in a world.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"http://{METRICS[name]}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {metric: float(value) for metric, value in pairs}
+
+    def controller_settled(self) -> bool:
+        """Whether the controller has the bridge and nothing left to send.
+
+        Not asked of the bridge: it tells of a new session only some seconds later.
+        """
+        now = self.metrics(CONTROLLER)
+        return now.get("sluice_switch_connected") == 1 and now.get("sluice_networks_pending") == 0
 
     def _bridge_exists(self) -> bool:
         return BRIDGE in self.vsctl("list-br").split()
@@ -250,6 +195,7 @@ class Appliance:
                     *("--bridge", BRIDGE),
                     *("--ovs-rundir", str(run_directory)),
                     *("--listen", str(paths.controller_socket)),
+                    *("--metrics-port", METRICS[CONTROLLER].rpartition(":")[2]),
                 ],
                 paths.log(CONTROLLER),
                 python,
@@ -264,45 +210,8 @@ class Appliance:
         ]
 
     def _configure(self) -> None:
-        site = self.settings
-        sections: dict[str, dict[str, object]] = {
-            "database": {"path": str(self.paths.database_socket)},
-            "api": {"listen": self.paths.api, "metrics": "127.0.0.1:9464"},
-            "bridge": {
-                "name": BRIDGE,
-                "ovsdb": str(self.paths.switch_socket),
-                "controller": str(self.paths.controller_socket),
-                "datapath_type": self.datapath,
-            },
-            "gateway": {
-                "port": site.gateway_port,
-                "address": site.gateway_address,
-                "next_hop": site.next_hop,
-                "mtu": site.mtu,
-            },
-            "pools": {
-                "nat": list(site.nat),
-                "isolated": list(site.isolated),
-                "private": list(site.private),
-                "transit": list(site.transit),
-                "block_size": site.block_size,
-                "reuse_after_seconds": site.reuse_after_seconds,
-            },
-            "dhcp": {
-                "dns_servers": list(site.dns_servers),
-                "domain": site.domain,
-                "lease_seconds": site.lease_seconds,
-            },
-            "protected": {"prefixes": list(site.protected)},
-        }
-        for name, values in site.extra.items():
-            sections.setdefault(name, {}).update(values)
-        self.paths.configuration.write_text(
-            "\n".join(
-                f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-                for name, values in sections.items()
-            )
-        )
+        text = self.settings.configuration(self.paths, self.datapath, METRICS[AGENT])
+        self.paths.configuration.write_text(text)
 
     def _hold_forwarding(self) -> None:
         """Before the switch starts: have it forward nothing until the flows are back."""

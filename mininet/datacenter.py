@@ -22,14 +22,12 @@ from types import FrameType
 from typing import NoReturn
 
 import grpc
-from appliance import BRIDGE, CommandError
+from appliance import CommandError
 from machines import NoLease
 from reachability import Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
+from settings import BRIDGE
 from supervisor import DaemonError
-
-from controller import explain
-from controller.pipeline import Table
 
 SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"
@@ -108,27 +106,13 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
     print()
     print("Dropped, by network, and why:")
     names = network_names(sandbox)
-    for key, packets, word, sentence in refusals(sandbox):
-        print(f"    {names.get(key, f'network {key}'):12} {packets:5}  {word:16} {sentence}")
+    for drop in sandbox.all_drops():
+        if drop.packets:
+            who = names.get(drop.key, f"network {drop.key}")
+            print(f"    {who:12} {drop.packets:5}  {drop.reason.word:16} {drop.reason.sentence}")
     print()
     print(matrix.verdict())
     return matrix.agrees
-
-
-def refusals(sandbox: Sandbox) -> list[tuple[int, int, str, str]]:
-    """Network key, packets, reason in a word and in a sentence, of everything that did not get through."""
-    answered = "outside the network and not in the Internet; the machine is told so by ICMP, at a limited rate"
-    found = [
-        (record.key, record.packets, "unreachable", answered)
-        for record in explain.parse_dump(sandbox.appliance.ofctl("dump-flows"))
-        if record.table is Table.UNROUTABLE and not record.drops and record.packets
-    ]
-    found += [
-        (drop.key, drop.packets, drop.reason.word, drop.reason.sentence)
-        for drop in sandbox.all_drops()
-        if drop.packets and drop.reason.word != "icmp-error-rate"
-    ]
-    return sorted(found)
 
 
 def network_names(sandbox: Sandbox) -> Mapping[int, str]:

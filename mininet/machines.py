@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance import BRIDGE, Appliance, run
+from appliance import Appliance, run
 from mininet.link import Link
 from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import Host, Switch
+from settings import BRIDGE
 
 INTERFACE = "eth0"
 RACK = "rack"

@@ -81,7 +81,7 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
         found |= {column for column, holds in checks.items() if name != INTERNET and holds()}
         return frozenset(found), f"{outside.address}:{outside.port}" if outside else ""
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor(max_workers=len(machines) + 1) as pool:
         rows, columns = _frame(machines)
         looks = dict(zip(rows, pool.map(look, rows), strict=True))
     return Cells(

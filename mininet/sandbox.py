@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from appliance import Appliance, Settings
+from appliance import Appliance
 from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, Internet, Lease, Machine, Site
 from responders import Responders
+from settings import Settings
 
 from controller import explain
 from sluice.v1 import (
@@ -141,7 +142,7 @@ class Sandbox:
         return self.machines.GetMachine(machine_pb2.GetMachineRequest(name=f"machines/{name}"), timeout=CALL_SECONDS)
 
     def drops(self, key: int | None = None) -> dict[str, int]:
-        """Packets dropped so far by reason (`controller.reasons`), of one network key or of all."""
+        """Packets dropped or refused so far by reason (`controller.reasons`), of one network key or of all."""
         counts: dict[str, int] = {}
         for drop in self.all_drops():
             if key is None or drop.key == key:
@@ -149,9 +150,10 @@ class Sandbox:
         return counts
 
     def all_drops(self) -> tuple[explain.Drop, ...]:
-        """What was dropped so far, by network, table and reason."""
+        """What was dropped, or refused with an ICMP error, so far: by network, table and reason."""
         ofctl = self.appliance.ofctl
-        return explain.drops(explain.parse_dump(ofctl("dump-flows")), explain.parse_meters(ofctl("meter-stats")))
+        records, meters = explain.parse_dump(ofctl("dump-flows")), explain.parse_meters(ofctl("meter-stats"))
+        return explain.drops(records, meters, refused=True)
 
     def _publish(self) -> None:
         """Tell `mininet/on.py` where the machines are."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from appliance import Settings
 from machines import Machine
 from sandbox import Sandbox, Wanted
+from settings import Settings
 
 from sluice.v1 import network_pb2
 
