@@ -155,9 +155,10 @@ def _is_address(value: str) -> bool:
 def _is_prefix(longest: int = 32) -> Callable[[str], bool]:
     def check(value: str) -> bool:
         try:
-            return "/" in value and ipaddress.IPv4Network(value).prefixlen <= longest
+            prefix = ipaddress.IPv4Network(value)
         except ValueError:
             return False
+        return str(prefix) == value and prefix.prefixlen <= longest
 
     return check
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from agent.allocation import Pool
@@ -32,6 +32,13 @@ def _where(uuid: str) -> list[list[object]]:
 def attachment_of(tagged: Tagged) -> Attachment:
     """The attachment that was asked for, once validated."""
     return Attachment(tagged.port, tagged.vlan, tagged.vni)
+
+
+def _fresh(what: str, present: Container[str]) -> str:
+    """A name for an object whose client gave none."""
+    while (name := f"{what}-{secrets.token_hex(5)}") in present:
+        pass
+    return name
 
 
 def _clock_text(moment: int, now: int) -> str:
@@ -64,7 +71,7 @@ class Draft:
 
     def create_network(self, new: NewNetwork) -> Network:
         """Plan a network; raises Taken, Exhausted."""
-        name = new.name or f"network-{secrets.token_hex(5)}"
+        name = new.name or _fresh("network", self._replica.networks)
         return self._network(name, new, implicit=False)[0]
 
     def _network(self, name: str, new: NewNetwork, *, implicit: bool) -> tuple[Network, list[str]]:
@@ -128,7 +135,7 @@ class Draft:
     def create_machine(self, new: NewMachine) -> tuple[Machine, Network]:
         """Plan a machine; raises Missing, Taken, InUse, Invalid, Exhausted."""
         assert new.attachment is not None
-        name = new.name or f"machine-{secrets.token_hex(5)}"
+        name = new.name or _fresh("machine", self._replica.machines)
         if name in self._replica.machines or name in self._names:
             raise Taken(f"machines/{name}", f"machines/{name} exists already")
         self._names.add(name)

@@ -221,13 +221,11 @@ class Store:
             return [self.replica.networks[name].view for name in names]
 
     def list_machines(self, network: str, after: str, count: int) -> list[MachineView]:
-        """At most `count` machines with names above `after`, in order; of one network unless it is empty.
-
-        Raises Missing.
-        """
+        """At most `count` machines with names above `after`, in order; of one network unless it is empty."""
         with self.replica.lock:
-            index = _find(self.replica.networks, f"networks/{network}").machines if network else self.replica.machines
-            names = islice(index.irange(after, inclusive=(False, True)), count)
+            of = self.replica.networks.get(network)
+            index = self.replica.machines if not network else None if of is None else of.machines
+            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
             return [self.replica.machines[name].view for name in names]
 
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:

@@ -22,6 +22,8 @@ class Upkeep:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stop = threading.Event()
+        self._published = False
+        self._differs = False
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
@@ -63,6 +65,7 @@ class Upkeep:
                 metrics.SIZE.labels(pool.name).set(pool.size)
 
     def _settings(self) -> list[Operation]:
+        """Write the settings at the start and when they are gone; not against another agent, again and again."""
         wanted = self._store.config.appliance.to_settings()
         with self._store.replica.lock:
             present = self._store.replica.appliance
@@ -70,9 +73,14 @@ class Upkeep:
             return [{"op": "insert", "table": "Appliance", "row": {"name": "appliance", "settings": to_map(wanted)}}]
         uuid, row = present
         if mapping(row["settings"]) == wanted:
-            return []
-        where = [["_uuid", "==", ["uuid", uuid]]]
-        return [{"op": "update", "table": "Appliance", "where": where, "row": {"settings": to_map(wanted)}}]
+            self._published = True
+        elif not self._published:
+            where = [["_uuid", "==", ["uuid", uuid]]]
+            return [{"op": "update", "table": "Appliance", "where": where, "row": {"settings": to_map(wanted)}}]
+        elif not self._differs:
+            log.error("another agent with another configuration uses this database; restart one of them to settle it")
+        self._differs = mapping(row["settings"]) != wanted
+        return []
 
     def _expired(self) -> list[Operation]:
         now = self._store.clock()

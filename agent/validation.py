@@ -106,7 +106,7 @@ def requested_prefix(field: str, value: str, own: Sequence[tuple[str, str]]) -> 
     except ValueError:
         yield wrong(field, value, rule)
         return
-    if prefix.prefixlen != 16 or "/" not in value:
+    if prefix.prefixlen != 16 or str(prefix) != value:
         yield wrong(field, value, rule)
         return
     for taken, what in own:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from agent import metrics
-from agent.faults import Contended
+from agent.faults import Contended, Unreachable
 from agent.replica import MachineView, NetworkView, View
 
 
@@ -43,6 +43,7 @@ class Watcher(Generic[V]):
         self._events: deque[Event[V]] = deque()
         self._ready = threading.Condition()
         self._closed = False
+        self._stopping = False
         self._overrun = False
 
     def put(self, kind: ChangeKind, view: View) -> None:
@@ -57,18 +58,23 @@ class Watcher(Generic[V]):
                 self._events.append(Event(kind, view))
             self._ready.notify()
 
-    def close(self) -> None:
-        """End the iteration."""
+    def close(self, *, stopping: bool = False) -> None:
+        """End the iteration; `stopping`: since the agent ends, not the client."""
         with self._ready:
-            self._closed = True
+            self._closed, self._stopping = True, stopping
             self._ready.notify()
 
     def __iter__(self) -> Iterator[Event[V]]:
-        """Events in order until `close`. Raises Contended when the client was too slow."""
+        """Events in order until `close`.
+
+        Raises Contended when the client was too slow, Unreachable when the agent stops.
+        """
         while True:
             with self._ready:
                 while not (self._events or self._closed or self._overrun):
                     self._ready.wait()
+                if self._stopping:
+                    raise Unreachable("the agent is stopping; watch again")
                 if self._closed:
                     return
                 if self._overrun:
@@ -122,4 +128,4 @@ class Hub:
         with self._lock:
             watchers = list(self._watchers)
         for watcher in watchers:
-            watcher.close()
+            watcher.close(stopping=True)

@@ -1,0 +1,250 @@
+"""Throwaway databases and agents for tests: each in its own directory, none outlives the test run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+
+from agent.api.server import Server
+from agent.config import Config, parse
+from agent.store import Store
+from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc
+from state import rows
+from state.model import NetworkStatus, State
+from state.ovsdb import Client
+from tests.dummy_switch import SCHEMA as SWITCH_SCHEMA
+from tests.dummy_switch import SLUICE_SCHEMA, wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIGURATION = """
+[database]
+path = "{directory}/db.sock"
+[api]
+listen = "unix:{directory}/{name}.sock"
+metrics = ""
+[bridge]
+ovsdb = "{directory}/switch.sock"
+controller = "{directory}/controller.sock"
+datapath_type = "netdev"
+[gateway]
+port = "uplink"
+address = "203.0.113.2/24"
+next_hop = "203.0.113.1"
+[pools]
+nat = ["198.51.100.0/27"]
+block_size = 1024
+reuse_after_seconds = 60
+[protected]
+prefixes = ["192.168.0.0/16"]
+"""
+
+
+def _die_with_parent() -> None:
+    # Children of a test run that was killed must not outlive it (prctl(2), PR_SET_PDEATHSIG).
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=output, preexec_fn=_die_with_parent,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+
+
+@dataclass
+class Database:
+    """An ovsdb-server with one database in `directory`."""
+
+    directory: Path
+    _process: subprocess.Popen[bytes] | None = None
+    agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def socket(self) -> str:
+        """Where it listens."""
+        return str(self.directory / "db.sock")
+
+    def start(self) -> None:
+        """Start the server and wait until it listens."""
+        Path(self.socket).unlink(missing_ok=True)
+        command = ["ovsdb-server", str(self.directory / "conf.db"), f"--remote=punix:{self.socket}",
+                   f"--unixctl={self.directory}/db.ctl", "-vconsole:warn", "-vsyslog:off"]  # fmt: skip
+        self._process = _spawn(command, self.directory / "database.log")
+        wait_until(lambda: Path(self.socket).exists(), what="database started")
+
+    def kill(self) -> None:
+        """SIGKILL the server."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop the server from answering, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def dump(self, *tables: str) -> str:
+        """The contents as JSON lines, in a fixed order; of `tables` or of all with desired state."""
+        lines = []
+        for table in tables or ("Network", "Machine", "Allocation", "Request"):
+            command = ["ovsdb-client", "--timeout=10", "-f", "json", "dump", f"unix:{self.socket}", "Sluice", table]
+            lines.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return "\n".join(lines)
+
+    def configuration(self, name: str = "agent", **changes: Any) -> Config:
+        """A configuration for an agent on this database; `changes` replace its fields, or the appliance's."""
+        config = parse(CONFIGURATION.format(directory=self.directory, name=name))
+        own = {n: v for n, v in changes.items() if n in Config.__slots__}
+        appliance = {n: v for n, v in changes.items() if n not in own}
+        return replace(config, **own, appliance=replace(config.appliance, **appliance))
+
+    def spawn_agent(self, name: str = "agent") -> subprocess.Popen[bytes]:
+        """Start an agent process serving at `unix:DIRECTORY/NAME.sock`; returns without waiting for it."""
+        path = self.directory / f"{name}.toml"
+        path.write_text(CONFIGURATION.format(directory=self.directory, name=name))
+        command = [sys.executable, "-m", "agent.main", "--config", str(path)]
+        process = _spawn(command, self.directory / f"{name}.log")
+        self.agents.append(process)
+        return process
+
+
+@contextmanager
+def database(schema: Path | str = SLUICE_SCHEMA) -> Iterator[Database]:
+    """An empty database, started."""
+    directory = Path(tempfile.mkdtemp(prefix="sluice-db-"))
+    subprocess.run(["ovsdb-tool", "create", str(directory / "conf.db"), str(schema)], check=True)
+    made = Database(directory)
+    try:
+        made.start()
+        yield made
+    finally:
+        for process in (*made.agents, made._process):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def switch_database() -> Any:
+    """As `database`, with the schema of Open vSwitch."""
+    return database(SWITCH_SCHEMA)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is told to go on; ms since the epoch."""
+
+    now: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += int(seconds * 1000)
+
+
+@contextmanager
+def opened(of: Database, clock: Callable[[], int] | None = None, **changes: Any) -> Iterator[Store]:
+    """A store on a database, connected."""
+    client = Client(of.socket)
+    config = of.configuration(**changes)
+    try:
+        made = Store(client, config) if clock is None else Store(client, config, clock)
+        client.wait_connected(5)
+        yield made
+    finally:
+        client.close()
+
+
+@dataclass
+class Api:
+    """The stubs of one server."""
+
+    channel: grpc.Channel
+
+    def __post_init__(self) -> None:
+        self.networks = network_pb2_grpc.NetworkServiceStub(self.channel)
+        self.machines = machine_pb2_grpc.MachineServiceStub(self.channel)
+        self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
+
+
+@contextmanager
+def connected(target: str) -> Iterator[Api]:
+    """Stubs for the API at `target`."""
+    # Channels of one process otherwise share connections, also to a server that is gone.
+    with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield Api(channel)
+
+
+@contextmanager
+def served(store: Store) -> Iterator[Api]:
+    """A server of `store` in this process and stubs for it."""
+    server = Server(store, store.config)
+    server.start()
+    try:
+        with connected(store.config.api.listen[0]) as api:
+            yield api
+    finally:
+        server.stop(0.5)
+
+
+def refusal(call: Callable[..., Any], request: Message, **options: Any) -> tuple[str, str, dict[str, Message]]:
+    """The code, the message and the details (by type name) a call is refused with."""
+    from google.rpc import error_details_pb2
+
+    try:
+        answer = call(request, **options)
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(error)
+        details = {}
+        for packed in () if status is None else status.details:
+            name = packed.type_url.rpartition(".")[2]
+            details[name] = getattr(error_details_pb2, name)()
+            packed.Unpack(details[name])
+        return error.code().name, error.details(), details
+    raise AssertionError(f"not refused: {answer}")
+
+
+class Controller:
+    """Says of networks what a controller would say, by request of the test."""
+
+    def __init__(self, of: Database) -> None:
+        self._client = Client(of.socket)
+        self._client.wait_connected(5)
+
+    def report(self, network: str, state: State, detail: str = "", machines: dict[str, str] | None = None) -> None:
+        """Report the present revision of `network`."""
+        where = [["name", "==", network]]
+        (answer,) = self._client.transact(
+            [{"op": "select", "table": "Network", "where": where, "columns": ["revision"]}]
+        )
+        status = NetworkStatus(answer["rows"][0]["revision"], state, detail, machines or {})
+        self._client.transact(
+            [
+                {"op": "delete", "table": "Network_Status", "where": [["network", "==", network]]},
+                {"op": "insert", "table": "Network_Status", "row": rows.status_row(network, status)},
+            ]
+        )
+
+    def close(self) -> None:
+        """End its connection."""
+        self._client.close()

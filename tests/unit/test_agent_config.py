@@ -1,0 +1,123 @@
+"""The configuration: everything right is taken, every mistake is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import ConfigError, load, parse
+from agent.pools import public_addresses
+from state.model import Appliance
+
+LEAST = """
+[gateway]
+port = "uplink"
+address = "203.0.113.2/24"
+next_hop = "203.0.113.1"
+[pools]
+nat = ["203.0.113.7"]
+"""
+REFERENCE = Path(__file__).resolve().parents[2] / "deploy" / "sluice.toml"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    return caught.value.problems
+
+
+def test_least_configuration_has_the_model_s_defaults() -> None:
+    config = parse(LEAST)
+    defaults = Appliance(config.appliance.gateway, ("203.0.113.7",))
+    assert config.appliance == defaults
+    assert (config.reuse_after_seconds, config.api.listen) == (300, ("unix:/run/sluice/api.sock",))
+
+
+def test_reference_configuration_is_right_and_says_what_the_defaults_are() -> None:
+    config = load(str(REFERENCE))
+    least = parse(LEAST)
+    assert (config.api, config.bridge, config.limits) == (least.api, least.bridge, least.limits)
+    assert config.database == least.database
+    assert config.appliance.transit_pool == least.appliance.transit_pool
+    assert config.appliance.block_size == least.appliance.block_size
+
+
+def test_settings_survive_the_database() -> None:
+    appliance = parse(LEAST).appliance
+    assert Appliance.from_settings(appliance.to_settings()) == appliance
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    found = problems(
+        """
+        [gateway]
+        port = "a port that is too long"
+        address = "203.0.113.0/24"
+        mtu = 100
+        [pools]
+        nat = []
+        block_size = 1000
+        transit = ["100.64.0.0/20"]
+        colour = "blue"
+        [api]
+        listen = ["nowhere"]
+        [dhcp]
+        lease_seconds = true
+        [extra]
+        """
+    )
+    for named in (
+        "gateway.port is",
+        "gateway.address is '203.0.113.0/24'; allowed:",
+        "gateway.next_hop is missing",
+        "gateway.mtu is 100; allowed: a whole number from 576 to 9000",
+        "pools.nat is []; allowed:",
+        "pools.block_size is 1000; allowed: a power of two",
+        "pools.transit is ['100.64.0.0/20']; allowed:",
+        "pools.colour is not a setting",
+        "api.listen is ['nowhere']; allowed:",
+        "dhcp.lease_seconds is True; allowed:",
+        "[extra] is not a section",
+    ):
+        assert sum(problem.startswith(named) for problem in found) == 1, (named, found)
+    assert len(found) == 11
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ('next_hop = "203.0.113.1"|next_hop = "192.0.2.1"', "gateway.next_hop is 192.0.2.1"),
+        ('next_hop = "203.0.113.1"|next_hop = "203.0.113.2"', "gateway.next_hop is 203.0.113.2, the gateway's own"),
+        ('nat = ["203.0.113.7"]|nat = ["203.0.113.1"]', "pools.nat holds 203.0.113.1, the next hop"),
+        (
+            'nat = ["203.0.113.7"]|nat = ["172.20.0.0/24"]',
+            "pools.isolated 172.16.0.0/12 overlaps pools.nat 172.20.0.0/24",
+        ),
+        ('nat = ["203.0.113.7"]|nat = ["127.0.0.1"]', "pools.nat 127.0.0.1 overlaps 127.0.0.0/8"),
+        (
+            'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\nisolated = ["10.0.0.0/24", "10.0.0.0/28"]',
+            "pools.isolated 10.0.0.0/28 overlaps pools.isolated 10.0.0.0/24",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(changed: str, named: str) -> None:
+    before, after = changed.split("|")
+    assert before in LEAST
+    assert any(problem.startswith(named) for problem in problems(LEAST.replace(before, after)))
+
+
+def test_isolated_and_private_pools_may_overlap() -> None:
+    parse(LEAST + 'isolated = ["10.0.0.0/12"]\n')
+
+
+def test_not_toml_and_no_file() -> None:
+    assert problems("[gateway")[0].startswith("not TOML")
+    with pytest.raises(ConfigError, match="No such file"):
+        load("/nonexistent/sluice.toml")
+
+
+def test_public_addresses_leave_out_what_the_gateway_subnet_needs() -> None:
+    appliance = parse(LEAST.replace('"203.0.113.7"', '"203.0.113.0/30", "192.0.2.0/31"')).appliance
+    # Of the gateway's own subnet neither its network address nor the next hop; all of a routed prefix.
+    assert public_addresses(appliance) == ["203.0.113.2", "203.0.113.3", "192.0.2.0", "192.0.2.1"]
