@@ -71,9 +71,27 @@ _MASKED: Final = [b""] * (len(Field) + 1)
 for _field in Field:
     _EXACT[_field.order] = _TLV.pack(_field.oxm_class, _field.number << 1, _field.size)
     _MASKED[_field.order] = _TLV.pack(_field.oxm_class, _field.number << 1 | 1, _field.size * 2)
+# NXAST_REG_MOVE comes back with the headers of NXM where a field has both; number in class 0 (class 1 for ARP's MACs).
+_NXM: Final = {
+    Field.ETH_DST: _TLV.pack(0, 1 << 1, 6),
+    Field.ETH_SRC: _TLV.pack(0, 2 << 1, 6),
+    Field.IP_SRC: _TLV.pack(0, 7 << 1, 4),
+    Field.IP_DST: _TLV.pack(0, 8 << 1, 4),
+    Field.ARP_OP: _TLV.pack(0, 15 << 1, 2),
+    Field.ARP_SPA: _TLV.pack(0, 16 << 1, 4),
+    Field.ARP_TPA: _TLV.pack(0, 17 << 1, 4),
+    Field.ARP_SHA: _TLV.pack(1, 17 << 1, 6),
+    Field.ARP_THA: _TLV.pack(1, 18 << 1, 6),
+}
 # vlan_tci under this mask is what OpenFlow calls vlan_vid, and what OVS gives back.
 _VLAN_VID: Final = _TLV.pack(0x8000, 6 << 1, 2)
 _VLAN_VID_MASK: Final = 0x1FFF
+# Both bits that nw_frag has.
+_FRAG_MASK: Final = 3
+
+
+def _nxm(field: Field) -> bytes:
+    return _NXM.get(field) or _EXACT[field.order]
 
 
 def term(value: Term) -> bytes:
@@ -83,6 +101,8 @@ def term(value: Term) -> bytes:
         return _EXACT[field.order] + value.value.to_bytes(size, "big")
     if mask == _VLAN_VID_MASK and field is Field.VLAN_TCI:
         return _VLAN_VID + value.value.to_bytes(2, "big")
+    if mask == _FRAG_MASK and field is Field.IP_FRAG:
+        return _EXACT[field.order] + value.value.to_bytes(1, "big")
     return _MASKED[field.order] + value.value.to_bytes(size, "big") + mask.to_bytes(size, "big")
 
 
@@ -117,7 +137,7 @@ def _clear_in_port(action: ClearInPort) -> bytes:
 
 def _move(action: Move) -> bytes:
     source, target = action.source, action.target
-    return _nicira(6, struct.pack("!HHH", source.size * 8, 0, 0) + _EXACT[source.order] + _EXACT[target.order])
+    return _nicira(6, struct.pack("!HHH", source.size * 8, 0, 0) + _nxm(source) + _nxm(target))
 
 
 def _dec_ttl(action: DecTtl) -> bytes:

@@ -1,0 +1,107 @@
+"""What `wire` sends is what ovs-ofctl sends for the same text, and comes back as it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import examples
+import pytest
+from dummy_switch import DummySwitch, dummy_switch
+
+from controller import wire
+from controller.compile import Compiled, compile_network, compile_shared
+from controller.flow import Flow
+from controller.mgmt import Bridge, SwitchError
+from controller.pipeline import Table
+from controller.verify import canonical
+
+
+@pytest.fixture(scope="module")
+def switch() -> Iterator[DummySwitch]:
+    with dummy_switch(ports=("p1", "p2")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def compiled() -> list[Compiled]:
+    return [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.NETWORKS)]
+
+
+@pytest.fixture
+def bridge(switch: DummySwitch) -> Iterator[Bridge]:
+    with Bridge(switch.mgmt) as connected:
+        yield connected
+        assert connected.send(wire.flow_delete(f.table, f.cookie) for f in list(connected.flows())) == {}
+        assert connected.send(wire.meter_delete(meter) for meter in connected.meters()) == {}
+
+
+def install(bridge: Bridge, compiled: list[Compiled]) -> dict[int, Flow]:
+    assert bridge.send(wire.meter_add(m, rate) for one in compiled for m, rate in one.meters.items()) == {}
+    flows = {cookie: flow for one in compiled for cookie, flow in one.flows.items()}
+    assert bridge.send(wire.flow_add(flow, cookie) for cookie, flow in flows.items()) == {}
+    return flows
+
+
+def test_flows_are_those_of_their_text(switch: DummySwitch, bridge: Bridge, compiled: list[Compiled]) -> None:
+    flows = install(bridge, compiled)
+    file = switch.directory / "desired"
+    file.write_text("".join(f"cookie={cookie:#x},{flow.text()}\n" for cookie, flow in flows.items()))
+    assert switch.ofctl("diff-flows", switch.bridge, str(file)) == ""
+    assert len(switch.ofctl("--no-stats", "dump-flows", switch.bridge).splitlines()) == len(flows)
+
+
+def test_flows_come_back_as_they_were_sent(bridge: Bridge, compiled: list[Compiled]) -> None:
+    flows = install(bridge, compiled)
+    found = {flow.cookie: flow for flow in bridge.flows()}
+    assert found.keys() == flows.keys()
+    for cookie, flow in flows.items():
+        sent = canonical(wire.match(flow.match) + wire.instructions(flow.actions))
+        assert canonical(found[cookie].detail) == sent, flow.text()
+        assert (found[cookie].table, found[cookie].priority) == (flow.table.number, flow.priority)
+
+
+def test_meters_come_back(bridge: Bridge) -> None:
+    assert bridge.send([wire.meter_add(1, 10), wire.meter_add(262144, 100), wire.meter_modify(1, 20)]) == {}
+    assert bridge.meters() == {1: 20, 262144: 100}
+
+
+def test_delete_takes_one_cookie_of_one_table(bridge: Bridge, compiled: list[Compiled]) -> None:
+    flows = install(bridge, compiled)
+    cookie, flow = next(iter(flows.items()))
+    other_table = Table.SWITCH if flow.table is not Table.SWITCH else Table.CLASSIFY
+    assert bridge.send([wire.flow_delete(other_table.number, cookie)]) == {}
+    assert len(bridge.flow_ids()) == len(flows)
+    assert bridge.send([wire.flow_delete(flow.table.number, cookie)]) == {}
+    assert bridge.flow_ids() == {(f.table.number, c) for c, f in flows.items()} - {(flow.table.number, cookie)}
+
+
+def test_refused_messages_are_named(bridge: Bridge, compiled: list[Compiled]) -> None:
+    good = [wire.meter_add(1, 10), wire.meter_add(2, 10)]
+    errors = bridge.send([good[0], wire.meter_modify(99, 10), good[1]])
+    assert list(errors) == [1]
+    assert "12" in errors[1]
+    assert bridge.meters() == {1: 10, 2: 10}
+
+
+def test_frag_mode(switch: DummySwitch, bridge: Bridge) -> None:
+    switch.ofctl("set-frags", switch.bridge, "normal")
+    assert bridge.send([wire.set_config()]) == {}
+    assert switch.ofctl("get-frags", switch.bridge).strip() == "nx-match"
+
+
+def test_ports(bridge: Bridge) -> None:
+    assert bridge.ports() == {"p1": 1, "p2": 2}
+
+
+def test_a_bridge_that_is_not_there(switch: DummySwitch) -> None:
+    with pytest.raises(SwitchError, match="no answer"):
+        Bridge(str(switch.directory / "other.mgmt"))
+
+
+def test_a_bridge_without_our_version(switch: DummySwitch) -> None:
+    switch.vsctl("add-br", "br-old", "--", "set", "Bridge", "br-old", "datapath_type=dummy", "protocols=OpenFlow13")
+    try:
+        with pytest.raises(SwitchError, match=r"OpenFlow 1\.4"):
+            Bridge(str(switch.directory / "br-old.mgmt"))
+    finally:
+        switch.vsctl("del-br", "br-old")
