@@ -100,6 +100,11 @@ class Appliance:
         """Send a signal to one daemon; if that ends it, it is started again."""
         self._supervisor[name].kill(number)
 
+    def await_restart(self, name: str, deaths: int, seconds: float = START_SECONDS) -> None:
+        """Wait until a daemon that had died `deaths` times has died once more and runs again. Raises TimeoutError."""
+        daemon = self._supervisor[name]
+        await_condition(lambda: len(daemon.deaths) > deaths and daemon.pid is not None, f"{name} again", seconds)
+
     def daemon(self, name: str) -> Daemon:
         """One daemon, with its pid, its deaths and its log."""
         return self._supervisor[name]

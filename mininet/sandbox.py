@@ -105,17 +105,18 @@ class Sandbox:
         require_live(made)
         return made
 
-    def create_machines(self, wanted: Sequence[Wanted], *, lease: bool = True) -> list[Machine]:
-        """Plug machines in, make them in one batch, wait until they are live and, with `lease`, have addresses.
+    def create_machines(self, wanted: Sequence[Wanted], *, lease: bool = True, live: bool = True) -> list[Machine]:
+        """Plug machines in, make them in one batch, wait until they are `live` and have a `lease`.
 
         Raises grpc.RpcError, NotLive, NoLease.
         """
         hosts = [self.plug(one) for one in wanted]
         request = machine_pb2.BatchCreateMachinesRequest(
-            requests=[creation(one, host) for one, host in zip(wanted, hosts, strict=True)], wait_live=True
+            requests=[creation(one, host) for one, host in zip(wanted, hosts, strict=True)], wait_live=live
         )
         for made in self.machines.BatchCreateMachines(request, timeout=CALL_SECONDS).machines:
-            require_live(made)
+            if live:
+                require_live(made)
         if lease:
             obtain_leases(hosts)
         return hosts

@@ -55,9 +55,9 @@ class Tenants:
     sandbox: Sandbox
     _undo: ExitStack = field(default_factory=ExitStack)
 
-    def isolated(self, tenant: str = "", *, lease: bool = True, vlan: int | None = None, mac: str = "") -> Machine:
+    def isolated(self, tenant: str = "", *, lease: bool = True, live: bool = True, mac: str = "") -> Machine:
         """A machine alone in its network, which has the machine's name."""
-        return self.machine(Wanted("", tenant=tenant, vlan=vlan, mac=mac), lease=lease)
+        return self.machines([Wanted("", tenant=tenant, mac=mac)], lease=lease, live=live)[0]
 
     def network(self, prefix: str = "", *, mtu: int = 0, tenant: str = "") -> network_pb2.Network:
         """An empty private network; its identifier is `network_id(network)`."""
@@ -75,12 +75,12 @@ class Tenants:
         """One machine, as in `machines`."""
         return self.machines([wanted], lease=lease)[0]
 
-    def machines(self, wanted: list[Wanted], *, lease: bool = True) -> list[Machine]:
-        """Machines as wanted; those without a name get a new one."""
+    def machines(self, wanted: list[Wanted], *, lease: bool = True, live: bool = True) -> list[Machine]:
+        """Machines as wanted, by `Sandbox.create_machines`; those without a name get a new one."""
         named = [one if one.name else replace(one, name=f"m{next(_names)}") for one in wanted]
         for one in named:
             self._undo.callback(self._delete_machine, one.name)
-        return self.sandbox.create_machines(named, lease=lease)
+        return self.sandbox.create_machines(named, lease=lease, live=live)
 
     def network_of(self, machine: Machine) -> network_pb2.Network:
         """The network of a machine as the API has it."""
