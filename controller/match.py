@@ -28,6 +28,7 @@ class Field(enum.Enum):
     REG1 = ("reg1", _NXM1, 1, 4, "hex")
     REG2 = ("reg2", _NXM1, 2, 4, "hex")
     CT_STATE = ("ct_state", _NXM1, 105, 4, "ct_state")
+    CT_IP_SRC = ("ct_nw_src", _NXM1, 120, 4, "ip")
     TUN_ID = ("tun_id", _OXM, 38, 8, "hex")
     METADATA = ("metadata", _OXM, 2, 8, "hex")
     ETH_DST = ("dl_dst", _OXM, 3, 6, "mac")
@@ -175,6 +176,7 @@ def match(
     reg1: int | None = None,
     reg2: int | None = None,
     ct_state: str | None = None,
+    ct_ip_src: str | None = None,
     eth_src: str | None = None,
     eth_dst: str | None = None,
     multicast: bool = False,
@@ -195,7 +197,8 @@ def match(
     """A match; `kind` is `ip`, `arp`, `icmp`, `tcp` or `udp`.
 
     Addresses are text, with `/LENGTH` where a prefix is meant; `ct_state` is
-    written as in ovs-fields(7), `+trk+est`; `multicast` matches every group
+    written as in ovs-fields(7), `+trk+est`; `ct_ip_src` is who opened the
+    connection, also where the packet is an ICMP error about it; `multicast` matches every group
     address including broadcast.
     """
     terms: list[Term] = []
@@ -222,7 +225,7 @@ def match(
     if vlan is not None:
         terms.append(Term(Field.VLAN_TCI, 0x1000 | vlan, 0x1FFF))
     exact(Field.IP_PROTO, IP_PROTO.get(kind or "", ip_proto))
-    for field, prefix in ((Field.IP_SRC, ip_src), (Field.IP_DST, ip_dst)):
+    for field, prefix in ((Field.CT_IP_SRC, ct_ip_src), (Field.IP_SRC, ip_src), (Field.IP_DST, ip_dst)):
         if prefix is not None:
             terms.append(_prefix(field, prefix))
     exact(Field.IP_TTL, ttl)

@@ -110,7 +110,7 @@ class Table(enum.Enum):
     ARP = _spec(
         10,
         "Which MAC answers an ARP request: the router's, or a neighbour's.",
-        {F.METADATA, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
         {F.ARP_THA},
         ("ARP_REPLY",),
     )
@@ -148,7 +148,8 @@ class Table(enum.Enum):
     )
     SNAT = _spec(35, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.IP_SRC},
                  set(), ("SNAT_CHECK",))  # fmt: skip
-    SNAT_CHECK = _spec(36, "Only translated packets go on.", {F.METADATA, F.CT_STATE},
+    SNAT_CHECK = _spec(36, "Only translated packets go on, and errors about one's own.",
+                       {F.METADATA, F.ETH_TYPE, F.CT_STATE, F.CT_IP_SRC},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
     GATEWAY = _spec(

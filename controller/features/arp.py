@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
+from controller.features.classify import attachment_numbers
 from controller.flow import Flow, Goto, Move, SetField, set_mac
 from controller.match import Field, Match, match
 from controller.pipeline import ATTACHMENT, SCRATCH, Feature, Priority, Table
@@ -36,10 +37,21 @@ def shared(site: Site) -> Iterator[Flow]:
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """One flow for the router; in a private network one a machine."""
+    """One flow for the router; in a private network two a machine.
+
+    A machine that shares the attachment with who asks has heard the question
+    itself; an answer with its MAC from here would have switches beyond learn
+    the MAC in the wrong place, as would an answer to its own announcement.
+    """
     owners = [(network.router, site.appliance.router_mac, "router")]
     if network.kind is Kind.PRIVATE:
         owners += [(machine.address, machine.mac, machine.name) for machine in network.machines]
+        numbers = attachment_numbers(network)
+        for machine in network.machines:
+            yield flow(feature, Table.ARP, Priority.SPECIFIC,
+                       match("arp", metadata=network.key, reg2=numbers[machine.attachment], arp_op=1,
+                             arp_tpa=machine.address),
+                       (), "same-segment", network.key)  # fmt: skip
     for address, mac, name in owners:
         yield flow(feature, Table.ARP, Priority.NORMAL,
                    match("arp", metadata=network.key, arp_op=1, arp_tpa=address),

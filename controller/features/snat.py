@@ -30,17 +30,26 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
     # When no port is free OVS passes the packet on as it is (ovs-actions(7)): the
     # private source would leave.
-    yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk+snat-inv"),
+    yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
                (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """TCP and UDP by the network's block; what found no free port is counted."""
+    """TCP and UDP by the network's block; what found no free port is counted.
+
+    Conntrack relates an ICMP error to whatever connection it quotes, whoever
+    sent it. All networks share one zone, so a machine's errors leave only where
+    they are about its own connections.
+    """
     key, block = network.key, network.block
     address = ip_to_int(block.address)
     for kind in ("tcp", "udp"):
         yield flow(feature, Table.SNAT, Priority.NORMAL, match(kind, metadata=key),
                    (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(address, address, (block.first, block.last))),),
                    f"as {block}", key)  # fmt: skip
+    for machine in network.machines:
+        yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,
+                   match("ip", metadata=key, ct_state="+trk+rel+snat-inv", ct_ip_src=machine.transit),
+                   (Goto(Table.GATEWAY_OUT),), f"ICMP error about a connection of {machine.name}", key)  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.DROP, match(metadata=key), (), "not-translated", key)

@@ -158,5 +158,5 @@ bridge("br-sluice")
         "snat: tcp,metadata=0x1, priority 100, network 1, snat",
         "    ct(commit,table=snat-check,zone=1,nat(src=203.0.113.2:1024-2047))",
         "snat-check: any packet, priority 0, appliance, snat",
-        "    drop: not-translated, no free port in the network's port block, or an invalid packet",
+        "    drop: not-translated, no free port in the network's port block, or an invalid packet or foreign ICMP error",
     ]
