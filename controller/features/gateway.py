@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.features.route import NOT_INTERNET
+from controller.features.route import not_outside
 from controller.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
 from controller.match import Field, Match, match
 from controller.pipeline import GATEWAY_METER, ZONE, Feature, Priority, Table
@@ -33,7 +33,7 @@ def _inbound(site: Site) -> Iterator[Flow]:
     yield flow(feature, table, Priority.NORMAL,
                match("arp", eth_dst=gateway.mac, arp_op=2, arp_spa=gateway.next_hop),
                to_controller, "MAC of the next hop")  # fmt: skip
-    for bogon in dict.fromkeys((*NOT_INTERNET, *site.appliance.protected, *site.own_prefixes)):
+    for bogon in not_outside(site):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_src=bogon), (), "bogon-source")
     yield flow(feature, table, Priority.SPECIFIC, match("ip", eth_dst=gateway.mac, ip_dst=gateway.ip),
                (Goto(Table.GATEWAY_LOCAL),), "to the gateway address")  # fmt: skip

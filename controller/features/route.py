@@ -22,10 +22,16 @@ NOT_INTERNET = (
 prefixes are left out, since laboratories play the Internet with them."""
 
 
+def not_outside(site: Site) -> tuple[str, ...]:
+    """Prefixes that are never beyond the gateway: not routed there, protected, or the appliance's own and its pools."""
+    appliance = site.appliance
+    pools = (*appliance.isolated_pool, *appliance.private_pool, *appliance.transit_pool)
+    return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *site.own_prefixes, *pools)))
+
+
 def shared(site: Site) -> Iterator[Flow]:
     """What no machine may reach by the gateway; the rest goes out."""
-    appliance = site.appliance
-    for prefix in dict.fromkeys((*NOT_INTERNET, *appliance.protected, *site.own_prefixes)):
+    for prefix in not_outside(site):
         yield flow(feature, Table.ROUTE, Priority.NORMAL, match("ip", ip_dst=prefix),
                    (Goto(Table.UNROUTABLE),), f"{prefix} is not in the Internet")  # fmt: skip
     yield flow(feature, Table.ROUTE, Priority.MISS, Match(), (Goto(Table.PATH_MTU),), "to the Internet")
