@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from controller.compile import Site
 from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, PortBlock
 
@@ -20,6 +22,13 @@ SITE = Site(
 def block(number: int) -> PortBlock:
     """The port block a network with this key would get first."""
     return PortBlock("203.0.113.64", number * 1024, number * 1024 + 1023)
+
+
+def transit(key: int, address: str) -> str:
+    """A transit address with the ones' complement sum of `address`, as the agent gives one out."""
+    upper = 0xF000 + key
+    value = int(ipaddress.IPv4Address(address))
+    return str(ipaddress.IPv4Address(upper << 16 | ((value >> 16) + (value & 0xFFFF) - upper) % 0xFFFF))
 
 
 def isolated(key: int, port: str, vlan: int | None = None) -> Network:
@@ -41,7 +50,7 @@ def private(key: int, name: str, attachments: list[Attachment], first: int, mtu:
     machines = tuple(
         Machine(
             f"{name}{n + 1}", first + n, f"02:00:00:{key:02x}:00:{n + 1:02x}", f"10.0.0.{n + 2}",
-            f"240.{key}.{26 - (key > 3)}.{n + 1}", f"{name}{n + 1}", attachment,
+            transit(key, f"10.0.0.{n + 2}"), f"{name}{n + 1}", attachment,
         )
         for n, attachment in enumerate(attachments)
     )  # fmt: skip
