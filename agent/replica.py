@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sortedcontainers import SortedDict, SortedSet
 
@@ -275,7 +275,9 @@ class Replica:
         before, seen = record.status, record.view
         record.status = after = self._statuses.get(record.network.name)
         record.view = NetworkView(record.network, network_status(record))
-        if record.view != seen:
+        # Clients see no revision.
+        same = replace(seen.network, revision=record.network.revision) == record.network
+        if not same or record.view.status != seen.status:
             self._listener(seen, record.view)
         if before is not after:
             concerned: Iterable[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.api import encode
 from agent.api.calls import Context, time_left
-from agent.faults import Invalid, NotHeld
+from agent.faults import Invalid, NotHeld, Violation
 from agent.store import Store
 from agent.validation import public_port
 from sluice.v1 import translation_pb2, translation_pb2_grpc
@@ -21,18 +21,18 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
     ) -> translation_pb2.Translation:
         """The network that had the port block of an address and port."""
         violations = list(public_port(request.address, request.port))
+        moment, when = None, "now"
+        try:
+            if request.HasField("time"):
+                moment, when = request.time.ToMilliseconds(), f"at {request.time.ToJsonString()}"
+        except ValueError as error:
+            violations.append(Violation("time", f"time: {error}"))
         if violations:
             raise Invalid(violations)
         self._store.wait_connected(time_left(context))
-        asked = request.time.ToMilliseconds() if request.HasField("time") else None
-        held = self._store.translation(request.address, request.port, asked)
+        held = self._store.translation(request.address, request.port, moment)
         if held is None:
-            when = request.time.ToJsonString() if request.HasField("time") else "now"
-            raise NotHeld(
-                f"no network has {request.address}:{request.port} {when}"
-                if asked is None
-                else f"no network had {request.address}:{request.port} at {when}"
-            )
+            raise NotHeld(f"no network used {request.address}:{request.port} {when}")
         return translation_pb2.Translation(
             network=f"networks/{held.network}",
             tenant=held.tenant,

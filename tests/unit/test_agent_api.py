@@ -1,0 +1,473 @@
+"""The API over gRPC as clients see it: codes and details, pages, waiting, watching, health, reflection."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from agent import metrics
+from agent.config import Limits
+from agent.store import Store
+from sluice.v1 import machine_pb2 as machines
+from sluice.v1 import network_pb2 as networks
+from sluice.v1 import status_pb2
+from sluice.v1 import translation_pb2 as translations
+from state.model import State
+from tests.agents import Api, Controller, Database, connected, database, opened, refusal, served
+from tests.dummy_switch import wait_until
+
+MAC = "02:00:00:00:00:{:02x}"
+
+
+@pytest.fixture
+def server() -> Iterator[Database]:
+    with database() as made:
+        yield made
+
+
+@pytest.fixture
+def store(server: Database) -> Iterator[Store]:
+    with opened(server, limits=Limits(watches=3, waiting_calls=3)) as made:
+        yield made
+
+
+@pytest.fixture
+def api(store: Store) -> Iterator[Api]:
+    with served(store) as made:
+        yield made
+
+
+@pytest.fixture
+def controller(server: Database) -> Iterator[Controller]:
+    made = Controller(server)
+    yield made
+    made.close()
+
+
+def network(name: str, **fields: Any) -> networks.CreateNetworkRequest:
+    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
+    return networks.CreateNetworkRequest(network_id=name, network=networks.Network(**fields), **options)
+
+
+def machine(name: str, in_network: str = "", number: int = 1, **fields: Any) -> machines.CreateMachineRequest:
+    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
+    values = {
+        "network": in_network and f"networks/{in_network}",
+        "mac_address": MAC.format(number),
+        "attachment": machines.Attachment(port=name[:15]),
+    } | fields
+    return machines.CreateMachineRequest(machine_id=name, machine=machines.Machine(**values), **options)
+
+
+def test_a_machine_from_create_to_delete(api: Api) -> None:
+    made = api.machines.CreateMachine(machine("web", tenant="t"))
+    assert (made.name, made.network, made.address, made.hostname) == (
+        "machines/web", "networks/web", "172.16.0.2", "web",
+    )  # fmt: skip
+    assert (made.tenant, made.status.state) == ("t", status_pb2.Status.PENDING)
+    assert abs(made.create_time.ToMilliseconds() - time.time() * 1000) < 5000
+    assert api.machines.GetMachine(machines.GetMachineRequest(name="machines/web")) == made
+    of = api.networks.GetNetwork(networks.GetNetworkRequest(name="networks/web"))
+    assert (of.kind, of.prefix, of.router_address) == (networks.Network.ISOLATED, "172.16.0.0/30", "172.16.0.1")
+    assert (of.mtu, of.port_block.last_port - of.port_block.first_port) == (1500, 1023)
+    api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/web"))
+    assert refusal(api.networks.GetNetwork, networks.GetNetworkRequest(name="networks/web"))[0] == "NOT_FOUND"
+
+
+def test_malformed_requests_name_every_field(api: Api) -> None:
+    request = machine("Web", number=1, network="office", attachment=machines.Attachment(port="x", vlan=5000))
+    code, message, details = refusal(api.machines.CreateMachine, request)
+    assert code == "INVALID_ARGUMENT"
+    assert [v.field for v in details["BadRequest"].field_violations] == [
+        "machine_id", "machine.network", "machine.attachment.vlan",
+    ]  # fmt: skip
+    assert "machine.attachment.vlan is 5000; allowed: 1 to 4094" in message
+    assert details["ErrorInfo"].domain == "sluice"
+    code, message, _ = refusal(api.networks.CreateNetwork, network("n", kind=7))
+    assert (code, message) == ("INVALID_ARGUMENT", "network.kind is '7'; allowed: ISOLATED or PRIVATE")
+
+
+@pytest.mark.parametrize("name", ["", "web", "machines/", "networks/web", "machines/a/b"])
+def test_malformed_names(api: Api, name: str) -> None:
+    for call, request in (
+        (api.machines.GetMachine, machines.GetMachineRequest(name=name)),
+        (api.machines.DeleteMachine, machines.DeleteMachineRequest(name=name)),
+        (api.machines.UpdateMachine, machines.UpdateMachineRequest(machine=machines.Machine(name=name))),
+    ):
+        assert refusal(call, request)[0] == "INVALID_ARGUMENT"
+
+
+def test_refusals_carry_details(api: Api) -> None:
+    api.networks.CreateNetwork(network("office"))
+    api.machines.CreateMachine(machine("pc", "office"))
+    code, _, details = refusal(api.machines.CreateMachine, machine("pc", "office", 2))
+    assert (code, details["ResourceInfo"].resource_name) == ("ALREADY_EXISTS", "machines/pc")
+    code, _, details = refusal(api.networks.DeleteNetwork, networks.DeleteNetworkRequest(name="networks/office"))
+    assert (code, details["PreconditionFailure"].violations[0].subject) == ("FAILED_PRECONDITION", "machines/pc")
+    code, _, details = refusal(api.machines.DeleteMachine, machines.DeleteMachineRequest(name="machines/none"))
+    assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "sluice/Machine")
+
+
+def test_an_empty_pool_is_resource_exhausted(server: Database) -> None:
+    with opened(server, nat_pool=("198.51.100.9",), block_size=32768) as store, served(store) as api:
+        api.networks.CreateNetwork(network("a"))
+        code, message, details = refusal(api.networks.CreateNetwork, network("b"))
+        assert (code, details["QuotaFailure"].violations[0].subject) == ("RESOURCE_EXHAUSTED", "port-block")
+        assert message == "pool port-block is empty: none of its 1 is free"
+        assert details["ErrorInfo"].metadata == {"pool": "port-block", "size": "1"}
+
+
+def test_a_repeated_create_answers_the_same(api: Api) -> None:
+    request = network("", tenant="t", request_id=str(uuid.uuid4()))
+    first = api.networks.CreateNetwork(request)
+    assert api.networks.CreateNetwork(request) == first
+    request.wait_live = True
+    assert api.networks.CreateNetwork(request, timeout=0.3) == first
+    request.network.tenant = "u"
+    code, message, _ = refusal(api.networks.CreateNetwork, request)
+    assert (code, "was used for another request" in message) == ("INVALID_ARGUMENT", True)
+    assert refusal(api.machines.CreateMachine, machine("a", request_id=request.request_id))[0] == "INVALID_ARGUMENT"
+    assert refusal(api.networks.CreateNetwork, network("b", request_id="7"))[0] == "INVALID_ARGUMENT"
+
+
+def test_a_batch(api: Api) -> None:
+    api.networks.CreateNetwork(network("n"))
+    requests = [machine(f"m{at}", "n", at) for at in range(100)]
+    batch = machines.BatchCreateMachinesRequest(requests=requests, request_id=str(uuid.uuid4()))
+    made = api.machines.BatchCreateMachines(batch).machines
+    assert [m.name for m in made] == [f"machines/m{at}" for at in range(100)]
+    assert [m.address for m in made] == [f"10.0.0.{at + 2}" for at in range(100)]
+    assert api.machines.BatchCreateMachines(batch).machines == made
+    requests = [machine("x", "n", 200), machine("y", "n", 201, wait_live=True), machine("m5", "n", 202)]
+    batch = machines.BatchCreateMachinesRequest(requests=requests)
+    code, message, _ = refusal(api.machines.BatchCreateMachines, batch)
+    assert (code, message.startswith("requests[1].wait_live is True")) == ("INVALID_ARGUMENT", True)
+    requests[1].wait_live = False
+    code, message, details = refusal(
+        api.machines.BatchCreateMachines, machines.BatchCreateMachinesRequest(requests=requests)
+    )
+    assert (code, message) == ("ALREADY_EXISTS", "requests[2]: machines/m5 exists already")
+    assert details["ErrorInfo"].metadata["request"] == "2"
+    for count in (0, 1001):
+        many = machines.BatchCreateMachinesRequest(requests=[machine("z", "n")] * count)
+        assert refusal(api.machines.BatchCreateMachines, many)[0] == "INVALID_ARGUMENT"
+
+
+def test_update_by_mask(api: Api) -> None:
+    api.networks.CreateNetwork(network("n"))
+    made = api.machines.CreateMachine(machine("a", "n"))
+
+    def update(*paths: str, **fields: Any) -> machines.Machine:
+        changed = machines.Machine(name="machines/a", **fields)
+        request = machines.UpdateMachineRequest(machine=changed, update_mask=FieldMask(paths=paths))
+        return api.machines.UpdateMachine(request)
+
+    assert update("hostname", hostname="mail", mac_address=MAC.format(9)).mac_address == MAC.format(1)
+    assert update(mac_address=MAC.format(9)).hostname == "mail"
+    assert update("hostname").hostname == "a"
+    after = update("*", mac_address=MAC.format(3), attachment=machines.Attachment(port="tun", vni=8))
+    assert (after.attachment.vni, after.hostname, after.address) == (8, "a", made.address)
+    # Writing back what was read changes nothing.
+    request = machines.UpdateMachineRequest(machine=after)
+    assert api.machines.UpdateMachine(request) == after
+    request.machine.address = "10.0.0.77"
+    code, message, _ = refusal(api.machines.UpdateMachine, request)
+    assert (code, "it cannot be changed" in message) == ("INVALID_ARGUMENT", True)
+    for path in ("address", "nonsense", "attachment.vlan"):
+        request = machines.UpdateMachineRequest(machine=after, update_mask=FieldMask(paths=[path]))
+        assert refusal(api.machines.UpdateMachine, request)[0] == "INVALID_ARGUMENT"
+
+
+def test_pages_neither_repeat_nor_skip_while_others_come_and_go(api: Api) -> None:
+    batch = [machine(f"m{at:03d}") for at in range(25)]
+    api.machines.BatchCreateMachines(machines.BatchCreateMachinesRequest(requests=batch))
+    seen, token, pages = [], "", 0
+    while True:
+        page = api.machines.ListMachines(machines.ListMachinesRequest(page_size=10, page_token=token))
+        seen += [m.name for m in page.machines]
+        pages, token = pages + 1, page.next_page_token
+        if not token:
+            break
+        # What the token points at goes, something before and something after it comes.
+        api.machines.DeleteMachine(machines.DeleteMachineRequest(name=seen[-1]))
+        api.machines.CreateMachine(machine(f"a{pages}"))
+        api.machines.CreateMachine(machine(f"z{pages}"))
+    assert seen == [f"machines/m{at:03d}" for at in range(25)] + ["machines/z1", "machines/z2"]
+    assert pages == 3
+
+
+def test_lists_by_tenant_and_by_network(api: Api) -> None:
+    for name, tenant in (("a", "t"), ("b", "u"), ("c", "t")):
+        api.networks.CreateNetwork(network(name, tenant=tenant))
+    api.machines.CreateMachine(machine("m", "b"))
+    api.machines.CreateMachine(machine("n", "c"))
+    first = api.networks.ListNetworks(networks.ListNetworksRequest(tenant="t", page_size=1))
+    assert [n.name for n in first.networks] == ["networks/a"]
+    request = networks.ListNetworksRequest(tenant="t", page_token=first.next_page_token)
+    second = api.networks.ListNetworks(request)
+    assert ([n.name for n in second.networks], second.next_page_token) == (["networks/c"], "")
+    listed = api.machines.ListMachines(machines.ListMachinesRequest(network="networks/b")).machines
+    assert [m.name for m in listed] == ["machines/m"]
+    assert not api.machines.ListMachines(machines.ListMachinesRequest(network="networks/x")).machines
+    # A token is for its own list only.
+    request.tenant = "u"
+    code, _, details = refusal(api.networks.ListNetworks, request)
+    assert (code, details["BadRequest"].field_violations[0].field) == ("INVALID_ARGUMENT", "page_token")
+
+
+@pytest.mark.parametrize("token", ["x", "e30=", "W10=", "%%%", "bnVsbA==", "ä"])
+def test_made_up_page_tokens(api: Api, token: str) -> None:
+    assert refusal(api.networks.ListNetworks, networks.ListNetworksRequest(page_token=token))[0] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("size", [-1, 1001])
+def test_page_sizes(api: Api, size: int) -> None:
+    assert refusal(api.machines.ListMachines, machines.ListMachinesRequest(page_size=size))[0] == "INVALID_ARGUMENT"
+
+
+def test_a_create_waits_until_it_is_live(api: Api, store: Store, controller: Controller) -> None:
+    answer: list[Any] = []
+    calls = [
+        threading.Thread(target=lambda: answer.append(api.networks.CreateNetwork(network("n", wait_live=True)))),
+        threading.Thread(target=lambda: answer.append(api.machines.CreateMachine(machine("m", wait_live=True)))),
+    ]
+    for call in calls:
+        call.start()
+    for name in ("n", "m"):
+        wait_until(lambda name=name: name in store.replica.networks)  # type: ignore[misc]
+        time.sleep(0.05)
+    assert not answer
+    controller.report("n", State.LIVE)
+    calls[0].join(2)
+    assert [a.name for a in answer] == ["networks/n"]
+    controller.report("m", State.ERROR, machines={"m": "port m is not on the bridge"})
+    calls[1].join(2)
+    assert answer[0].status.state == status_pb2.Status.LIVE
+    assert (answer[1].status.state, answer[1].status.detail) == (
+        status_pb2.Status.ERROR, "port m is not on the bridge",
+    )  # fmt: skip
+
+
+def test_waiting_ends_shortly_before_the_deadline(api: Api) -> None:
+    began = time.monotonic()
+    made = api.networks.CreateNetwork(network("n", wait_live=True), timeout=0.6)
+    assert made.status.state == status_pb2.Status.PENDING
+    assert 0.4 < time.monotonic() - began < 0.6
+    request = networks.GetNetworkRequest(name="networks/n", wait_live=True)
+    assert api.networks.GetNetwork(request, timeout=0.3) == made
+
+
+def test_waiting_ends_when_the_object_goes(api: Api, store: Store) -> None:
+    answer: list[str] = []
+    call = threading.Thread(
+        target=lambda: answer.append(refusal(api.machines.CreateMachine, machine("m", wait_live=True), timeout=5)[0])
+    )
+    call.start()
+    wait_until(lambda: "m" in store.replica.machines)
+    api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/m"))
+    call.join(2)
+    assert answer == ["NOT_FOUND"]
+
+
+def test_waiting_and_watching_leave_room_for_others(api: Api, store: Store) -> None:
+    """With every seat taken, more of the same are refused before anything is made, and all else goes on."""
+    waiting = [
+        threading.Thread(target=api.networks.CreateNetwork, args=(network(f"n{at}", wait_live=True), 2.5))
+        for at in range(3)
+    ]
+    for call in waiting:
+        call.start()
+    wait_until(lambda: len(store.replica.networks) == 3)
+    watches = [api.networks.WatchNetworks(networks.WatchNetworksRequest()) for _ in range(3)]
+    for watch in watches:
+        next(watch)
+    code, message, _ = refusal(api.networks.CreateNetwork, network("x", wait_live=True))
+    assert (code, message) == ("RESOURCE_EXHAUSTED", "all 3 waiting calls of this agent are open")
+    assert refusal(lambda r: next(api.networks.WatchNetworks(r)), networks.WatchNetworksRequest())[0] == (
+        "RESOURCE_EXHAUSTED"
+    )
+    assert api.networks.CreateNetwork(network("y")).name == "networks/y"
+    assert {n.name for n in api.networks.ListNetworks(networks.ListNetworksRequest()).networks} == {
+        "networks/n0", "networks/n1", "networks/n2", "networks/y",
+    }  # fmt: skip
+    for watch in watches:
+        watch.cancel()
+    for call in waiting:
+        call.join()
+
+    def again() -> bool:
+        return next(api.networks.WatchNetworks(networks.WatchNetworksRequest()), None) is not None
+
+    wait_until(lambda: _succeeds(again), what="seats given back")
+
+
+def _succeeds(call: Any) -> bool:
+    try:
+        return bool(call())
+    except grpc.RpcError:
+        return False
+
+
+def test_watches_tell_what_was_there_then_what_changes(api: Api, controller: Controller) -> None:
+    api.networks.CreateNetwork(network("a"))
+    api.networks.CreateNetwork(network("b"))
+    every = api.networks.WatchNetworks(networks.WatchNetworksRequest())
+    one = api.networks.WatchNetworks(networks.WatchNetworksRequest(name="networks/b"))
+    of_b = api.machines.WatchMachines(machines.WatchMachinesRequest(network="networks/b"))
+
+    def event(stream: Any) -> tuple[str, str, str]:
+        got = next(stream)
+        shown = got.network if isinstance(got, networks.NetworkEvent) else got.machine
+        state = status_pb2.Status.State.Name(shown.status.state)
+        return status_pb2.ChangeType.Name(got.type), shown.name, state
+
+    assert [event(every) for _ in range(3)] == [
+        ("EXISTING", "networks/a", "PENDING"),
+        ("EXISTING", "networks/b", "PENDING"),
+        ("SYNCED", "", "STATE_UNSPECIFIED"),
+    ]
+    assert [event(one)[0] for _ in range(2)] == ["EXISTING", "SYNCED"]
+    assert event(of_b)[0] == "SYNCED"
+    api.machines.CreateMachine(machine("m", "b"))
+    api.networks.CreateNetwork(network("c"))
+    controller.report("b", State.LIVE)
+    assert event(every)[:2] == ("CREATED", "networks/c")
+    assert event(every) == event(one) == ("UPDATED", "networks/b", "LIVE")
+    assert event(of_b) == ("CREATED", "machines/m", "PENDING")
+    assert event(of_b) == ("UPDATED", "machines/m", "LIVE")
+    api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/m"))
+    assert event(of_b) == ("DELETED", "machines/m", "LIVE")
+    api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/b"))
+    while (last := event(one))[0] == "UPDATED":
+        pass
+    assert last[:2] == ("DELETED", "networks/b")
+
+
+def test_a_client_too_slow_is_told_to_watch_again(api: Api, store: Store) -> None:
+    store.hub._depth = 5
+    watch = api.networks.WatchNetworks(networks.WatchNetworksRequest())
+    assert next(watch).type == status_pb2.SYNCED
+    (watcher,) = store.hub._watchers
+    # The stream takes events as long as the connection does; hold its thread to be slow.
+    with watcher._ready:
+        for at in range(7):
+            store.hub.publish(None, _view(store, f"n{at}"))
+    with pytest.raises(grpc.RpcError) as caught:
+        list(watch)
+    assert caught.value.code().name == "ABORTED"
+    assert "watch again" in caught.value.details()
+    wait_until(lambda: not store.hub._watchers)
+
+
+def _view(store: Store, name: str) -> Any:
+    from agent.replica import WAITING, NetworkView
+    from state.model import Kind, Network, PortBlock
+
+    block = PortBlock("198.51.100.1", 1024, 2047)
+    return NetworkView(Network(name, Kind.PRIVATE, "", 1, "10.0.0.0/16", "10.0.0.1", block), WAITING)
+
+
+def test_translations(api: Api) -> None:
+    made = api.networks.CreateNetwork(network("n", tenant="t"))
+    block = made.port_block
+    request = translations.LookupTranslationRequest(address=block.address, port=block.first_port)
+    found = api.translations.LookupTranslation(request)
+    assert (found.network, found.tenant, found.prefix) == ("networks/n", "t", "10.0.0.0/16")
+    assert (found.port_block, found.HasField("release_time")) == (block, False)
+    assert found.allocate_time == made.create_time
+    before = Timestamp()
+    before.FromMilliseconds(made.create_time.ToMilliseconds() - 1)
+    request.time.CopyFrom(before)
+    assert refusal(api.translations.LookupTranslation, request)[0] == "NOT_FOUND"
+    for address, port in (("x", 1), ("198.51.100.1", 0), ("198.51.100.1", 65536)):
+        bad = translations.LookupTranslationRequest(address=address, port=port)
+        assert refusal(api.translations.LookupTranslation, bad)[0] == "INVALID_ARGUMENT"
+    request.time.seconds = -(1 << 62)
+    assert refusal(api.translations.LookupTranslation, request)[0] == "INVALID_ARGUMENT"
+
+
+def test_health_follows_the_database(server: Database, api: Api) -> None:
+    health = health_pb2_grpc.HealthStub(api.channel)
+
+    def serving(service: str = "sluice.v1.NetworkService") -> bool:
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    wait_until(lambda: serving() and serving(""))
+    server.kill()
+    wait_until(lambda: not serving() and not serving(""))
+    code, message, details = refusal(api.networks.CreateNetwork, network("n"), timeout=0.5)
+    assert (code, "no answer from the database" in message) == ("UNAVAILABLE", True)
+    assert details["RetryInfo"].retry_delay.ToMilliseconds() == 500
+    assert refusal(api.networks.ListNetworks, networks.ListNetworksRequest(), timeout=0.5)[0] == "UNAVAILABLE"
+    server.start()
+    wait_until(serving)
+    assert api.networks.CreateNetwork(network("n")).name == "networks/n"
+
+
+def test_reflection_lists_services_with_comments_kept_in_files(api: Api) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(api.channel)
+
+    def ask(**question: str) -> Any:
+        return next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)])))
+
+    listed = {s.name for s in ask(list_services="").list_services_response.service}
+    assert {
+        "sluice.v1.NetworkService", "sluice.v1.MachineService", "sluice.v1.TranslationService",
+        "grpc.health.v1.Health",
+    } <= listed  # fmt: skip
+    answer = ask(file_containing_symbol="sluice.v1.NetworkService").file_descriptor_response
+    files = [FileDescriptorProto.FromString(text).name for text in answer.file_descriptor_proto]
+    assert "sluice/v1/network.proto" in files
+
+
+def test_internal_faults_are_logged_and_counted_but_not_shown(
+    api: Api, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret particulars")
+
+    monkeypatch.setattr(store, "network", broken)
+    before = metrics.INTERNAL._value.get()
+    code, message, _ = refusal(api.networks.GetNetwork, networks.GetNetworkRequest(name="networks/n"))
+    assert (code, "secret" in message) == ("INTERNAL", False)
+    assert metrics.INTERNAL._value.get() == before + 1
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert "secret particulars" in str(record.exc_info)
+    assert record.call in message  # type: ignore[attr-defined]
+
+
+def test_the_log_has_a_line_for_each_call_with_its_request_id(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "sluice.api")
+    request_id = str(uuid.uuid4())
+    api.networks.CreateNetwork(network("n", request_id=request_id))
+    wait_until(lambda: [r for r in caplog.records if getattr(r, "request_id", "") == request_id])
+    (record,) = [r for r in caplog.records if getattr(r, "request_id", "") == request_id]
+    assert (record.method, record.code) == ("CreateNetwork", "OK")  # type: ignore[attr-defined]
+
+
+def test_a_stopping_server_ends_streams_and_tells_why(store: Store) -> None:
+    from agent.api.server import Server
+
+    server = Server(store, store.config)
+    server.start()
+    with connected(store.config.api.listen[0]) as api:
+        watch = api.machines.WatchMachines(machines.WatchMachinesRequest())
+        assert next(watch).type == status_pb2.SYNCED
+        began = time.monotonic()
+        server.stop(5)
+        assert time.monotonic() - began < 2
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watch)
+        assert caught.value.code().name == "UNAVAILABLE"
