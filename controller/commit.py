@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping
@@ -23,15 +24,21 @@ class Plan:
     """What to do for one network, and what to say when it is done.
 
     `name` is empty for the appliance itself, `revision` None when the network
-    is gone; `since` is when the change was heard of (`time.monotonic`).
+    is gone; `since` is when the change was heard of (`time.monotonic`);
+    `deletes` and `adds` are the messages of `difference`.
     """
 
     key: int
     name: str
     revision: int | None
     compiled: Compiled
-    difference: Difference
     since: float
+    difference: Difference
+    deletes: list[bytes]
+    adds: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.deletes) + len(self.adds)
 
 
 class Committer:
@@ -55,6 +62,7 @@ class Committer:
                 compiled = compile_shared(site)
             else:
                 compiled = Compiled(key) if network is None else compile_network(network, site)
+            messages = _encoded(difference := diff(compiled, self.ledger.installed(key)))
         except Exception as error:
             metrics.FAULTS.labels("compile").inc()
             log.exception("a network cannot be compiled", extra={"key": key, "network": network and network.name})
@@ -68,7 +76,12 @@ class Committer:
         self._names[key] = name
         self._drops[key] = {cookie: flow.why for cookie, flow in compiled.flows.items() if not flow.actions}
         revision = None if network is None else network.revision
-        return Plan(key, name, revision, compiled, diff(compiled, self.ledger.installed(key)), since)
+        return Plan(key, name, revision, compiled, since, difference, *messages)
+
+    def repair(self, plan: Plan, difference: Difference) -> None:
+        """Commit another difference for what was planned."""
+        deletes, adds = _encoded(difference)
+        self.commit([dataclasses.replace(plan, difference=difference, deletes=deletes, adds=adds)])
 
     def commit(self, plans: list[Plan]) -> None:
         """Bring `plans` to the switch in one bundle; when it is refused, each in its own.
@@ -84,8 +97,8 @@ class Committer:
         if not changing:
             return
         meters = [(plan.key, *message) for plan in changing for message in self.ledger.meter_messages(plan.difference)]
-        mods = [wire.flow_delete(*flow) for plan in changing for flow in plan.difference.deletes]
-        mods += [wire.flow_add(flow, cookie) for plan in changing for cookie, flow in plan.difference.adds]
+        mods = [message for plan in changing for message in plan.deletes]
+        mods += [message for plan in changing for message in plan.adds]
         errors = self._switch.commit([message for *_, message in meters], mods)
         for index, (key, meter, rate, _) in enumerate(meters):
             if index not in errors:
@@ -99,8 +112,8 @@ class Committer:
             self.ledger.flows_done(plan.key, plan.difference)
         self._switch.send([m for plan in changing for m in self.ledger.remove_stale(plan.key, plan.difference)])
         for plan in changing:
-            metrics.CHANGES.labels("added").inc(len(plan.difference.adds))
-            metrics.CHANGES.labels("deleted").inc(len(plan.difference.deletes))
+            metrics.CHANGES.labels("added").inc(len(plan.adds))
+            metrics.CHANGES.labels("deleted").inc(len(plan.deletes))
             self._done(plan)
 
     def _refused(self, plans: list[Plan], errors: Mapping[int, str], meters: int) -> None:
@@ -110,7 +123,7 @@ class Committer:
             return
         plan = plans[0]
         index, error = min(errors.items())
-        place, adds = index - meters - len(plan.difference.deletes), plan.difference.adds
+        place, adds = index - meters - len(plan.deletes), plan.difference.adds
         flow = adds[place][1].text(names=True) if 0 <= place < len(adds) else ""
         log.error("the switch refused flows", extra={"key": plan.key, "network": plan.name, "error": error,
                                                      "flow": flow})  # fmt: skip
@@ -134,3 +147,8 @@ class Committer:
         # Another network may have the name by now; its own status follows.
         if name and not self._source.has_network(name):
             self._statuses.put(name, None)
+
+
+def _encoded(difference: Difference) -> tuple[list[bytes], list[bytes]]:
+    deletes = [wire.flow_delete(*flow) for flow in difference.deletes]
+    return deletes, [wire.flow_add(flow, cookie) for cookie, flow in difference.adds]

@@ -36,9 +36,6 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.deletes or self.adds or self.meters or self.stale_meters)
 
-    def __len__(self) -> int:
-        return len(self.deletes) + len(self.adds)
-
 
 def installed(desired: Compiled) -> Installed:
     """What the switch holds once it holds all of `desired`."""

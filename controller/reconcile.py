@@ -81,7 +81,8 @@ class Reconciler:
                 self._adopted = False
             except Exception:
                 metrics.FAULTS.labels("reconcile").inc()
-                log.exception("fault while reconciling")
+                log.exception("fault while reconciling; the switch will be read again")
+                self._adopted = False
 
     def turn(self) -> None:
         """Take the events that wait, or wait for one, then do one bundle's worth of work.
@@ -234,7 +235,7 @@ class Reconciler:
             plan = self.committer.plan(key, site, since)
             if plan is not None:
                 plans.append(plan)
-                size += len(plan.difference) + 1
+                size += len(plan) + 1
         self.committer.commit(plans)
         metrics.PENDING.set(len(self._urgent) + len(self._bulk))
         metrics.FLOWS.set(self.committer.ledger.count())
@@ -268,7 +269,7 @@ class Reconciler:
                     metrics.DRIFT.labels(kind).inc(getattr(found, kind))
                 metrics.DRIFT.labels("meter").inc(len(meters) + len(stale))
                 repair = dataclasses.replace(found.repair, meters=meters, stale_meters=stale)
-                self.committer.commit([dataclasses.replace(plan, difference=repair)])
+                self.committer.repair(plan, repair)
         if not self._unverified:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")

@@ -35,7 +35,7 @@ from controller.pipeline import Feature, Table
 assert controller.osken
 protocol = importlib.import_module("os_ken.ofproto.ofproto_protocol")
 DATAPATH = protocol.ProtocolDesc(version=5)
-O, P = DATAPATH.ofproto, DATAPATH.ofproto_parser
+OFP, P = DATAPATH.ofproto, DATAPATH.ofproto_parser
 
 
 def serialised(message: Any) -> bytes:
@@ -46,13 +46,13 @@ def serialised(message: Any) -> bytes:
 
 def osken_flow(flow_match: Any, instructions: list[Any], **more: Any) -> bytes:
     return serialised(P.OFPFlowMod(
-        DATAPATH, match=flow_match, instructions=instructions, out_port=O.OFPP_ANY, out_group=O.OFPG_ANY,
-        buffer_id=O.OFP_NO_BUFFER, **more,
+        DATAPATH, match=flow_match, instructions=instructions, out_port=OFP.OFPP_ANY, out_group=OFP.OFPG_ANY,
+        buffer_id=OFP.OFP_NO_BUFFER, **more,
     ))  # fmt: skip
 
 
 def applied(*actions: Any) -> list[Any]:
-    return [P.OFPInstructionActions(O.OFPIT_APPLY_ACTIONS, list(actions))]
+    return [P.OFPInstructionActions(OFP.OFPIT_APPLY_ACTIONS, list(actions))]
 
 
 def flow(flow_match: Match, *actions: Any, priority: int = 100, table: Table = Table.SWITCH) -> Flow:
@@ -106,7 +106,7 @@ MATCHES = {
 def test_matches_are_those_of_osken(shape: str) -> None:
     ours, theirs = MATCHES[shape]
     assert wire.flow_add(flow(in_osken_order(ours)), 0xABCD) == osken_flow(
-        P.OFPMatch(**theirs), [], cookie=0xABCD, priority=100, table_id=Table.SWITCH.number, command=O.OFPFC_ADD
+        P.OFPMatch(**theirs), [], cookie=0xABCD, priority=100, table_id=Table.SWITCH.number, command=OFP.OFPFC_ADD
     )
 
 
@@ -117,8 +117,8 @@ def ct(*, commit: bool, nested: list[Any]) -> Any:
 
 ACTIONS = {
     "output": (Output(5), [P.OFPActionOutput(5, 0)]),
-    "in_port": (Output(IN_PORT), [P.OFPActionOutput(O.OFPP_IN_PORT, 0)]),
-    "controller": (Output(CONTROLLER), [P.OFPActionOutput(O.OFPP_CONTROLLER, 0xFFFF)]),
+    "in_port": (Output(IN_PORT), [P.OFPActionOutput(OFP.OFPP_IN_PORT, 0)]),
+    "controller": (Output(CONTROLLER), [P.OFPActionOutput(OFP.OFPP_CONTROLLER, 0xFFFF)]),
     "set MAC": (SetField(Field.ETH_DST, 0x020000000002), [P.OFPActionSetField(eth_dst=PEER)]),
     "set address": (SetField(Field.IP_SRC, 0x0A000002), [P.OFPActionSetField(ipv4_src="10.0.0.2")]),
     "set ARP operation": (SetField(Field.ARP_OP, 2), [P.OFPActionSetField(arp_op=2)]),
@@ -189,7 +189,7 @@ def test_a_flow_without_actions_has_no_instructions() -> None:
 def test_delete_is_by_exact_cookie_in_one_table() -> None:
     assert wire.flow_delete(25, 0xABC) == osken_flow(
         P.OFPMatch(), [], cookie=0xABC, cookie_mask=0xFFFFFFFFFFFFFFFF, table_id=25, priority=0,
-        command=O.OFPFC_DELETE,
+        command=OFP.OFPFC_DELETE,
     )  # fmt: skip
 
 
@@ -198,18 +198,18 @@ def test_delete_is_by_exact_cookie_in_one_table() -> None:
 )
 def test_meters(ours: bytes, command: str) -> None:
     band = P.OFPMeterBandDrop(rate=20, burst_size=20)
-    flags = O.OFPMF_PKTPS | O.OFPMF_BURST
-    assert ours == serialised(P.OFPMeterMod(DATAPATH, getattr(O, command), flags, 9, [band]))
+    flags = OFP.OFPMF_PKTPS | OFP.OFPMF_BURST
+    assert ours == serialised(P.OFPMeterMod(DATAPATH, getattr(OFP, command), flags, 9, [band]))
 
 
 def test_meter_delete() -> None:
-    assert wire.meter_delete(9) == serialised(P.OFPMeterMod(DATAPATH, O.OFPMC_DELETE, 0, 9, []))
+    assert wire.meter_delete(9) == serialised(P.OFPMeterMod(DATAPATH, OFP.OFPMC_DELETE, 0, 9, []))
 
 
 def test_packet_out() -> None:
     frame = bytes(range(60))
     theirs = P.OFPPacketOut(
-        DATAPATH, O.OFP_NO_BUFFER, O.OFPP_CONTROLLER, [P.OFPActionSetField(reg2=3), P.OFPActionOutput(4, 0)], frame
+        DATAPATH, OFP.OFP_NO_BUFFER, OFP.OFPP_CONTROLLER, [P.OFPActionSetField(reg2=3), P.OFPActionOutput(4, 0)], frame
     )
     assert wire.packet_out(frame, (SetField(Field.REG2, 3), Output(4))) == serialised(theirs)
 
@@ -221,26 +221,26 @@ def test_packet_out_cannot_have_instructions(instruction: Any) -> None:
 
 
 def test_bundles() -> None:
-    flags = O.OFPBF_ATOMIC | O.OFPBF_ORDERED
+    flags = OFP.OFPBF_ATOMIC | OFP.OFPBF_ORDERED
     for kind in (wire.BUNDLE_OPEN, wire.BUNDLE_COMMIT, wire.BUNDLE_DISCARD):
         assert wire.bundle_control(8, kind, 0) == serialised(P.OFPBundleCtrlMsg(DATAPATH, 8, kind, flags, []))
-    added = P.OFPFlowMod(DATAPATH, match=P.OFPMatch(in_port=1), instructions=[], buffer_id=O.OFP_NO_BUFFER,
-                         out_port=O.OFPP_ANY, out_group=O.OFPG_ANY)  # fmt: skip
+    added = P.OFPFlowMod(DATAPATH, match=P.OFPMatch(in_port=1), instructions=[], buffer_id=OFP.OFP_NO_BUFFER,
+                         out_port=OFP.OFPP_ANY, out_group=OFP.OFPG_ANY)  # fmt: skip
     added.xid = 55
     whole = P.OFPBundleAddMsg(DATAPATH, 8, flags, added, [])
     whole.xid = 55
     whole.serialize()
-    ours = wire.flow_add(flow(match(in_port=1), priority=O.OFP_DEFAULT_PRIORITY, table=Table.CLASSIFY), 0)
+    ours = wire.flow_add(flow(match(in_port=1), priority=OFP.OFP_DEFAULT_PRIORITY, table=Table.CLASSIFY), 0)
     assert wire.bundle_add(8, ours, 55) == bytes(whole.buf)
 
 
 def test_requests() -> None:
     assert wire.set_config() == serialised(P.OFPSetConfig(DATAPATH, 3, 0xFFFF))
     assert wire.barrier(0) == serialised(P.OFPBarrierRequest(DATAPATH))
-    assert wire.port_desc_request(0) == serialised(P.OFPPortDescStatsRequest(DATAPATH, 0, O.OFPP_ANY))[:16]
-    assert wire.meter_config_request(0) == serialised(P.OFPMeterConfigStatsRequest(DATAPATH, 0, O.OFPM_ALL))
+    assert wire.port_desc_request(0) == serialised(P.OFPPortDescStatsRequest(DATAPATH, 0, OFP.OFPP_ANY))[:16]
+    assert wire.meter_config_request(0) == serialised(P.OFPMeterConfigStatsRequest(DATAPATH, 0, OFP.OFPM_ALL))
     assert wire.flow_stats_request(0, 25) == serialised(
-        P.OFPFlowStatsRequest(DATAPATH, 0, 25, O.OFPP_ANY, O.OFPG_ANY, 0, 0, P.OFPMatch())
+        P.OFPFlowStatsRequest(DATAPATH, 0, 25, OFP.OFPP_ANY, OFP.OFPG_ANY, 0, 0, P.OFPMatch())
     )
 
 

@@ -1,0 +1,138 @@
+"""What is sent is exactly what is missing: properties over any two states."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller import wire
+from controller.compile import Compiled
+from controller.diff import Difference, Installed, apply, diff, installed
+from controller.flow import Flow, Output
+from controller.ledger import Ledger
+from controller.match import match
+from controller.mgmt import InstalledFlow
+from controller.pipeline import GATEWAY_METER, Feature, Priority, Table, cookie, machine_meter, network_meter
+from controller.verify import drift
+
+TABLES = (Table.CLASSIFY, Table.ROUTE, Table.SWITCH)
+
+
+def compiled(key: int, choice: dict[int, tuple[Table, int]], meters: dict[int, int]) -> Compiled:
+    flows = {
+        cookie(key, Feature.SWITCH, fingerprint): Flow(
+            table, Priority.NORMAL, match(metadata=key, in_port=fingerprint + 1), (Output(port),), Feature.SWITCH, key,
+            "test",
+        )
+        for fingerprint, (table, port) in choice.items()
+    }  # fmt: skip
+    return Compiled(key, flows, meters)
+
+
+choices = st.dictionaries(st.integers(0, 12), st.tuples(st.sampled_from(TABLES), st.integers(1, 3)))
+rates = st.dictionaries(st.integers(1, 5), st.integers(1, 3))
+states = st.builds(compiled, st.just(7), choices, rates)
+
+
+@given(states, states)
+def test_applied_it_gives_the_desired_state(before: Compiled, after: Compiled) -> None:
+    present = installed(before)
+    assert apply(diff(after, present), present) == installed(after)
+
+
+@given(states)
+def test_nothing_to_do_when_all_is_there(state: Compiled) -> None:
+    difference = diff(state, installed(state))
+    assert not difference
+    assert difference == Difference()
+
+
+@given(states, states)
+def test_it_deletes_and_adds_no_more_than_needed(before: Compiled, after: Compiled) -> None:
+    difference = diff(after, installed(before))
+    deletes, adds = set(difference.deletes), {(flow.table.number, c) for c, flow in difference.adds}
+    assert deletes == installed(before).flows - installed(after).flows
+    assert adds == installed(after).flows - installed(before).flows
+
+
+def test_empty_desired_state_deletes_everything() -> None:
+    before = compiled(7, {1: (Table.ROUTE, 1), 2: (Table.SWITCH, 1)}, {7: 10})
+    difference = diff(Compiled(7), installed(before))
+    assert {c for _, c in difference.deletes} == set(before.flows)
+    assert (difference.adds, difference.stale_meters) == ((), (7,))
+
+
+def as_read(state: Compiled) -> list[InstalledFlow]:
+    return [
+        InstalledFlow(flow.table.number, flow.priority, c, 0, wire.match(flow.match) + wire.instructions(flow.actions))
+        for c, flow in state.flows.items()
+    ]
+
+
+@given(states)
+def test_verification_finds_nothing_where_nothing_is_wrong(state: Compiled) -> None:
+    assert not drift(state, as_read(state))
+
+
+@given(states, choices.flatmap(lambda chosen: st.just(compiled(7, chosen, {}))))
+def test_repair_makes_it_right(desired: Compiled, other: Compiled) -> None:
+    """Whatever flows of whatever contents and cookies are there."""
+    present = as_read(other)
+    found = drift(desired, present)
+    deletes = set(found.repair.deletes)
+    left = [flow for flow in present if (flow.table, flow.cookie) not in deletes]
+    sent = Compiled(7, dict(found.repair.adds))
+    assert sorted(left + as_read(sent), key=repr) == sorted(as_read(desired), key=repr)
+    assert bool(found) == bool(found.repair)
+
+
+def test_a_copied_cookie_is_noticed() -> None:
+    desired = compiled(7, {1: (Table.ROUTE, 1)}, {})
+    flow = as_read(desired)[0]
+    forged = InstalledFlow(flow.table, flow.priority + 1, flow.cookie, 0, flow.detail)
+    found = drift(desired, [flow, forged])
+    assert found.different == 1
+    assert found.repair.deletes == ((flow.table, flow.cookie),)
+    assert [c for c, _ in found.repair.adds] == [flow.cookie]
+
+
+def test_ledger_knows_what_was_read() -> None:
+    one, other = compiled(7, {1: (Table.ROUTE, 1)}, {}), compiled(8, {1: (Table.ROUTE, 1)}, {})
+    flows = installed(one).flows | installed(other).flows
+    meters = {network_meter(7): 5, machine_meter(3): 6, machine_meter(4): 6, GATEWAY_METER: 100}
+    ledger = Ledger.read(flows, meters, {3: 7})
+    assert ledger.installed(7) == Installed(installed(one).flows, {network_meter(7): 5, machine_meter(3): 6})
+    assert ledger.installed(0).meters == {GATEWAY_METER: 100}
+    assert ledger.keys() == {0, 7, 8}
+    assert (ledger.count(), ledger.count(8)) == (2, 1)
+    # Number 4 belongs to no machine.
+    assert ledger.remove_orphans() == [wire.meter_delete(machine_meter(4))]
+    assert ledger.remove_orphans() == []
+
+
+def test_a_meter_that_goes_to_another_network_stays() -> None:
+    ledger = Ledger.read([], {machine_meter(3): 6}, {3: 7})
+    taken = diff(Compiled(8, {}, {machine_meter(3): 6}), ledger.installed(8))
+    left = diff(Compiled(7), ledger.installed(7))
+    assert ledger.meter_messages(taken) == []
+    ledger.flows_done(8, taken)
+    assert ledger.remove_stale(7, left) == []
+    assert ledger.installed(8).meters == {machine_meter(3): 6}
+    assert ledger.installed(7).meters == {}
+
+
+def test_a_stale_meter_is_removed_and_another_rate_is_a_change() -> None:
+    ledger = Ledger.read([], {machine_meter(3): 6, network_meter(7): 5}, {3: 7})
+    difference = diff(Compiled(7, {}, {network_meter(7): 9}), ledger.installed(7))
+    assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(network_meter(7), 9)]
+    ledger.flows_done(7, difference)
+    assert ledger.remove_stale(7, difference) == [wire.meter_delete(machine_meter(3))]
+    assert ledger.installed(7) == Installed(frozenset(), {network_meter(7): 9})
+
+
+@given(st.lists(states, max_size=6))
+def test_count_is_kept(history: list[Compiled]) -> None:
+    ledger = Ledger()
+    for state in history:
+        ledger.flows_done(7, diff(state, ledger.installed(7)))
+        assert ledger.count() == len(ledger.installed(7).flows) == len(state.flows)

@@ -1,0 +1,89 @@
+"""The reconciler with many networks: what it refuses to delete, how large its bundles are, who comes first."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from examples import APPLIANCE, ISOLATED, SHOP, SITE, isolated
+from fake_switch import World
+
+from controller.compile import compile_network
+from controller.diff import installed
+from controller.source import Changed
+from state.model import Network, PortBlock
+
+
+def many(count: int) -> tuple[Network, ...]:
+    """Isolated networks on a trunk, one a VLAN."""
+    found = []
+    for key in range(1, count + 1):
+        network = isolated(key % 60, "trunk", vlan=key)
+        address = f"172.17.{key // 256}.{key % 256}"
+        machine = dataclasses.replace(network.machines[0], name=f"m{key}", number=key, address=address, transit=address)
+        block = PortBlock("203.0.113.64", key % 60 * 1024, key % 60 * 1024 + 1023)
+        found.append(dataclasses.replace(network, key=key, block=block, name=f"n{key}", machines=(machine,)))
+    return tuple(found)
+
+
+def test_an_empty_database_deletes_nothing() -> None:
+    world = World(many(80))
+    before = world.ids()
+    assert len(before) > 1000
+    world.source.by_key.clear()
+    world.sent()
+    world.start()
+    assert world.ids() == before
+    assert world.sent() == {}
+
+
+def test_an_empty_database_that_is_read_anew_deletes_nothing() -> None:
+    world = World(many(80))
+    before = world.ids()
+    gone = dict.fromkeys(world.source.by_key)
+    world.source.by_key.clear()
+    world.reconciler.post(Changed(gone, reset=True))
+    world.settle()
+    assert world.ids() == before
+
+
+def test_an_empty_database_that_fills_again_is_obeyed() -> None:
+    world = World(many(80))
+    world.source.by_key.clear()
+    world.start()
+    world.change(SHOP)
+    assert world.ids() == world.desired()
+
+
+def test_force_deletes() -> None:
+    world = World(many(80))
+    world.source.by_key.clear()
+    world.force = True
+    world.start()
+    assert world.ids() == world.desired() == world.of(0)
+
+
+def test_tenants_who_remove_everything_are_obeyed() -> None:
+    world = World(many(80))
+    world.change(removed=tuple(world.source.by_key))
+    assert world.ids() == world.desired() == world.of(0)
+
+
+def test_bundles_stay_small() -> None:
+    world = World(many(300))
+    assert max(world.switch.bundles) < 600
+    assert world.ids() == world.desired()
+
+
+def test_a_single_change_does_not_wait_for_a_change_of_everything() -> None:
+    world = World(many(300))
+    world.source.appliance = dataclasses.replace(APPLIANCE, router_mac="02:00:00:00:aa:01")
+    world.reconciler.post(Changed({}, appliance=True))
+    late = dataclasses.replace(ISOLATED, key=5000)
+    world.source.by_key[late.key] = late
+    world.reconciler.post(Changed({late.key: late}))
+    world.sent()
+    world.reconciler.turn()
+    assert world.of(late.key) == installed(compile_network(late, world.reconciler.site or SITE)).flows
+    assert not world.reconciler.idle
+    world.settle()
+    assert world.ids() == world.desired()
