@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from appliance import Appliance, run
-from mininet.link import Link
+from mininet.link import Intf, Link
 from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import Host, Switch
 from settings import BRIDGE
 
 INTERFACE = "eth0"
-RACK = "rack"
-TRUNK = "trunk0"
+# Where machines are that are not on ports of their own: behind a trunk port, and behind a tunnel port.
+RACK, TRUNK = "rack", "trunk0"
+HYPERVISOR, TUNNEL = "hypervisor", "vxlan0"
+UNDERLAY, UNDERLAY_APPLIANCE, UNDERLAY_HYPERVISOR = "underlay", "198.18.0.1", "198.18.0.2"
 DHCP_SCRIPT = Path(__file__).resolve().parent / "udhcpc-script"
 
 INTERNET_ADDRESS = "203.0.113.1/24"
@@ -162,7 +164,7 @@ class ApplianceBridge(Switch):
 
 
 class Site:
-    """The machines around one appliance: hosts, the Internet, a rack switch behind a trunk port."""
+    """The machines around one appliance: hosts, the Internet, a rack switch and a hypervisor."""
 
     def __init__(self, appliance: Appliance) -> None:
         self.appliance = appliance
@@ -172,7 +174,6 @@ class Site:
         setLogLevel("error")
         self.net = Mininet(controller=None, build=False)
         self.bridge: ApplianceBridge = self.net.addSwitch(BRIDGE, cls=ApplianceBridge, appliance=appliance)
-        self._rack: ApplianceBridge | None = None
         self._numbers = iter(range(1, 1 << 16))
         self.machines: dict[str, Machine] = {}
 
@@ -184,26 +185,31 @@ class Site:
         self._link(host, self.bridge, settings.gateway_port, "02:00:00:00:fe:01")
         return host
 
-    def add_machine(self, name: str, *, mac: str | None = None, vlan: int | None = None) -> Machine:
-        """A machine on a port named like it (at most 15 characters), or on a VLAN of the trunk port.
+    def add_machine(
+        self, name: str, *, mac: str | None = None, vlan: int | None = None, vni: int | None = None
+    ) -> Machine:
+        """A machine on a port named like it, on a VLAN of the trunk port or on a VNI of the tunnel port.
 
-        It has no address yet. Give each a name of its own; `mac` defaults to a
-        new locally administered one.
+        It has no address yet. Give each a name of its own, at most 15
+        characters, and at most one machine to a VNI; `mac` defaults to a new
+        locally administered one.
         """
         host: Machine = self.net.addHost(name, cls=Machine)
         number = next(self._numbers)
         mac = mac or f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
-        if vlan is None:
-            self._link(host, self.bridge, name, mac)
+        if vni is not None:
+            self._tunnel(host, mac, vni)
+        elif vlan is not None:
+            self._link(host, self._rack(), name, mac, f"tag={vlan}")
         else:
-            self._link(host, self._trunk(), name, mac, f"tag={vlan}")
+            self._link(host, self.bridge, name, mac)
         self.machines[name] = host
         return host
 
     def remove_machine(self, name: str) -> None:
         """Take a machine and its port away."""
         host = self.machines.pop(name)
-        for switch in filter(None, (self.bridge, self._rack)):
+        for switch in self.net.switches:
             for link in self.net.linksBetween(host, switch):
                 switch.detach(link.intf2.name)
                 self.net.delLink(link)
@@ -220,17 +226,46 @@ class Site:
         switch.attach(port, *settings)
         host.settle()
 
-    def _trunk(self) -> ApplianceBridge:
+    def _rack(self) -> ApplianceBridge:
         """The rack switch: another bridge, whose access ports reach the appliance tagged, over one cable."""
-        if self._rack is None:
-            vsctl = self.appliance.vsctl
-            vsctl("add-br", RACK, "--", "set", "bridge", RACK, f"datapath_type={self.appliance.datapath}")
-            rack: ApplianceBridge = self.net.addSwitch(RACK, cls=ApplianceBridge, appliance=self.appliance)
+        if RACK not in self.net:
+            rack = self._add_bridge(RACK)
             far = f"{TRUNK}-rack"
             run(["ip", "link", "add", TRUNK, "type", "veth", "peer", "name", far])
             for end, bridge in ((TRUNK, self.bridge), (far, rack)):
                 run(["ethtool", "-K", end, "tx", "off", "txvlan", "off"])
                 run(["ip", "link", "set", end, "up"])
                 bridge.attach(end)
-            self._rack = rack
-        return self._rack
+        found: ApplianceBridge = self.net.get(RACK)
+        return found
+
+    def _hypervisor(self) -> Machine:
+        """Another host: machines on it reach the appliance through VXLAN (RFC 7348), over an underlay network."""
+        if HYPERVISOR not in self.net:
+            underlay = self._add_bridge(UNDERLAY)
+            run(["ip", "address", "add", f"{UNDERLAY_APPLIANCE}/24", "dev", UNDERLAY])
+            run(["ip", "link", "set", UNDERLAY, "up"])
+            host: Machine = self.net.addHost(HYPERVISOR, cls=Machine)
+            self._link(host, underlay, HYPERVISOR, "02:00:00:00:fd:01")
+            host.run("ip", "address", "add", f"{UNDERLAY_HYPERVISOR}/24", "dev", INTERFACE)
+            tunnel = ["type=vxlan", "options:key=flow", f"options:remote_ip={UNDERLAY_HYPERVISOR}"]
+            self.appliance.vsctl("add-port", BRIDGE, TUNNEL, "--", "set", "interface", TUNNEL, *tunnel)
+        found: Machine = self.net.get(HYPERVISOR)
+        return found
+
+    def _add_bridge(self, name: str) -> ApplianceBridge:
+        """A learning switch beside the appliance's own bridge."""
+        self.appliance.vsctl("add-br", name, "--", "set", "bridge", name, f"datapath_type={self.appliance.datapath}")
+        made: ApplianceBridge = self.net.addSwitch(name, cls=ApplianceBridge, appliance=self.appliance)
+        return made
+
+    def _tunnel(self, host: Machine, mac: str, vni: int) -> None:
+        """Give a machine a VXLAN device of the hypervisor as its interface."""
+        device = f"vx{host.pid}"
+        options = ["type", "vxlan", "id", str(vni), "remote", UNDERLAY_APPLIANCE, "dstport", "4789"]
+        hypervisor = self._hypervisor()
+        hypervisor.run("ip", "link", "add", device, "address", mac, *options)
+        hypervisor.run("ip", "link", "set", device, "netns", str(host.pid))
+        host.run("ip", "link", "set", device, "name", INTERFACE)
+        Intf(INTERFACE, node=host, mac=mac, moveIntfFn=lambda *_: None)
+        host.settle()

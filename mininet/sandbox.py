@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 from appliance import Appliance
-from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, Internet, Lease, Machine, Site
+from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site
 from responders import Responders
 from settings import Settings
 
@@ -33,12 +33,13 @@ MACHINES_FILE = "machines.json"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A machine to make: alone (`network` empty) or in a network, on its own port or on a VLAN of the trunk."""
+    """A machine to make: alone (`network` empty) or in a network, on its own port, a VLAN of the trunk or a VNI."""
 
     name: str
     network: str = ""
     tenant: str = ""
     vlan: int | None = None
+    vni: int | None = None
     address: str = ""
     mac: str = ""
 
@@ -82,7 +83,7 @@ class Sandbox:
 
     def plug(self, wanted: Wanted) -> Machine:
         """Bring a machine's interface to the appliance; the API knows nothing of it yet."""
-        host = self.site.add_machine(wanted.name, mac=wanted.mac or None, vlan=wanted.vlan)
+        host = self.site.add_machine(wanted.name, mac=wanted.mac or None, vlan=wanted.vlan, vni=wanted.vni)
         self.responders.add(wanted.name, host.pid)
         self._publish()
         return host
@@ -177,10 +178,12 @@ def require_live(made: machine_pb2.Machine | network_pb2.Network) -> None:
 
 def creation(wanted: Wanted, host: Machine) -> machine_pb2.CreateMachineRequest:
     """The request that makes `wanted` with the MAC of `host`."""
-    if wanted.vlan is None:
-        attachment = machine_pb2.Attachment(port=wanted.name)
-    else:
+    if wanted.vni is not None:
+        attachment = machine_pb2.Attachment(port=TUNNEL, vni=wanted.vni)
+    elif wanted.vlan is not None:
         attachment = machine_pb2.Attachment(port=TRUNK, vlan=wanted.vlan)
+    else:
+        attachment = machine_pb2.Attachment(port=wanted.name)
     machine = machine_pb2.Machine(
         network=f"networks/{wanted.network}" if wanted.network else "",
         mac_address=host.mac,
