@@ -64,9 +64,10 @@ test-unit test-golden test-trace test-fuzz: test-%: setup
 test-mininet test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
 
-golden: setup ## write golden files and docs/pipeline.md anew; the diff is then for review
+golden: setup ## write golden files and generated pages anew; the diff is then for review
 	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden
 	$(PY) docs/generate_pipeline.py
+	$(PY) docs/generate_api.py
 
 bench: setup ## first ping beside OVN, with thousands of networks: some minutes
 	@.ci/packages ovn-central ovn-host

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,18 +18,40 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 
 
-def test_the_pipeline_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("generate_pipeline", DOCS / "generate_pipeline.py")
+@pytest.fixture
+def generator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The generator of a page, loaded from docs/."""
+    spec = importlib.util.spec_from_file_location(request.param, DOCS / f"{request.param}.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     # dataclasses look their module up while it is made.
-    monkeypatch.setitem(sys.modules, spec.name, generator)
-    spec.loader.exec_module(generator)
-    text = (DOCS / "pipeline.md").read_text()
-    assert text == generator.page(), "docs/pipeline.md is stale: `docs/generate_pipeline.py` writes it anew"
-    titles = re.findall(r"^## \d+ · (\S+)$", text, re.MULTILINE)
-    assert sorted(titles) == sorted(table.title for table in Table)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("generator", ["generate_pipeline", "generate_api"], indirect=True)
+def test_generated_pages_are_up_to_date(generator: Any) -> None:
+    name = generator.PAGE.name
+    assert generator.PAGE.read_text() == generator.page(), f"docs/{name} is stale: `make golden` writes it anew"
+
+
+@pytest.mark.parametrize("generator", ["generate_api"], indirect=True)
+def test_everything_of_the_api_has_a_comment(generator: Any) -> None:
+    lines = generator.page().splitlines()
+    bare = [line for line in lines if re.match(r"^\| `.*\|\s*\|$", line)]
+    bare += [above for above, below in pairwise(lines) if above.startswith("**") and not below]
+    assert not bare
+
+
+@pytest.mark.parametrize("generator", ["generate_pipeline"], indirect=True)
+def test_the_pipeline_page_shows_every_table_with_its_flows(generator: Any) -> None:
+    parts = re.split(r"^## \d+ · (\S+)$", generator.page(), flags=re.MULTILINE)
+    shown = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert sorted(shown) == sorted(table.title for table in Table)
+    for title, text in shown.items():
+        assert f"table={title}," in text, f"no golden flow of {title}"
 
 
 def _documented_settings() -> dict[tuple[str, str], str]:
