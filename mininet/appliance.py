@@ -77,6 +77,7 @@ class Appliance:
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until the API answers and the controller has brought the bridge to desired state. Raises DaemonError."""
+        self._await_socket(SWITCH_DATABASE, self.paths.switch_socket, seconds)
         self._await_socket(AGENT, self.paths.api_socket, seconds)
         self.daemon(AGENT).await_running(self._bridge_exists, f"bridge {BRIDGE} made", seconds)
         self.daemon(CONTROLLER).await_running(self.controller_settled, "controller at one with the bridge", seconds)
