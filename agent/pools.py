@@ -9,6 +9,7 @@ from agent.allocation import Pool, address_pool, number_pool, port_block_pool, p
 from agent.transit import TransitPool
 from agent.validation import NEVER_ROUTED
 from state.model import Appliance
+from state.public import public_addresses
 
 # OVS's userspace datapath has 262,144 meters: half for networks, half for machines.
 LAST_NUMBER = 131071
@@ -24,14 +25,6 @@ def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
         *((prefix, "the transit pool") for prefix in appliance.transit_pool),
         *((prefix, "a protected prefix of the appliance") for prefix in appliance.protected),
     ]
-
-
-def public_addresses(appliance: Appliance) -> list[str]:
-    """The single addresses of the NAT pool, without what the gateway's subnet needs for itself."""
-    subnet = ipaddress.IPv4Interface(appliance.gateway.address).network
-    taken = {subnet.network_address, subnet.broadcast_address, ipaddress.IPv4Address(appliance.gateway.next_hop)}
-    found = dict.fromkeys(a for prefix in appliance.nat_pool for a in ipaddress.IPv4Network(prefix))
-    return [str(address) for address in found if address not in taken]
 
 
 class Pools:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from state.model import Appliance
+from state.public import public_prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +29,4 @@ class Site:
     @property
     def own_prefixes(self) -> tuple[str, ...]:
         """The appliance's own addresses: its gateway address and shared public addresses."""
-        return (self.appliance.gateway.ip, *self.appliance.nat_pool)
+        return (self.appliance.gateway.ip, *public_prefixes(self.appliance))

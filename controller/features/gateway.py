@@ -11,6 +11,7 @@ from controller.match import Field, Match, match
 from controller.pipeline import GATEWAY_METER, ZONE, Feature, Priority, Table
 from controller.site import Site
 from state.model import Network
+from state.public import public_prefixes
 
 feature = Feature.GATEWAY
 tables = frozenset({Table.GATEWAY, Table.GATEWAY_LOCAL, Table.GATEWAY_TRACK, Table.GATEWAY_OUT})
@@ -48,7 +49,7 @@ def _inbound(site: Site) -> Iterator[Flow]:
 def _conntrack(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.GATEWAY_LOCAL, Priority.SPECIFIC, match("ip", ip_dst=site.appliance.gateway.ip),
                (Goto(Table.ROUTER_LOCAL),), "to the gateway address")  # fmt: skip
-    for prefix in site.appliance.nat_pool:
+    for prefix in public_prefixes(site.appliance):
         yield flow(feature, Table.GATEWAY_LOCAL, Priority.NORMAL, match("ip", ip_dst=prefix),
                    (Ct(Table.GATEWAY_TRACK, ZONE),), "to a shared address")  # fmt: skip
     yield flow(feature, Table.GATEWAY_LOCAL, Priority.MISS, Match(), (), "not-for-us")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaddr import IPNetwork
-
 from controller.features import flow
 from controller.flow import Ct, Flow, Goto, Nat
 from controller.match import Match, ip_to_int, match
 from controller.pipeline import ZONE, Feature, Priority, Table
 from controller.site import Site
 from state.model import Network
+from state.public import largest_public_range
 
 feature = Feature.SNAT
 tables = frozenset({Table.SNAT, Table.SNAT_CHECK})
@@ -23,9 +22,9 @@ tables = frozenset({Table.SNAT, Table.SNAT_CHECK})
 
 def shared(site: Site) -> Iterator[Flow]:
     """Everything without ports, and the check that nothing leaves untranslated."""
-    pool = IPNetwork(site.appliance.nat_pool[0])
+    first, last = map(ip_to_int, largest_public_range(site.appliance))
     yield flow(feature, Table.SNAT, Priority.DEFAULT, match("ip"),
-               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(pool.first, pool.last)),),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last)),),
                "shared address for what has no ports")  # fmt: skip
     yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
     # When no port is free OVS passes the packet on as it is (ovs-actions(7)): the

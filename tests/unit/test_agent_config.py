@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError, load, parse
-from agent.pools import public_addresses
 from state.model import Appliance
 
 LEAST = """
@@ -115,9 +114,3 @@ def test_not_toml_and_no_file() -> None:
     assert problems("[gateway")[0].startswith("not TOML")
     with pytest.raises(ConfigError, match="No such file"):
         load("/nonexistent/sluice.toml")
-
-
-def test_public_addresses_leave_out_what_the_gateway_subnet_needs() -> None:
-    appliance = parse(LEAST.replace('"203.0.113.7"', '"203.0.113.0/30", "192.0.2.0/31"')).appliance
-    # Of the gateway's own subnet neither its network address nor the next hop; all of a routed prefix.
-    assert public_addresses(appliance) == ["203.0.113.2", "203.0.113.3", "192.0.2.0", "192.0.2.1"]

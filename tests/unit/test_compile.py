@@ -17,6 +17,10 @@ from controller.match import Field, Match, match
 from controller.pipeline import Feature, Priority, Table, split_cookie
 from state.model import Attachment, Network
 
+# The machine is shared: how long an example takes says nothing.
+settings.register_profile("compile", max_examples=30, deadline=None)
+settings.load_profile("compile")
+
 PORTS = {"uplink": 1, **{f"port{n}": 10 + n for n in range(8)}}
 SITE = Site(examples.APPLIANCE, PORTS, {"203.0.113.1": "02:00:00:00:00:fe"})
 
@@ -188,7 +192,3 @@ def test_fingerprints_that_collide_still_give_two_cookies(monkeypatch: pytest.Mo
     compiled = compile_network(examples.ISOLATED, examples.SITE)
     monkeypatch.undo()
     assert len(compiled.flows) == len(compile_network(examples.ISOLATED, examples.SITE).flows)
-
-
-settings.register_profile("quick", max_examples=30, deadline=None)
-settings.load_profile("quick")

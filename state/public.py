@@ -1,0 +1,45 @@
+"""The shared public addresses: the NAT pool without what the gateway's subnet needs for itself."""
+
+from __future__ import annotations
+
+import functools
+
+from netaddr import IPNetwork, IPSet
+
+from state.model import Appliance
+
+
+@functools.lru_cache(maxsize=4)
+def _usable(appliance: Appliance) -> IPSet:
+    gateway = appliance.gateway
+    subnet = IPNetwork(gateway.address)
+    reserved = [gateway.ip, gateway.next_hop]
+    if subnet.prefixlen < 31:
+        reserved += [str(subnet.network), str(subnet.broadcast)]
+    return IPSet(appliance.nat_pool) - IPSet(reserved)
+
+
+@functools.lru_cache(maxsize=4)
+def public_prefixes(appliance: Appliance) -> tuple[str, ...]:
+    """As few prefixes as hold exactly the usable addresses, in order."""
+    return tuple(str(prefix) for prefix in _usable(appliance).iter_cidrs())
+
+
+@functools.lru_cache(maxsize=4)
+def public_addresses(appliance: Appliance) -> tuple[str, ...]:
+    """The usable addresses, in order."""
+    return tuple(str(address) for prefix in _usable(appliance).iter_cidrs() for address in prefix)
+
+
+@functools.lru_cache(maxsize=4)
+def largest_public_range(appliance: Appliance) -> tuple[str, str]:
+    """First and last address of the longest run of usable addresses.
+
+    Raises ValueError when there is none.
+    """
+    ranges = _usable(appliance).iter_ipranges()
+    longest = max(ranges, key=lambda run: (run.size, -run.first), default=None)
+    if longest is None:
+        raise ValueError(f"the NAT pool {', '.join(appliance.nat_pool)} has no usable address")
+    first, last = str(longest[0]), str(longest[-1])
+    return first, last
