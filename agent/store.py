@@ -72,7 +72,10 @@ class Store:
             keep_released=cooldown,
         )
         self._own = own_prefixes(config.appliance)
+        self._own_ports = (config.appliance.gateway.port, config.bridge.name)
+        self._router_mac = config.appliance.router_mac
         self._commands = threading.Lock()
+        self._stopping = False
         client.monitor(MONITORED, self.replica.apply)
 
     def create_network(self, new: NewNetwork, request: Idempotency, timeout: float) -> NetworkView:
@@ -104,12 +107,11 @@ class Store:
         Raises Invalid, Missing, Taken, InUse, Exhausted, Contended,
         Unreachable; of a batch they name the index of the request at fault.
         """
-        appliance = self.config.appliance
         found = list(request_id("request_id", request.request_id))
         if batch and not 1 <= len(requests) <= MAX_BATCH:
             found.append(Violation("requests", f"requests holds {len(requests)}; allowed: 1 to {MAX_BATCH}"))
         for at, new in enumerate(requests[:MAX_BATCH]):
-            violations = new_machine(new, appliance.gateway.port, appliance.router_mac)
+            violations = new_machine(new, self._own_ports, self._router_mac)
             found += within(violations, f"requests[{at}]") if batch else violations
         _check(found)
         # Those that ask for an address come first, so that no other of the batch is given it.
@@ -137,8 +139,7 @@ class Store:
 
     def update_machine(self, name: str, change: MachineChange, timeout: float) -> MachineView:
         """Change a machine. Raises Invalid, Missing, Taken, Contended, Unreachable."""
-        appliance = self.config.appliance
-        _check(machine_change(change, appliance.gateway.port, appliance.router_mac))
+        _check(machine_change(change, self._own_ports, self._router_mac))
         self._run(lambda draft: draft.update_machine(name, change), timeout)
         return self.machine(name)
 
@@ -262,7 +263,16 @@ class Store:
     def _await(self, record: NetworkRecord, settled: Callable[[], bool], timeout: float) -> None:
         if record.waiting is None:
             record.waiting = threading.Condition(self.replica.lock)
-        record.waiting.wait_for(settled, max(0.0, timeout))
+        record.waiting.wait_for(lambda: self._stopping or settled(), max(0.0, timeout))
+
+    def release_waiting(self) -> None:
+        """The agent stops: answer waiting calls with objects as they are, end watch streams."""
+        with self.replica.lock:
+            self._stopping = True
+            for record in self.replica.networks.values():
+                if record.waiting is not None:
+                    record.waiting.notify_all()
+        self.hub.close()
 
     def watch_networks(self, name: str) -> tuple[list[NetworkView], Watcher[NetworkView]]:
         """The networks there are (only `name` unless it is empty) and a stream of changes after them."""

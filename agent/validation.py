@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from agent.faults import Violation
 from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
@@ -135,15 +135,15 @@ def new_network(request: NewNetwork, own: Sequence[tuple[str, str]]) -> list[Vio
     return found
 
 
-def attachment(field: str, value: Tagged | None, gateway_port: str) -> Iterator[Violation]:
-    """Check where a machine meets the appliance."""
+def attachment(field: str, value: Tagged | None, own_ports: Collection[str]) -> Iterator[Violation]:
+    """Check where a machine meets the appliance; `own_ports` are the gateway's and the bridge's own."""
     if value is None:
         yield Violation(field, f"{field} is not set; allowed: a port, alone or with a vlan or a vni")
         return
     if not is_port_name(value.port):
         yield wrong(f"{field}.port", value.port, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
-    elif value.port == gateway_port:
-        yield wrong(f"{field}.port", value.port, "a port other than the gateway's")
+    elif value.port in own_ports:
+        yield wrong(f"{field}.port", value.port, f"a port other than the appliance's own, {' and '.join(own_ports)}")
     if value.vlan is not None and not 1 <= value.vlan <= 4094:
         yield wrong(f"{field}.vlan", value.vlan, "1 to 4094")
     if value.vni is not None and not 1 <= value.vni <= MAX_VNI:
@@ -164,7 +164,7 @@ def hostname(field: str, value: str) -> Iterator[Violation]:
         yield wrong(field, value, "a host name label: 1 to 63 of a-z, 0-9 and '-', not starting or ending with '-'")
 
 
-def new_machine(request: NewMachine, gateway_port: str, router_mac: str) -> list[Violation]:
+def new_machine(request: NewMachine, own_ports: Collection[str], router_mac: str) -> list[Violation]:
     """Every violation of a request to create a machine that needs no look at other objects."""
     found = list(identifier("machine_id", request.name))
     if request.network:
@@ -175,7 +175,7 @@ def new_machine(request: NewMachine, gateway_port: str, router_mac: str) -> list
     elif request.address and not request.network:
         found.append(wrong("machine.address", request.address, "empty for a machine without a network"))
     found += hostname("machine.hostname", request.hostname)
-    found += attachment("machine.attachment", request.attachment, gateway_port)
+    found += attachment("machine.attachment", request.attachment, own_ports)
     found += tenant("machine.tenant", request.tenant)
     return found
 
@@ -188,7 +188,7 @@ def address_in(field: str, value: str, prefix: str) -> Iterator[Violation]:
         yield wrong(field, value, f"{low} to {high}, or empty for the lowest free one")
 
 
-def machine_change(change: MachineChange, gateway_port: str, router_mac: str) -> list[Violation]:
+def machine_change(change: MachineChange, own_ports: Collection[str], router_mac: str) -> list[Violation]:
     """Every violation of a change of a machine."""
     found: list[Violation] = []
     if change.mac is not None:
@@ -196,7 +196,7 @@ def machine_change(change: MachineChange, gateway_port: str, router_mac: str) ->
     if change.hostname is not None:
         found += hostname("machine.hostname", change.hostname)
     if change.attachment is not None:
-        found += attachment("machine.attachment", change.attachment, gateway_port)
+        found += attachment("machine.attachment", change.attachment, own_ports)
     return found
 
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agent.api.server import Server
 from agent.config import Config, parse
 from agent.store import Store
+from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc
+from sluice.v1 import network_pb2 as networks
 from state import rows
 from state.model import NetworkStatus, State
 from state.ovsdb import Client
@@ -207,10 +210,28 @@ def served(store: Store) -> Iterator[Api]:
         server.stop(0.5)
 
 
+MAC = "02:00:00:00:00:{:02x}"
+
+
+def network(name: str, **fields: Any) -> networks.CreateNetworkRequest:
+    """A request for a network; `request_id` and `wait_live` are the request's, the rest the network's."""
+    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
+    return networks.CreateNetworkRequest(network_id=name, network=networks.Network(**fields), **options)
+
+
+def machine(name: str, in_network: str = "", number: int = 1, **fields: Any) -> machines.CreateMachineRequest:
+    """A request for a machine, on a port of its own; `number` makes its MAC."""
+    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
+    values = {
+        "network": in_network and f"networks/{in_network}",
+        "mac_address": MAC.format(number),
+        "attachment": machines.Attachment(port=name[:15]),
+    } | fields
+    return machines.CreateMachineRequest(machine_id=name, machine=machines.Machine(**values), **options)
+
+
 def refusal(call: Callable[..., Any], request: Message, **options: Any) -> tuple[str, str, dict[str, Message]]:
     """The code, the message and the details (by type name) a call is refused with."""
-    from google.rpc import error_details_pb2
-
     try:
         answer = call(request, **options)
     except grpc.RpcError as error:

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from agent import metrics
 from agent.api import errors
-from agent.faults import Exhausted, Fault
+from agent.faults import Exhausted, Fault, Invalid, Violation
 from agent.intent import Idempotency
 
 log = logging.getLogger("sluice.api")
@@ -81,7 +81,7 @@ class Seats:
 class _Call:
     """One call being served: answers its faults, logs and counts its end."""
 
-    def __init__(self, method: str, request: Message, context: Context) -> None:
+    def __init__(self, method: str, request: object, context: Context) -> None:
         self._method, self._context = method, context
         self._request_id = getattr(request, "request_id", "")
         self._id = uuid.uuid4().hex[:12]
@@ -128,20 +128,38 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None or not handler_call_details.method.startswith("/sluice.v1."):
             return handler
         method = handler_call_details.method.rpartition("/")[2]
+        decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                _unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_stream_rpc_method_handler(
-            _stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-        )
+            return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), decode, encode)
+        return grpc.unary_stream_rpc_method_handler(_stream(method, handler.unary_stream), decode, encode)
+
+
+_UNREADABLE = object()
+
+
+def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """As `decode`, but `_UNREADABLE` for what it refuses: gRPC itself would call that a fault of the server."""
+
+    def decoded(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return decoded
+
+
+def _known(request: Any) -> Any:
+    if request is _UNREADABLE:
+        raise Invalid([Violation("", "the request is not the message this method takes, or its text is not UTF-8")])
+    return request
 
 
 def _unary(method: str, serve: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
     def guarded(request: Any, context: Context) -> Any:
         call = _Call(method, request, context)
         try:
-            response = serve(request, context)
+            response = serve(_known(request), context)
         except Exception as error:
             call.observe()
             call.refuse(error)
@@ -157,7 +175,7 @@ def _stream(method: str, serve: Callable[[Any, Context], Iterator[Any]]) -> Call
     def guarded(request: Any, context: Context) -> Iterator[Any]:
         call = _Call(method, request, context)
         try:
-            yield from serve(request, context)
+            yield from serve(_known(request), context)
         except Exception as error:
             call.refuse(error)
         else:

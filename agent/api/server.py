@@ -71,7 +71,7 @@ class Server:
         self._stop.set()
         self._health.enter_graceful_shutdown()
         ended = self._server.stop(grace)
-        self._store.hub.close()
+        self._store.release_waiting()
         ended.wait()
 
     def _tell_health(self) -> None:
@@ -84,4 +84,4 @@ class Server:
                 for service in ("", *SERVICES):
                     self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
                 log.info("health", extra={"serving": serving})
-            self._stop.wait(HEALTH_INTERVAL)
+            (self._stop if serving else self._store.client.connected).wait(HEALTH_INTERVAL)

@@ -247,6 +247,7 @@ class BridgeDriver:
                     self._changed.set()
 
     def _run(self) -> None:
+        self._client.connected.wait(RETRY_SECONDS)
         while not self._stop:
             # Also without a change: the database may be back, the gateway's device may have appeared.
             self._changed.wait(RETRY_SECONDS)

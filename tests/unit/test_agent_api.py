@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from agent import metrics
@@ -23,11 +21,8 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
-from state.model import State
-from tests.agents import Api, Controller, Database, connected, database, opened, refusal, served
+from tests.agents import MAC, Api, Database, database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
-
-MAC = "02:00:00:00:00:{:02x}"
 
 
 @pytest.fixture
@@ -46,28 +41,6 @@ def store(server: Database) -> Iterator[Store]:
 def api(store: Store) -> Iterator[Api]:
     with served(store) as made:
         yield made
-
-
-@pytest.fixture
-def controller(server: Database) -> Iterator[Controller]:
-    made = Controller(server)
-    yield made
-    made.close()
-
-
-def network(name: str, **fields: Any) -> networks.CreateNetworkRequest:
-    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
-    return networks.CreateNetworkRequest(network_id=name, network=networks.Network(**fields), **options)
-
-
-def machine(name: str, in_network: str = "", number: int = 1, **fields: Any) -> machines.CreateMachineRequest:
-    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
-    values = {
-        "network": in_network and f"networks/{in_network}",
-        "mac_address": MAC.format(number),
-        "attachment": machines.Attachment(port=name[:15]),
-    } | fields
-    return machines.CreateMachineRequest(machine_id=name, machine=machines.Machine(**values), **options)
 
 
 def test_a_machine_from_create_to_delete(api: Api) -> None:
@@ -96,6 +69,17 @@ def test_malformed_requests_name_every_field(api: Api) -> None:
     assert details["ErrorInfo"].domain == "sluice"
     code, message, _ = refusal(api.networks.CreateNetwork, network("n", kind=7))
     assert (code, message) == ("INVALID_ARGUMENT", "network.kind is '7'; allowed: ISOLATED or PRIVATE")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff", b"\x0a\x02\xc3\x28"])
+def test_what_is_no_request_is_the_client_s_fault(api: Api, data: bytes) -> None:
+    for method in ("unary_unary", "unary_stream"):
+        name = "CreateNetwork" if method == "unary_unary" else "WatchNetworks"
+        path = f"/sluice.v1.NetworkService/{name}"
+        call = getattr(api.channel, method)(path, request_serializer=None, response_deserializer=None)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(data))
+        assert caught.value.code().name == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("name", ["", "web", "machines/", "networks/web", "machines/a/b"])
@@ -236,148 +220,6 @@ def test_page_sizes(api: Api, size: int) -> None:
     assert refusal(api.machines.ListMachines, machines.ListMachinesRequest(page_size=size))[0] == "INVALID_ARGUMENT"
 
 
-def test_a_create_waits_until_it_is_live(api: Api, store: Store, controller: Controller) -> None:
-    answer: list[Any] = []
-    calls = [
-        threading.Thread(target=lambda: answer.append(api.networks.CreateNetwork(network("n", wait_live=True)))),
-        threading.Thread(target=lambda: answer.append(api.machines.CreateMachine(machine("m", wait_live=True)))),
-    ]
-    for call in calls:
-        call.start()
-    for name in ("n", "m"):
-        wait_until(lambda name=name: name in store.replica.networks)  # type: ignore[misc]
-        time.sleep(0.05)
-    assert not answer
-    controller.report("n", State.LIVE)
-    calls[0].join(2)
-    assert [a.name for a in answer] == ["networks/n"]
-    controller.report("m", State.ERROR, machines={"m": "port m is not on the bridge"})
-    calls[1].join(2)
-    assert answer[0].status.state == status_pb2.Status.LIVE
-    assert (answer[1].status.state, answer[1].status.detail) == (
-        status_pb2.Status.ERROR, "port m is not on the bridge",
-    )  # fmt: skip
-
-
-def test_waiting_ends_shortly_before_the_deadline(api: Api) -> None:
-    began = time.monotonic()
-    made = api.networks.CreateNetwork(network("n", wait_live=True), timeout=0.6)
-    assert made.status.state == status_pb2.Status.PENDING
-    assert 0.4 < time.monotonic() - began < 0.6
-    request = networks.GetNetworkRequest(name="networks/n", wait_live=True)
-    assert api.networks.GetNetwork(request, timeout=0.3) == made
-
-
-def test_waiting_ends_when_the_object_goes(api: Api, store: Store) -> None:
-    answer: list[str] = []
-    call = threading.Thread(
-        target=lambda: answer.append(refusal(api.machines.CreateMachine, machine("m", wait_live=True), timeout=5)[0])
-    )
-    call.start()
-    wait_until(lambda: "m" in store.replica.machines)
-    api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/m"))
-    call.join(2)
-    assert answer == ["NOT_FOUND"]
-
-
-def test_waiting_and_watching_leave_room_for_others(api: Api, store: Store) -> None:
-    """With every seat taken, more of the same are refused before anything is made, and all else goes on."""
-    waiting = [
-        threading.Thread(target=api.networks.CreateNetwork, args=(network(f"n{at}", wait_live=True), 2.5))
-        for at in range(3)
-    ]
-    for call in waiting:
-        call.start()
-    wait_until(lambda: len(store.replica.networks) == 3)
-    watches = [api.networks.WatchNetworks(networks.WatchNetworksRequest()) for _ in range(3)]
-    for watch in watches:
-        next(watch)
-    code, message, _ = refusal(api.networks.CreateNetwork, network("x", wait_live=True))
-    assert (code, message) == ("RESOURCE_EXHAUSTED", "all 3 waiting calls of this agent are open")
-    assert refusal(lambda r: next(api.networks.WatchNetworks(r)), networks.WatchNetworksRequest())[0] == (
-        "RESOURCE_EXHAUSTED"
-    )
-    assert api.networks.CreateNetwork(network("y")).name == "networks/y"
-    assert {n.name for n in api.networks.ListNetworks(networks.ListNetworksRequest()).networks} == {
-        "networks/n0", "networks/n1", "networks/n2", "networks/y",
-    }  # fmt: skip
-    for watch in watches:
-        watch.cancel()
-    for call in waiting:
-        call.join()
-
-    def again() -> bool:
-        return next(api.networks.WatchNetworks(networks.WatchNetworksRequest()), None) is not None
-
-    wait_until(lambda: _succeeds(again), what="seats given back")
-
-
-def _succeeds(call: Any) -> bool:
-    try:
-        return bool(call())
-    except grpc.RpcError:
-        return False
-
-
-def test_watches_tell_what_was_there_then_what_changes(api: Api, controller: Controller) -> None:
-    api.networks.CreateNetwork(network("a"))
-    api.networks.CreateNetwork(network("b"))
-    every = api.networks.WatchNetworks(networks.WatchNetworksRequest())
-    one = api.networks.WatchNetworks(networks.WatchNetworksRequest(name="networks/b"))
-    of_b = api.machines.WatchMachines(machines.WatchMachinesRequest(network="networks/b"))
-
-    def event(stream: Any) -> tuple[str, str, str]:
-        got = next(stream)
-        shown = got.network if isinstance(got, networks.NetworkEvent) else got.machine
-        state = status_pb2.Status.State.Name(shown.status.state)
-        return status_pb2.ChangeType.Name(got.type), shown.name, state
-
-    assert [event(every) for _ in range(3)] == [
-        ("EXISTING", "networks/a", "PENDING"),
-        ("EXISTING", "networks/b", "PENDING"),
-        ("SYNCED", "", "STATE_UNSPECIFIED"),
-    ]
-    assert [event(one)[0] for _ in range(2)] == ["EXISTING", "SYNCED"]
-    assert event(of_b)[0] == "SYNCED"
-    api.machines.CreateMachine(machine("m", "b"))
-    api.networks.CreateNetwork(network("c"))
-    controller.report("b", State.LIVE)
-    assert event(every)[:2] == ("CREATED", "networks/c")
-    assert event(every) == event(one) == ("UPDATED", "networks/b", "LIVE")
-    assert event(of_b) == ("CREATED", "machines/m", "PENDING")
-    assert event(of_b) == ("UPDATED", "machines/m", "LIVE")
-    api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/m"))
-    assert event(of_b) == ("DELETED", "machines/m", "LIVE")
-    api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/b"))
-    while (last := event(one))[0] == "UPDATED":
-        pass
-    assert last[:2] == ("DELETED", "networks/b")
-
-
-def test_a_client_too_slow_is_told_to_watch_again(api: Api, store: Store) -> None:
-    store.hub._depth = 5
-    watch = api.networks.WatchNetworks(networks.WatchNetworksRequest())
-    assert next(watch).type == status_pb2.SYNCED
-    (watcher,) = store.hub._watchers
-    # The stream takes events as long as the connection does; hold its thread to be slow.
-    with watcher._ready:
-        for at in range(7):
-            store.hub.publish(None, _view(store, f"n{at}"))
-    with pytest.raises(grpc.RpcError) as caught:
-        list(watch)
-    assert caught.value.code().name == "ABORTED"
-    assert "watch again" in caught.value.details()
-    wait_until(lambda: not store.hub._watchers)
-
-
-def _view(store: Store, name: str) -> Any:
-    from agent.replica import WAITING, NetworkView
-    from state.model import Kind, Network, PortBlock
-
-    block = PortBlock("198.51.100.1", 1024, 2047)
-    return NetworkView(Network(name, Kind.PRIVATE, "", 1, "10.0.0.0/16", "10.0.0.1", block), WAITING)
-
-
 def test_translations(api: Api) -> None:
     made = api.networks.CreateNetwork(network("n", tenant="t"))
     block = made.port_block
@@ -395,25 +237,6 @@ def test_translations(api: Api) -> None:
         assert refusal(api.translations.LookupTranslation, bad)[0] == "INVALID_ARGUMENT"
     request.time.seconds = -(1 << 62)
     assert refusal(api.translations.LookupTranslation, request)[0] == "INVALID_ARGUMENT"
-
-
-def test_health_follows_the_database(server: Database, api: Api) -> None:
-    health = health_pb2_grpc.HealthStub(api.channel)
-
-    def serving(service: str = "sluice.v1.NetworkService") -> bool:
-        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    wait_until(lambda: serving() and serving(""))
-    server.kill()
-    wait_until(lambda: not serving() and not serving(""))
-    code, message, details = refusal(api.networks.CreateNetwork, network("n"), timeout=0.5)
-    assert (code, "no answer from the database" in message) == ("UNAVAILABLE", True)
-    assert details["RetryInfo"].retry_delay.ToMilliseconds() == 500
-    assert refusal(api.networks.ListNetworks, networks.ListNetworksRequest(), timeout=0.5)[0] == "UNAVAILABLE"
-    server.start()
-    wait_until(serving)
-    assert api.networks.CreateNetwork(network("n")).name == "networks/n"
 
 
 def test_reflection_lists_services_with_comments_kept_in_files(api: Api) -> None:
@@ -455,19 +278,3 @@ def test_the_log_has_a_line_for_each_call_with_its_request_id(api: Api, caplog: 
     wait_until(lambda: [r for r in caplog.records if getattr(r, "request_id", "") == request_id])
     (record,) = [r for r in caplog.records if getattr(r, "request_id", "") == request_id]
     assert (record.method, record.code) == ("CreateNetwork", "OK")  # type: ignore[attr-defined]
-
-
-def test_a_stopping_server_ends_streams_and_tells_why(store: Store) -> None:
-    from agent.api.server import Server
-
-    server = Server(store, store.config)
-    server.start()
-    with connected(store.config.api.listen[0]) as api:
-        watch = api.machines.WatchMachines(machines.WatchMachinesRequest())
-        assert next(watch).type == status_pb2.SYNCED
-        began = time.monotonic()
-        server.stop(5)
-        assert time.monotonic() - began < 2
-        with pytest.raises(grpc.RpcError) as caught:
-            next(watch)
-        assert caught.value.code().name == "UNAVAILABLE"

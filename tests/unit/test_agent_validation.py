@@ -13,7 +13,7 @@ from agent.faults import Violation, within
 from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
 
 OWN = [("192.0.2.0/24", "the gateway's subnet"), ("127.0.0.0/8", "which is never routed")]
-GATEWAY, ROUTER = "uplink", "02:00:00:00:ff:01"
+PORTS, ROUTER = ("uplink", "br-sluice"), "02:00:00:00:ff:01"
 
 
 def fields(found: list[Violation]) -> list[str]:
@@ -26,7 +26,7 @@ def machine(**changes: object) -> NewMachine:
 
 
 def machine_fields(**changes: object) -> list[str]:
-    return fields(check.new_machine(machine(**changes), GATEWAY, ROUTER))
+    return fields(check.new_machine(machine(**changes), PORTS, ROUTER))
 
 
 @pytest.mark.parametrize("name", ["a", "a-1", "a" * 63, "", "web-01"])
@@ -105,6 +105,7 @@ def test_no_macs(mac: str) -> None:
         (Tagged("a/b"), ["machine.attachment.port"]),
         (Tagged(".."), ["machine.attachment.port"]),
         (Tagged("uplink"), ["machine.attachment.port"]),
+        (Tagged("br-sluice", vlan=5), ["machine.attachment.port"]),
         (Tagged("trunk", vlan=0), ["machine.attachment.vlan"]),
         (Tagged("trunk", vlan=4095), ["machine.attachment.vlan"]),
         (Tagged("tunnel", vni=0), ["machine.attachment.vni"]),
@@ -136,8 +137,8 @@ def test_no_hostnames(hostname: str) -> None:
 
 
 def test_a_change_is_checked_only_where_it_changes_something() -> None:
-    assert check.machine_change(MachineChange(), GATEWAY, ROUTER) == []
-    found = check.machine_change(MachineChange("x", "-", Tagged("uplink")), GATEWAY, ROUTER)
+    assert check.machine_change(MachineChange(), PORTS, ROUTER) == []
+    found = check.machine_change(MachineChange("x", "-", Tagged("uplink")), PORTS, ROUTER)
     assert fields(found) == ["machine.mac_address", "machine.hostname", "machine.attachment.port"]
 
 
@@ -158,6 +159,6 @@ def test_violations_of_a_batch_name_the_request() -> None:
 def test_no_text_breaks_the_checks(name: str, tenant: str, prefix: str, servers: list[str], mtu: int) -> None:
     for found in (
         check.new_network(NewNetwork(name, "PRIVATE", tenant, prefix, tuple(servers), mtu), OWN),
-        check.new_machine(NewMachine(name, tenant, prefix, name, tenant, Tagged(prefix, mtu)), GATEWAY, ROUTER),
+        check.new_machine(NewMachine(name, tenant, prefix, name, tenant, Tagged(prefix, mtu)), PORTS, ROUTER),
     ):
         assert all(v.description.startswith(v.field) and len(v.description) < 500 for v in found)
