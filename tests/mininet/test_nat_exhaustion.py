@@ -1,0 +1,133 @@
+"""A network that uses up its port block harms only itself, and nothing leaves untranslated."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from gateway_watch import no_inner_source
+from machines import SERVERS, Machine
+from packets import Wire
+from probes import ask_tcp, ask_udp
+from sandbox import Sandbox
+from sandboxes import SETTINGS, Tenants
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+SERVER, OTHER_SERVER = SERVERS
+PREFIX = "10.77.0.0/16"
+ROUTER_MAC = "02:00:00:00:ff:01"
+# Nobody listens there, and the Internet's host must not answer thousands of times.
+PORT = 9
+FIRST_SOURCE = 20000
+BURST = 200
+SECONDS = 20.0
+# Open vSwitch 3.1 looks for a free port by chance, and gives up a little early.
+LEAST_SHARE = 0.9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def next_hop_known(sandbox: Sandbox) -> None:
+    """The first packet after the start of an appliance waits for nobody: it is lost while ARP asks."""
+    maker = Tenants(sandbox)
+    try:
+        assert SERVER in ask_udp(maker.isolated().pid, [SERVER], SECONDS)
+    finally:
+        maker.close()
+
+
+@dataclass
+class Outcome:
+    """Flows started, source ports the server saw with how often, and packets counted as dropped."""
+
+    sent: int
+    seen: Counter[tuple[str, int]]
+    dropped: int
+
+
+@contextmanager
+def silent_server(sandbox: Sandbox) -> Iterator[None]:
+    """The Internet's host answers neither resets nor errors while the block runs."""
+    sandbox.internet.run("ip", "address", "del", f"{SERVER}/32", "dev", "lo")
+    try:
+        yield
+    finally:
+        sandbox.internet.run("ip", "address", "add", f"{SERVER}/32", "dev", "lo")
+
+
+def flood(sandbox: Sandbox, tenants: Tenants, machine: Machine, kind: type[Packet], count: int) -> Outcome:
+    """Start `count` flows to one port of the server, in bursts, and wait until each packet is accounted for."""
+    key = tenants.network_of(machine).key
+    already = sandbox.drops(key).get("not-translated", 0)
+    start = Ether(src=machine.mac, dst=ROUTER_MAC) / IP(src=machine.address, dst=SERVER)
+    payload = Raw(b"exhaust") if kind is UDP else Raw(b"")
+    outcome = Outcome(count, Counter(), 0)
+    deadline = time.monotonic() + SECONDS
+    with Wire(machine.pid) as wire, Wire(sandbox.internet.pid) as server:
+        for first in range(0, count, BURST):
+            for port in range(FIRST_SOURCE + first, FIRST_SOURCE + min(first + BURST, count)):
+                wire.send(start / kind(sport=port, dport=PORT) / payload)
+            sent = min(first + BURST, count)
+            while outcome.seen.total() + outcome.dropped < sent:
+                assert time.monotonic() < deadline, f"{outcome} of {sent}"
+                frame = server.receive(lambda frame: kind in frame and frame[kind].dport == PORT, 0.05)
+                if frame is None:
+                    outcome.dropped = sandbox.drops(key).get("not-translated", 0) - already
+                else:
+                    outcome.seen[frame[IP].src, frame[kind].sport] += 1
+    return outcome
+
+
+@pytest.mark.parametrize("kind", [UDP, TCP], ids=["udp", "tcp"])
+def test_a_network_uses_its_block_and_no_more(sandbox: Sandbox, tenants: Tenants, kind: type[Packet]) -> None:
+    (greedy,), (neighbour,) = tenants.private(1, PREFIX), tenants.private(1, PREFIX)
+    block = tenants.network_of(greedy).port_block
+    with no_inner_source(sandbox):
+        with silent_server(sandbox):
+            outcome = flood(sandbox, tenants, greedy, kind, SETTINGS.block_size + 500)
+        allowed = {(block.address, port) for port in range(block.first_port, block.last_port + 1)}
+        assert outcome.seen.keys() <= allowed
+        assert outcome.seen.most_common(1)[0][1] == 1
+        assert len(outcome.seen) >= LEAST_SHARE * SETTINGS.block_size
+        assert outcome.dropped == outcome.sent - len(outcome.seen) >= 500
+        # Who has not used up a block connects, to the same server as well.
+        assert SERVER in ask_udp(neighbour.pid, [SERVER])
+        assert SERVER in ask_tcp(neighbour.pid, [SERVER])
+        # A block is used up for one port of one server at a time.
+        assert OTHER_SERVER in ask_udp(greedy.pid, [OTHER_SERVER])
+        assert SERVER in ask_udp(greedy.pid, [SERVER])
+
+
+def test_flows_of_an_exhausted_block_go_on(sandbox: Sandbox, tenants: Tenants) -> None:
+    greedy = tenants.isolated()
+    frame = Ether(src=greedy.mac, dst=ROUTER_MAC) / IP(src=greedy.address, dst=SERVER) / UDP(sport=7777, dport=PORT)
+    with silent_server(sandbox), Wire(greedy.pid) as wire, Wire(sandbox.internet.pid) as server:
+
+        def ask(number: int) -> Packet | None:
+            mark = b"first %d" % number
+            return wire_exchange(wire, server, frame / Raw(mark), mark)
+
+        first = ask(0)
+        assert first is not None, sandbox.drops(tenants.network_of(greedy).key)
+        public = (first[IP].src, first[UDP].sport)
+        flood(sandbox, tenants, greedy, UDP, SETTINGS.block_size + 100)
+        again = ask(1)
+        assert again is not None
+        assert (again[IP].src, again[UDP].sport) == public
+        # And its answers come in.
+        answer = IP(src=SERVER, dst=public[0]) / UDP(sport=PORT, dport=public[1]) / Raw(b"answer")
+        server.send(Ether(src="02:00:00:00:fe:01", dst="02:00:00:00:ff:02") / answer)
+        back = wire.receive(lambda seen: UDP in seen and seen[UDP].dport == 7777, 2)
+        assert back is not None
+        assert bytes(back[UDP].payload) == b"answer"
+
+
+def wire_exchange(wire: Wire, server: Wire, frame: Packet, mark: bytes) -> Packet | None:
+    """What the server sees of a frame."""
+    wire.send(frame)
+    return server.receive(lambda seen: UDP in seen and bytes(seen[UDP].payload) == mark, 2)
