@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import examples
 import pytest
 from tracer import INTERNET, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, arrival, echo, ip, out_of, path
 
+from controller.compile import compile_shared
 from controller.pipeline import Table
 from state.model import Kind, Machine, Network
 
@@ -109,3 +112,15 @@ def test_the_gateways_macs_are_not_there(tracer: Tracer, network: Network, machi
     for target in (INTERNET, "203.0.113.2", "10.0.0.3"):
         assert tracer.trace(ip(machine, target, mac)).dropped == "unknown-mac"
         assert tracer.trace(f"{arrival(machine)},dl_dst={mac},arp,arp_op=2,arp_spa=203.0.113.1").dropped == "arp-sender"
+
+
+def test_pools_of_other_prefixes_are_held_apart_too() -> None:
+    """An operator may give isolated machines a prefix that is otherwise the Internet's."""
+    appliance = dataclasses.replace(
+        examples.APPLIANCE, isolated_pool=("198.51.100.0/24",), private_pool=("192.0.2.0/24",)
+    )
+    site = dataclasses.replace(examples.SITE, appliance=appliance)
+    texts = {flow.text(names=True) for flow in compile_shared(site).flows.values()}
+    for prefix in ("198.51.100.0/24", "192.0.2.0/24"):
+        assert f"table=route,priority=100,ip,nw_dst={prefix} actions=goto_table:unroutable" in texts
+        assert f"table=gateway,priority=200,ip,nw_src={prefix} actions=drop" in texts
