@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,20 @@ from controller.switch import Switch
 # isort: split
 from os_ken import cfg
 from os_ken.base.app_manager import AppManager, OSKenApp
-from os_ken.controller import ofp_event
+from os_ken.controller import controller, ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4
 
 log = logging.getLogger("sluice.app")
 
 _ECHO_SECONDS = 0.5
 _ECHOES_UNREPLIED = 3
+_RECONNECT_SECONDS = 0.05
 _TABLES = {table.number: table for table in Table}
 
 Handler = Callable[[Any, Any], None]
 """A method of the app that is given an os-ken event."""
-
-
-class ListenError(Exception):
-    """The socket for the switch cannot be had."""
 
 
 def _handles(events: Any, states: Any) -> Callable[[Handler], Handler]:
@@ -107,12 +106,37 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
             self._answers.put(PacketIn(table, key, message.match["in_port"], bytes(message.data)))
 
 
-def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
-    """Start os-ken and wait for the switch at the unix socket `path`; returns at once.
+class _Handshake(OFPHandler):  # type: ignore[misc]
+    """os-ken's handshake and echo without its listener."""
 
-    Raises ListenError when another controller listens there.
+    def start(self) -> None:
+        OSKenApp.start(self)
+
+
+def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+    """Wait for the switch at the unix socket `path`; returns at once.
+
+    Nobody else may use `path`: what is left of an earlier process is removed.
     """
-    _free(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).unlink(missing_ok=True)
+    _start(path, OFPHandler, switch, reconciler, answers)
+    log.info("waiting for the switch", extra={"socket": path, "os_ken": osken.VERSION})
+
+
+def connect(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+    """Connect to the switch's management socket `path`, again whenever it is lost; returns at once.
+
+    The switch then knows no controller of its own: it never deletes all flows
+    because it got one, as OVS does after `flow-restore-wait`, and a controller
+    that was restarted does not wait for the switch to try again.
+    """
+    _start(path, _Handshake, switch, reconciler, answers)
+    threading.Thread(target=_keep_connected, args=(path,), name="connect", daemon=True).start()
+    log.info("connecting to the switch", extra={"socket": path, "os_ken": osken.VERSION})
+
+
+def _start(path: str, handshake: type[Any], switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
     cfg.CONF([], project="sluice", default_config_files=[])
     cfg.CONF.set_override("ofp_listen_host", path)
     # Any value: without one, os-ken opens TCP port 6633 as well.
@@ -120,21 +144,22 @@ def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) 
     cfg.CONF.set_override("echo_request_interval", _ECHO_SECONDS)
     cfg.CONF.set_override("maximum_unreplied_echo_requests", _ECHOES_UNREPLIED)
     manager = AppManager.get_instance()
-    manager.load_apps(["os_ken.controller.ofp_handler"])
+    manager.instantiate(handshake)
     manager.instantiate(SluiceApp, switch, reconciler, answers)
-    manager.instantiate_apps(**manager.create_contexts())
-    log.info("waiting for the switch", extra={"socket": path, "os_ken": osken.VERSION})
+    manager.instantiate_apps()
 
 
-def _free(path: str) -> None:
-    if not os.path.exists(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
+def _keep_connected(path: str) -> None:
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
         try:
-            probe.connect(path)
+            connection.connect(path)
         except OSError:
-            # Left over from a controller that was killed.
-            os.unlink(path)
-            return
-    raise ListenError(f"another controller listens at {path}")
+            connection.close()
+        else:
+            try:
+                controller.datapath_connection_factory(connection, path)
+            except Exception:
+                metrics.FAULTS.labels("connection").inc()
+                log.exception("fault of the connection to the switch")
+        time.sleep(_RECONNECT_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from typing import IO
 
 import click
 
@@ -36,7 +38,11 @@ _LOAD_SECONDS = 5.0
 @click.option("--bridge", default="br-sluice", help="Name of the bridge.")
 @click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
 @click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")
-@click.option("--listen", default="/var/run/openvswitch/sluice.sock", help="Unix socket the bridge connects to.")
+@click.option(
+    "--listen",
+    default="",
+    help="Unix socket the bridge connects to as its controller [default: connect to the bridge's own socket].",
+)
 @click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
 @click.option("--metrics-port", default=7402, help="TCP port of the metrics; 0: none.")
 @click.option("--verify-seconds", default=600.0, help="Time between deep comparisons with the switch; 0: none.")
@@ -64,7 +70,13 @@ def main(
         signal.signal(number, lambda *_: stopped.set())
     # The switch's socket is for root and its group.
     os.umask(0o007)
-    switch = Switch(os.path.join(ovs_rundir, f"{bridge}.mgmt"))
+    try:
+        lock = _only_one(os.path.join(ovs_rundir, f"{bridge}.sluice.lock"))
+    except OSError as error:
+        log.error("cannot start: is another controller running?", extra={"bridge": bridge, "error": str(error)})
+        sys.exit(1)
+    mgmt = os.path.join(ovs_rundir, f"{bridge}.mgmt")
+    switch = Switch(mgmt)
     source = Source(database)
     statuses = Statuses(source)
     reconciler = Reconciler(source, switch, statuses, force=force)
@@ -86,8 +98,11 @@ def main(
     try:
         if metrics_port:
             metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))
-        app.listen(listen, switch, reconciler, answers)
-    except (OSError, app.ListenError) as error:
+        if listen:
+            app.listen(listen, switch, reconciler, answers)
+        else:
+            app.connect(mgmt, switch, reconciler, answers)
+    except OSError as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
     name_tables(ovs_database or os.path.join(ovs_rundir, "db.sock"), bridge)
@@ -97,6 +112,14 @@ def main(
     worker.join(5)
     statuses.close(2)
     source.close()
+    lock.close()
+
+
+def _only_one(path: str) -> IO[str]:
+    """Hold the lock of a bridge until the file is closed; BlockingIOError when another process has it."""
+    file = open(path, "w")  # noqa: SIM115  (open for as long as this process is the bridge's controller)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float) -> None:

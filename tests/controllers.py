@@ -1,0 +1,183 @@
+"""A real controller process beside a throwaway switch, and a database to write desired state into."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import examples
+from dummy_switch import DummySwitch, dummy_switch, wait_until
+
+from controller.compile import Site, compile_network, compile_shared
+from controller.diff import installed
+from controller.mgmt import Bridge
+from state import rows
+from state.model import Appliance, Network, NetworkStatus, State
+from state.ovsdb import Change, Client, Operation, to_map
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """A TCP port of loopback nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ControllerWorld:
+    """One switch, one database, at most one controller."""
+
+    def __init__(self, switch: DummySwitch) -> None:
+        self.switch = switch
+        self.statuses: dict[str, NetworkStatus] = {}
+        self.neighbors: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.metrics_port = free_port()
+        self.log = switch.directory / "controller.log"
+        self.client = Client(switch.database)
+        self.client.monitor({t: rows.COLUMNS[t] for t in ("Network_Status", "Neighbor")}, self._changed)
+        self.client.wait_connected(5)
+
+    def _changed(self, changes: Sequence[Change], reset: bool) -> None:
+        for change in changes:
+            row = change.new or change.old
+            assert row is not None
+            if change.table == "Neighbor":
+                self.neighbors[row["address"]] = row["mac"]
+            elif change.new is None:
+                self.statuses.pop(row["network"], None)
+            else:
+                self.statuses[row["network"]] = rows.status(row)
+
+    def start(self, *options: str) -> None:
+        """Start the controller and wait until it has the switch."""
+        self.log.write_bytes(b"")
+        self.launch(*options)
+        if "--listen" in options:
+            # A switch that tries too early waits a second before it tries again.
+            self.await_log("waiting for the switch")
+            self.switch.connect_controller()
+        self.await_log("flows of the switch read")
+
+    def launch(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the controller."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "controller.main", "--database", self.switch.database,
+                 "--bridge", self.switch.bridge, "--ovs-rundir", str(self.switch.directory),
+                 "--metrics-port", str(self.metrics_port), *options],
+                cwd=ROOT, stderr=log,
+            )  # fmt: skip
+        return self.process
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the controller and return its exit status."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        return process.wait(10)
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+        self.stop(signal.SIGKILL)
+        self.client.close()
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The log's lines so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
+
+    def await_log(self, message: str, count: int = 1) -> None:
+        """Wait until `message` was logged `count` times."""
+        wait_until(lambda: self.log.read_text().count(f'"message": "{message}"') >= count, 15, f"log: {message}")
+
+    def write(self, *operations: Operation) -> None:
+        """Run one transaction."""
+        self.client.transact(operations)
+
+    def settings(self, appliance: Appliance = examples.APPLIANCE) -> Operation:
+        """The settings' row."""
+        return {
+            "op": "insert",
+            "table": "Appliance",
+            "row": {"name": "test", "settings": to_map(appliance.to_settings())},
+        }
+
+    def insert(self, *networks: Network) -> list[Operation]:
+        """Rows of networks and their machines."""
+        operations: list[Operation] = []
+        for network in networks:
+            own = f"network{network.key}"
+            operations.append({"op": "insert", "table": "Network", "row": rows.network_row(network), "uuid-name": own})
+            operations += [
+                {"op": "insert", "table": "Machine", "row": rows.machine_row(machine, ["named-uuid", own], 0)}
+                for machine in network.machines
+            ]
+        return operations
+
+    def remove(self, *networks: Network) -> list[Operation]:
+        """Deletes the rows of networks and their machines."""
+        return [
+            {"op": "delete", "table": "Machine", "where": [["name", "==", machine.name]]}
+            for network in networks
+            for machine in network.machines
+        ] + [{"op": "delete", "table": "Network", "where": [["name", "==", network.name]]} for network in networks]
+
+    def await_live(self, *networks: Network) -> None:
+        """Wait until all of `networks` are live at their revision."""
+
+        def all_live() -> bool:
+            found = [self.statuses.get(network.name) for network in networks]
+            return all(
+                status is not None and status.state is State.LIVE and status.revision >= network.revision
+                for status, network in zip(found, networks, strict=True)
+            )
+
+        wait_until(all_live, 15, "networks live")
+
+    def desired(self, *networks: Network) -> set[tuple[int, int]]:
+        """Table and cookie of all flows of the appliance and `networks`."""
+        with Bridge(self.switch.mgmt) as bridge:
+            site = Site(examples.APPLIANCE, bridge.ports(), dict(self.neighbors))
+        found = set(installed(compile_shared(site)).flows)
+        for network in networks:
+            found |= installed(compile_network(network, site)).flows
+        return found
+
+    def flow_ids(self) -> set[tuple[int, int]]:
+        """Table and cookie of all flows on the switch."""
+        with Bridge(self.switch.mgmt) as bridge:
+            return bridge.flow_ids()
+
+    def metric(self, name: str) -> float | None:
+        """A sample of the controller's metrics, with its labels in `name`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+            found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else None
+
+
+@contextmanager
+def controller_world(ports: Sequence[str] = tuple(examples.SITE.ports)) -> Iterator[ControllerWorld]:
+    """A switch with these ports and a database with the example appliance's settings."""
+    environment = {key: value for key, value in os.environ.items() if key.startswith("SLUICE_")}
+    assert not environment, f"these would change the controller under test: {environment}"
+    with dummy_switch() as switch:
+        for name in ports:
+            switch.add_port(name, examples.SITE.ports[name])
+        world = ControllerWorld(switch)
+        try:
+            world.write(world.settings())
+            yield world
+        finally:
+            world.close()
