@@ -31,7 +31,7 @@ class ApiSettings:
     """Addresses (`HOST:PORT` or `unix:PATH`) the API and the metrics (empty: none) listen on."""
 
     listen: tuple[str, ...] = ("unix:/run/sluice/api.sock",)
-    metrics: str = "127.0.0.1:9464"
+    metrics: str = "127.0.0.1:7401"
 
 
 @dataclass(frozen=True, slots=True)
