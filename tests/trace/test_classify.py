@@ -27,6 +27,7 @@ def test_every_machine_is_of_its_network(tracer: Tracer, network: Network, machi
 def test_a_foreign_mac_is_dropped_and_counted(tracer: Tracer, network: Network, machine: Machine) -> None:
     verdict = tracer.trace(ip(machine, INTERNET).replace(machine.mac, "02:00:00:99:99:99"))
     assert (verdict.tables, verdict.dropped) == (path("classify"), "source-mac")
+    assert verdict.dropped_by == network.key
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_conntrack_never_sees_an_address_two_machines_have(tracer: Tracer, netwo
 def test_nothing_leaves_untranslated(tracer: Tracer, network: Network, machine: Machine, state: str, kind: str) -> None:
     """At exhaustion conntrack hands the packet back as it was (`+new` without `+snat`)."""
     verdict = tracer.trace(ip(machine, INTERNET, kind=kind), ct=tuple(state.split(",")))
-    assert (verdict.output, verdict.dropped) == ((), "not-translated")
+    assert (verdict.output, verdict.dropped, verdict.dropped_by) == ((), "not-translated", network.key)
     assert verdict.tables[-1] is Table.SNAT_CHECK
 
 

@@ -54,7 +54,7 @@ class Verdict:
 
     `tables` in order, without those of branches that end at the controller;
     `output` every copy that leaves; `dropped` the reason of the drop flow it
-    ended at; `controller` the tables that send it (or, where its size decides,
+    ended at and `dropped_by` the network key it is counted for; `controller` the tables that send it (or, where its size decides,
     might send it) to the controller, each with the meter; `final_flow` the
     fields of the packet when it left, as text; `nat` the range it is given and `tracked` the source it had before.
     """
@@ -62,6 +62,7 @@ class Verdict:
     tables: tuple[Table, ...]
     output: tuple[Out, ...]
     dropped: str | None
+    dropped_by: int | None
     controller: tuple[tuple[Table, int], ...]
     final_flow: dict[str, str]
     nat: str | None
@@ -117,8 +118,8 @@ class Tracer:
         tables: list[Table] = []
         output: list[Out] = []
         controller: list[tuple[Table, int]] = []
-        dropped = nat = tracked = None
-        table, meter, why = Table.CLASSIFY, 0, ""
+        dropped = dropped_by = nat = tracked = None
+        table, meter, why, key = Table.CLASSIFY, 0, "", 0
         vlan: int | None = None
         vni: int | None = None
         final: dict[str, str] = {}
@@ -129,7 +130,7 @@ class Tracer:
                 if not line.startswith("    "):
                     tables.append(table)
                 flow = self._flows.get(int(found[2], 16)) if found[2] else None
-                why = flow.why if flow else ""
+                why, key = (flow.why, flow.key) if flow else ("", 0)
                 continue
             action, _, value = line.strip().partition(":")
             if found := re.search(r"set_field:(\d+)->vlan_vid", line):
@@ -154,10 +155,10 @@ class Tracer:
             elif line.strip() == ">> skipping output to input port":
                 output.pop()
             elif line.strip() == "drop":
-                dropped = why
+                dropped, dropped_by = why, key
             elif line.startswith(("Flow: ", "Final flow: ")) and not line.endswith("unchanged"):
                 final = dict(pair.partition("=")[::2] for pair in line.partition(": ")[2].split(","))
-        return Verdict(tuple(tables), tuple(output), dropped, tuple(controller), final, nat, tracked)
+        return Verdict(tuple(tables), tuple(output), dropped, dropped_by, tuple(controller), final, nat, tracked)
 
 
 @contextmanager
