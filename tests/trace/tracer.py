@@ -54,9 +54,11 @@ class Verdict:
 
     `tables` in order, without those of branches that end at the controller;
     `output` every copy that leaves; `dropped` the reason of the drop flow it
-    ended at and `dropped_by` the network key it is counted for; `controller` the tables that send it (or, where its size decides,
-    might send it) to the controller, each with the meter; `final_flow` the
-    fields of the packet when it left, as text; `nat` the range it is given and `tracked` the source it had before.
+    ended at and `dropped_by` the network key it is counted for; `controller`
+    the tables that send it (or, where its size decides, might send it) to the
+    controller, each with the meter; `final_flow` the fields of the packet when
+    it left, as text; `nat` the range it is given and `tracked` the source it
+    had before.
     """
 
     tables: tuple[Table, ...]
