@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agent.validation import NEVER_ROUTED, is_label, is_mac, is_port_name
 from state.model import Appliance, Gateway
+from state.public import public_addresses
 
+DATABASE = "/run/sluice/database.sock"
+REUSE_AFTER_SECONDS = 300
+HISTORY_DAYS = 30
 MAX_BLOCK_SIZE = 32768
 # What a configuration need not say.
 DEFAULTS = Appliance(Gateway("uplink", "192.0.2.2/24", "192.0.2.1"), ())
@@ -62,12 +66,12 @@ class Config:
     """Everything the agent is told. Times are in seconds or days, as named."""
 
     appliance: Appliance
-    database: str = "/run/sluice/database.sock"
+    database: str = DATABASE
     api: ApiSettings = field(default_factory=ApiSettings)
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
     limits: Limits = field(default_factory=Limits)
-    reuse_after_seconds: int = 300
-    history_days: int = 30
+    reuse_after_seconds: int = REUSE_AFTER_SECONDS
+    history_days: int = HISTORY_DAYS
     log_level: str = "info"
 
 
@@ -77,6 +81,12 @@ def load(path: str) -> Config:
         return parse(Path(path).read_text())
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
+
+
+class _Take(Protocol):
+    """Reads one setting."""
+
+    def __call__(self, section: str, key: str, default: Any, check: Callable[[Any], str | None]) -> Any: ...
 
 
 class _Reader:
@@ -182,6 +192,10 @@ def _is_endpoint(value: str) -> bool:
     return bool(host) and port.isdigit() and int(port) < 65536
 
 
+_PORT_NAME = _that(is_port_name, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
+_LOWER_MAC = _that(lambda v: is_mac(v) and v == v.lower(), "a unicast MAC address in lower case, 02:00:00:00:ff:02")
+
+
 def _is_block_size(value: Any) -> str | None:
     right = isinstance(value, int) and 64 <= value <= MAX_BLOCK_SIZE and value & (value - 1) == 0
     return None if right else f"a power of two from 64 to {MAX_BLOCK_SIZE}"
@@ -195,103 +209,121 @@ def parse(text: str) -> Config:
         raise ConfigError([f"not TOML: {error}"]) from error
     reader = _Reader(document)
     take = reader.take
-    endpoint = "HOST:PORT or unix:PATH"
-
-    def listen(value: Any) -> str | None:
-        values = value if isinstance(value, list) else [value]
-        right = bool(values) and all(isinstance(v, str) and _is_endpoint(v) for v in values)
-        return None if right else f"{endpoint}, or a list of them"
-
-    at = take("api", "listen", list(ApiSettings().listen), listen)
-    api = ApiSettings(
-        listen=tuple(at) if isinstance(at, list) else (at,),
-        metrics=take(
-            "api",
-            "metrics",
-            ApiSettings().metrics,
-            _that(lambda v: not v or (_is_endpoint(v) and not v.startswith("unix:")), "HOST:PORT, or empty for none"),
-        ),
-    )
-    port_name = _that(is_port_name, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
-    bridge = BridgeSettings(
-        name=take("bridge", "name", BridgeSettings().name, port_name),
-        ovsdb=take("bridge", "ovsdb", BridgeSettings().ovsdb, _text),
-        controller=take("bridge", "controller", BridgeSettings().controller, _text),
-        datapath_type=take("bridge", "datapath_type", BridgeSettings().datapath_type, _one_of(*DATAPATH_TYPES)),
-    )
-    address = _that(_is_address, "an IPv4 address")
-    mac = _that(lambda v: is_mac(v) and v == v.lower(), "a unicast MAC address in lower case, 02:00:00:00:ff:02")
-    gateway = {
-        "port": take("gateway", "port", None, port_name),
-        "address": take("gateway", "address", None, _that(_is_interface, "ADDRESS/LENGTH of a host, 203.0.113.2/24")),
-        "next_hop": take("gateway", "next_hop", None, address),
-        "mac": take("gateway", "mac", DEFAULTS.gateway.mac, mac),
-        "mtu": take("gateway", "mtu", DEFAULTS.gateway.mtu, _whole(576, 9000)),
-    }
-    prefixes = "IPv4 prefixes without host bits"
-    pools = {
-        "nat_pool": take("pools", "nat", None, _list_of(_is_address_or_prefix, "IPv4 addresses and prefixes", 1)),
-        "isolated_pool": take(
-            "pools", "isolated", list(DEFAULTS.isolated_pool), _list_of(_is_prefix(30), f"{prefixes} (/30)", 1)
-        ),
-        "private_pool": take(
-            "pools", "private", list(DEFAULTS.private_pool), _list_of(_is_prefix(16), f"{prefixes} (/16)", 1)
-        ),
-        "transit_pool": take(
-            "pools", "transit", list(DEFAULTS.transit_pool), _list_of(_is_prefix(16), f"{prefixes} (/16)", 1)
-        ),
-        "protected": take("protected", "prefixes", [], _list_of(_is_prefix(), prefixes)),
-        "dns_servers": take("dhcp", "dns_servers", [], _list_of(_is_address, "IPv4 addresses")),
-    }
-    settings = {
-        "block_size": take("pools", "block_size", DEFAULTS.block_size, _is_block_size),
-        "router_mac": take("dhcp", "router_mac", DEFAULTS.router_mac, mac),
-        "domain": take("dhcp", "domain", DEFAULTS.domain, _that(_is_domain, "a domain name in lower case")),
-        "lease_seconds": take("dhcp", "lease_seconds", DEFAULTS.lease_seconds, _whole(60, 86400 * 7)),
-        "dhcp_rate": take("limits", "dhcp_rate", DEFAULTS.dhcp_rate, _whole(1, 10000)),
-        "icmp_error_rate": take("limits", "icmp_error_rate", DEFAULTS.icmp_error_rate, _whole(1, 10000)),
-    }
+    gateway, pools, behaviour = _gateway(take), _pools(take), _behaviour(take)
+    api, bridge = _api(take), _bridge(take)
     limits = Limits(
         watches=take("limits", "watches", Limits().watches, _whole(1, 1024)),
         waiting_calls=take("limits", "waiting_calls", Limits().waiting_calls, _whole(1, 1024)),
     )
     others = {
-        "database": take("database", "path", "/run/sluice/database.sock", _text),
-        "reuse_after_seconds": take("pools", "reuse_after_seconds", 300, _whole(0, 86400 * 30)),
-        "history_days": take("pools", "history_days", 30, _whole(0, 3650)),
+        "database": take("database", "path", DATABASE, _text),
+        "reuse_after_seconds": take("pools", "reuse_after_seconds", REUSE_AFTER_SECONDS, _whole(0, 86400 * 30)),
+        "history_days": take("pools", "history_days", HISTORY_DAYS, _whole(0, 3650)),
         "log_level": take("log", "level", "info", _one_of("debug", "info", "warning", "error")),
     }
     reader.unknown()
-    if not reader.problems:
-        reader.problems += _overlaps(gateway, pools)
     if reader.problems:
         raise ConfigError(reader.problems)
-    prefixes_of: dict[str, Any] = {name: tuple(values) for name, values in pools.items()}
-    appliance = Appliance(gateway=Gateway(**gateway), **prefixes_of, **settings)
+    appliance = Appliance(gateway=Gateway(**gateway), **pools, **behaviour)
+    problems = [*_contradictions(appliance)]
+    if problems:
+        raise ConfigError(problems)
     return Config(appliance=appliance, api=api, bridge=bridge, limits=limits, **others)
+
+
+def _api(take: _Take) -> ApiSettings:
+    defaults = ApiSettings()
+
+    def listen(value: Any) -> str | None:
+        values = value if isinstance(value, list) else [value]
+        right = bool(values) and all(isinstance(v, str) and _is_endpoint(v) for v in values)
+        return None if right else "HOST:PORT or unix:PATH, or a list of them"
+
+    at = take("api", "listen", list(defaults.listen), listen)
+    metrics = _that(lambda v: not v or (_is_endpoint(v) and not v.startswith("unix:")), "HOST:PORT, or empty for none")
+    return ApiSettings(
+        listen=tuple(at) if isinstance(at, list) else (at,),
+        metrics=take("api", "metrics", defaults.metrics, metrics),
+    )
+
+
+def _bridge(take: _Take) -> BridgeSettings:
+    defaults = BridgeSettings()
+    return BridgeSettings(
+        name=take("bridge", "name", defaults.name, _PORT_NAME),
+        ovsdb=take("bridge", "ovsdb", defaults.ovsdb, _text),
+        controller=take("bridge", "controller", defaults.controller, _text),
+        datapath_type=take("bridge", "datapath_type", defaults.datapath_type, _one_of(*DATAPATH_TYPES)),
+    )
+
+
+def _gateway(take: _Take) -> dict[str, Any]:
+    return {
+        "port": take("gateway", "port", None, _PORT_NAME),
+        "address": take("gateway", "address", None, _that(_is_interface, "ADDRESS/LENGTH of a host, 203.0.113.2/24")),
+        "next_hop": take("gateway", "next_hop", None, _that(_is_address, "an IPv4 address")),
+        "mac": take("gateway", "mac", DEFAULTS.gateway.mac, _LOWER_MAC),
+        "mtu": take("gateway", "mtu", DEFAULTS.gateway.mtu, _whole(576, 9000)),
+    }
+
+
+def _pools(take: _Take) -> dict[str, Any]:
+    """Addresses, each list as a tuple."""
+
+    def prefixes(section: str, key: str, default: Sequence[str], longest: int, least: int = 1) -> tuple[str, ...]:
+        allowed = f"IPv4 prefixes without host bits, of at most {longest} bits"
+        return tuple(take(section, key, list(default), _list_of(_is_prefix(longest), allowed, least)))
+
+    nat = _list_of(_is_address_or_prefix, "IPv4 addresses and prefixes", 1)
+    return {
+        "nat_pool": tuple(take("pools", "nat", None, nat) or ()),
+        "isolated_pool": prefixes("pools", "isolated", DEFAULTS.isolated_pool, 30),
+        "private_pool": prefixes("pools", "private", DEFAULTS.private_pool, 16),
+        "transit_pool": prefixes("pools", "transit", DEFAULTS.transit_pool, 16),
+        "protected": prefixes("protected", "prefixes", DEFAULTS.protected, 32, 0),
+        "dns_servers": tuple(take("dhcp", "dns_servers", [], _list_of(_is_address, "IPv4 addresses"))),
+    }
+
+
+def _behaviour(take: _Take) -> dict[str, Any]:
+    return {
+        "block_size": take("pools", "block_size", DEFAULTS.block_size, _is_block_size),
+        "router_mac": take("dhcp", "router_mac", DEFAULTS.router_mac, _LOWER_MAC),
+        "domain": take("dhcp", "domain", DEFAULTS.domain, _that(_is_domain, "a domain name in lower case")),
+        "lease_seconds": take("dhcp", "lease_seconds", DEFAULTS.lease_seconds, _whole(60, 86400 * 7)),
+        "dhcp_rate": take("limits", "dhcp_rate", DEFAULTS.dhcp_rate, _whole(1, 10000)),
+        "icmp_error_rate": take("limits", "icmp_error_rate", DEFAULTS.icmp_error_rate, _whole(1, 10000)),
+    }
 
 
 def _is_domain(value: str) -> bool:
     return len(value) <= 253 and all(is_label(label) for label in value.split("."))
 
 
-def _overlaps(gateway: Mapping[str, Any], pools: Mapping[str, list[str]]) -> Iterator[str]:
+def _contradictions(appliance: Appliance) -> Iterator[str]:
     """What is wrong between settings that are each right by themselves."""
-    named = [(pool, prefix) for pool in ("nat", "isolated", "transit", "private") for prefix in pools[f"{pool}_pool"]]
+    yield from _overlaps(appliance)
+    gateway = appliance.gateway
+    subnet = ipaddress.IPv4Interface(gateway.address).network
+    if ipaddress.IPv4Address(gateway.next_hop) not in subnet or gateway.next_hop == gateway.ip:
+        yield f"gateway.next_hop is {gateway.next_hop}; allowed: another address of {subnet} than {gateway.ip}"
+    if not public_addresses(appliance):
+        yield f"pools.nat {', '.join(appliance.nat_pool)} has no address that the gateway's subnet does not need itself"
+
+
+def _overlaps(appliance: Appliance) -> Iterator[str]:
+    pools = {
+        "nat": appliance.nat_pool,
+        "isolated": appliance.isolated_pool,
+        "transit": appliance.transit_pool,
+        "private": appliance.private_pool,
+    }
+    named = [(pool, ipaddress.IPv4Network(prefix)) for pool, prefixes in pools.items() for prefix in prefixes]
     for at, (pool, prefix) in enumerate(named):
-        one = ipaddress.IPv4Network(prefix)
         for other_pool, other in named[:at]:
             # A private network may have a prefix of the isolated pool: its machines have transit addresses.
-            if {pool, other_pool} != {"isolated", "private"} and one.overlaps(ipaddress.IPv4Network(other)):
+            if {pool, other_pool} != {"isolated", "private"} and prefix.overlaps(other):
                 yield f"pools.{pool} {prefix} overlaps pools.{other_pool} {other}"
         for never in NEVER_ROUTED if pool != "transit" else ():
-            if one.overlaps(ipaddress.IPv4Network(never)):
+            if prefix.overlaps(ipaddress.IPv4Network(never)):
                 yield f"pools.{pool} {prefix} overlaps {never}, which is never routed"
-    subnet = ipaddress.IPv4Interface(gateway["address"]).network
-    hop = ipaddress.IPv4Address(gateway["next_hop"])
-    if hop not in subnet:
-        yield f"gateway.next_hop is {hop}; allowed: another address of {subnet}"
-    elif hop == ipaddress.IPv4Interface(gateway["address"]).ip:
-        yield f"gateway.next_hop is {hop}, the gateway's own address; allowed: another address of {subnet}"
-    if any(hop in ipaddress.IPv4Network(prefix) and "/" not in prefix for prefix in pools["nat_pool"]):
-        yield f"pools.nat holds {hop}, the next hop"

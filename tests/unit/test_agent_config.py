@@ -87,13 +87,16 @@ def test_every_mistake_is_named_at_once() -> None:
     ("changed", "named"),
     [
         ('next_hop = "203.0.113.1"|next_hop = "192.0.2.1"', "gateway.next_hop is 192.0.2.1"),
-        ('next_hop = "203.0.113.1"|next_hop = "203.0.113.2"', "gateway.next_hop is 203.0.113.2, the gateway's own"),
-        ('nat = ["203.0.113.7"]|nat = ["203.0.113.1"]', "pools.nat holds 203.0.113.1, the next hop"),
+        (
+            'next_hop = "203.0.113.1"|next_hop = "203.0.113.2"',
+            "gateway.next_hop is 203.0.113.2; allowed: another address",
+        ),
+        ('nat = ["203.0.113.7"]|nat = ["203.0.113.1"]', "pools.nat 203.0.113.1 has no address"),
         (
             'nat = ["203.0.113.7"]|nat = ["172.20.0.0/24"]',
             "pools.isolated 172.16.0.0/12 overlaps pools.nat 172.20.0.0/24",
         ),
-        ('nat = ["203.0.113.7"]|nat = ["127.0.0.1"]', "pools.nat 127.0.0.1 overlaps 127.0.0.0/8"),
+        ('nat = ["203.0.113.7"]|nat = ["127.0.0.1"]', "pools.nat 127.0.0.1/32 overlaps 127.0.0.0/8"),
         (
             'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\nisolated = ["10.0.0.0/24", "10.0.0.0/28"]',
             "pools.isolated 10.0.0.0/28 overlaps pools.isolated 10.0.0.0/24",
