@@ -81,7 +81,9 @@ def test_echo_of_the_gateway_address(tracer: Tracer, ttl: int) -> None:
 
 
 def test_echo_of_the_gateway_address_in_fragments(tracer: Tracer) -> None:
-    assert tracer.trace(outside(GATEWAY, kind="icmp", more="nw_frag=later")).output == (Out("uplink"),)
+    verdict = tracer.trace(outside(GATEWAY, kind="icmp", more="nw_frag=later"))
+    assert verdict.output == (Out("uplink"),)
+    assert (verdict.final_flow["dl_src"], verdict.final_flow["nw_src"]) == (GATEWAY_MAC, GATEWAY)
 
 
 @pytest.mark.parametrize(
