@@ -124,7 +124,7 @@ class Reconciler:
             case Changed():
                 self._changed(event, when)
             case PortsChanged():
-                self._ports_changed(when)
+                self._ports_changed(self._switch.ports(), when)
             case SwitchUp() | SwitchDown():
                 self._adopted = False
                 metrics.CONNECTED.set(self._switch.connected)
@@ -151,20 +151,20 @@ class Reconciler:
         if event.appliance:
             self._mark(self._ports_of, when)
 
-    def _ports_changed(self, when: float) -> None:
-        before, after = self._ports, self._switch.ports()
+    def _ports_changed(self, after: dict[str, int], when: float) -> None:
+        before = self._ports
         moved = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
         if not moved or not self._switch.connected:
             return
-        self._observe_site()
+        self._observe_site(after)
         log.info("ports changed", extra={"ports": sorted(moved)[:20], "count": len(moved)})
         if self._site is not None and self._site.appliance.gateway.port in moved:
             self._mark((APPLIANCE_KEY,), when)
         self._mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
 
-    def _observe_site(self) -> None:
+    def _observe_site(self, ports: dict[str, int] | None = None) -> None:
         appliance = self._source.appliance
-        self._ports = self._switch.ports()
+        self._ports = self._switch.ports() if ports is None else ports
         self._site = None if appliance is None else Site(appliance, self._ports, self._source.neighbors)
 
     def _mark(self, keys: Iterable[int], when: float) -> None:
@@ -236,11 +236,23 @@ class Reconciler:
             if plan is not None:
                 plans.append(plan)
                 size += len(plan) + 1
-        self.committer.commit(plans)
+        self.committer.commit(self._with_ports(plans))
         metrics.PENDING.set(len(self._urgent) + len(self._bulk))
         metrics.FLOWS.set(self.committer.ledger.count())
         if not self._bulk:
             self._switch.send(self.committer.ledger.remove_orphans())
+
+    def _with_ports(self, plans: list[Plan]) -> list[Plan]:
+        """The plans that hold when the switch itself is asked for the ports that are missing.
+
+        Word of a new port may come later than that of the machine on it, and
+        nobody should be told that a port they plugged in is not there. What
+        does not hold is planned again.
+        """
+        if not any(plan.compiled.unplugged for plan in plans):
+            return plans
+        self._ports_changed(self._switch.read_ports(), time.monotonic())
+        return [plan for plan in plans if plan.key not in self._urgent and plan.key not in self._bulk]
 
     # The slow comparison.
 

@@ -100,6 +100,11 @@ class Switch:
         ports = list(datapath.ports.values())
         return {port.name.decode(): port.port_no for port in ports if port.port_no <= highest}
 
+    def read_ports(self) -> dict[str, int]:
+        """As `ports`, but asked of the switch now. Raises SwitchError."""
+        with Bridge(self._mgmt) as bridge:
+            return bridge.ports()
+
     def read_flow_ids(self) -> set[tuple[int, int]]:
         """Table and cookie of every flow on the switch. Raises SwitchError."""
         with Bridge(self._mgmt) as bridge:

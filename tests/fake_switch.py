@@ -23,13 +23,14 @@ _FLOW_MOD = struct.Struct("!8xQQBBHHH")
 
 
 class FakeSwitch:
-    """Flows by table, priority and match; `refuse` and `lost` make it fail."""
+    """Flows by table, priority and match; `refuse` and `lost` make it fail, `unannounced` are ports just plugged."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self.connected = True
         self.table: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}
         self.meters: dict[int, int] = {}
         self.port_numbers = dict(ports)
+        self.unannounced: dict[str, int] = {}
         self.refuse: bytes | None = None
         self.lost = False
         self.bundles: list[int] = []
@@ -37,6 +38,10 @@ class FakeSwitch:
 
     def ports(self) -> dict[str, int]:
         return dict(self.port_numbers)
+
+    def read_ports(self) -> dict[str, int]:
+        self._alive()
+        return self.port_numbers | self.unannounced
 
     def read_flow_ids(self) -> set[tuple[int, int]]:
         self._alive()

@@ -155,6 +155,36 @@ def test_a_missing_port_is_a_status_until_it_comes() -> None:
     assert len(world.switch.bundles) == 2
 
 
+def test_a_port_the_switch_has_not_told_of_yet_is_not_missing() -> None:
+    world = World(NETWORKS)
+    port = world.switch.port_numbers.pop("web1")
+    world.reconciler.post(PortsChanged())
+    world.settle()
+    world.statuses.clear()
+    world.switch.unannounced["web1"] = port
+    world.change(dataclasses.replace(ISOLATED, revision=2))
+    assert world.statuses[ISOLATED.name] == NetworkStatus(2, State.LIVE)
+    # Told of it at last, nothing is left to do.
+    world.sent()
+    world.switch.port_numbers |= world.switch.unannounced
+    world.reconciler.post(PortsChanged())
+    world.settle()
+    assert world.sent() == {}
+    assert world.ids() == world.desired()
+
+
+def test_a_port_not_told_of_yet_helps_every_network_on_it() -> None:
+    world = World(NETWORKS)
+    port = world.switch.port_numbers.pop("trunk")
+    world.reconciler.post(PortsChanged())
+    world.settle()
+    world.switch.unannounced["trunk"] = port
+    world.change(dataclasses.replace(SHOP, revision=2))
+    assert not any(status.machines for status in world.statuses.values() if status)
+    world.switch.port_numbers |= world.switch.unannounced
+    assert world.ids() == world.desired()
+
+
 def test_other_changes_of_ports_send_nothing() -> None:
     world = World(NETWORKS)
     world.switch.port_numbers["unused"] = 50
