@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from appliance import run
 from frames import (
     EVERYBODY,
     ROUTER_MAC,
@@ -16,10 +17,11 @@ from frames import (
     heard_so_far,
     heard_until,
     internet_heard_so_far,
+    is_error,
     new_mark,
     question,
 )
-from machines import Machine
+from machines import RACK, Machine
 from packets import Wire
 from probes import ask_tcp, ask_udp, ping
 from sandbox import Sandbox, Wanted
@@ -183,14 +185,19 @@ def test_the_other_office_has_its_own_broadcasts(offices: Offices) -> None:
             assert listening.strangers(mark, [sender, *offices.ours]) == []
 
 
-def test_machines_of_one_attachment_hear_each_other_once(offices: Offices) -> None:
+def test_machines_of_one_attachment_hear_each_other_once(sandbox: Sandbox, offices: Offices) -> None:
     """Their own switch brings the frame; the appliance has it too and must not send it back."""
+    key = sandbox.network(sandbox.machine(offices.ours[0].name).network.removeprefix("networks/")).key
     for sender, neighbour in itertools.permutations(offices.segment):
         mark, last = new_mark(), new_mark()
-        with Listening(offices.ours) as listening:
-            for payload in (mark, last):
-                packet = Ether(src=sender.mac, dst=neighbour.mac) / IP(src=sender.address, dst=neighbour.address)
-                listening.wire(sender).send(packet / UDP(sport=4000, dport=9) / Raw(payload))
+        with Listening(offices.ours) as listening, counted(sandbox, key, "same-segment", 1):
+            packet = Ether(src=sender.mac, dst=neighbour.mac) / IP(src=sender.address, dst=neighbour.address)
+            # A switch that does not know the neighbour floods the frame, to the appliance, too.
+            run(["ovs-appctl", "fdb/flush", RACK])
+            listening.wire(sender).send(packet / UDP(sport=4000, dport=9) / Raw(mark))
+            # By now the neighbour's answer, "port unreachable", has taught it.
+            assert listening.wire(sender).receive(is_error(3, 3)) is not None
+            listening.wire(sender).send(packet / UDP(sport=4000, dport=9) / Raw(last))
             assert listening.copies(mark, last, [neighbour]) == {neighbour.name: 1}
             assert listening.strangers(mark, [m for m in offices.ours if m not in (sender, neighbour)]) == []
 
