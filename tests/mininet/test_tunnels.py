@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
-from appliance import run
 from frames import (
     EVERYBODY,
     ROUTER_MAC,
@@ -18,75 +17,20 @@ from frames import (
     heard_until,
     new_mark,
 )
-from machines import INTERFACE, SERVERS, Machine
-from mininet.link import Intf
+from machines import SERVERS, Machine
 from packets import Wire
 from probes import ask_tcp, ask_udp, ping
-from sandbox import CALL_SECONDS, Sandbox, Wanted, require_live
+from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from sluice.v1 import machine_pb2
-
 SERVER = SERVERS[0]
-UNDERLAY, TUNNEL = "br-underlay", "vxlan0"
-APPLIANCE_END, HOST_END = "198.18.0.1", "198.18.0.2"
-VXLAN_PORT = 4789
 # 50 bytes of headers around a frame.
 MTU = 1450
 OURS, THEIRS, NOBODYS = 300, 301, 302
 NOBODY = 0
-
-
-class RemoteHost:
-    """A hypervisor beside the appliance: its machines are namespaces, each behind a VXLAN device of one VNI."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._host: Machine = sandbox.site.net.addHost("hyper", cls=Machine)
-        self._machines: list[Machine] = []
-
-    def start(self) -> None:
-        """Link it to the appliance, which gets a tunnel port."""
-        appliance = self._sandbox.appliance
-        appliance.vsctl("add-br", UNDERLAY, "--", "set", "bridge", UNDERLAY, f"datapath_type={appliance.datapath}")
-        end = f"{UNDERLAY}-h"
-        run(["ip", "link", "add", end, "type", "veth", "peer", "name", INTERFACE, "netns", str(self._host.pid)])
-        run(["ethtool", "-K", end, "tx", "off"])
-        run(["ip", "link", "set", end, "up"])
-        appliance.vsctl("add-port", UNDERLAY, end)
-        run(["ip", "address", "add", f"{APPLIANCE_END}/30", "dev", UNDERLAY])
-        run(["ip", "link", "set", UNDERLAY, "up"])
-        self._host.settle()
-        self._host.run("ip", "address", "add", f"{HOST_END}/30", "dev", INTERFACE)
-        appliance.vsctl(
-            *("add-port", self._sandbox.site.bridge.name, TUNNEL),
-            *("--", "set", "interface", TUNNEL, "type=vxlan", f"options:remote_ip={HOST_END}", "options:key=flow"),
-        )
-
-    def stop(self) -> None:
-        """Take it all away."""
-        for machine in self._machines:
-            self._sandbox.responders.remove(machine.name)
-            self._sandbox.site.net.delHost(machine)
-        self._sandbox.appliance.vsctl("--if-exists", "del-port", TUNNEL, "--", "--if-exists", "del-br", UNDERLAY)
-        self._sandbox.site.net.delHost(self._host)
-
-    def add_machine(self, name: str, vni: int, mac: str) -> Machine:
-        """A machine whose interface is the VXLAN device itself."""
-        machine: Machine = self._sandbox.site.net.addHost(name, cls=Machine)
-        self._machines.append(machine)
-        self._host.run(
-            *("ip", "link", "add", f"vx{vni}", "address", mac, "mtu", str(MTU), "type", "vxlan", "id", str(vni)),
-            *("remote", APPLIANCE_END, "local", HOST_END, "dstport", str(VXLAN_PORT), "nolearning"),
-        )
-        self._host.run("ip", "link", "set", f"vx{vni}", "netns", str(machine.pid), "name", INTERFACE)
-        Intf(INTERFACE, node=machine, mac=mac, moveIntfFn=lambda *_: True)
-        machine.settle()
-        self._sandbox.responders.add(name, machine.pid)
-        return machine
 
 
 @dataclass(frozen=True)
@@ -102,42 +46,18 @@ class Offices:
 
 @pytest.fixture(scope="module")
 def offices(sandbox: Sandbox) -> Iterator[Offices]:
-    maker, hypervisor = Tenants(sandbox), RemoteHost(sandbox)
-    made: list[str] = []
-    hypervisor.start()
+    maker = Tenants(sandbox)
 
-    def office(name: str, vni: int, mac: str) -> tuple[Machine, Machine]:
+    def office(vni: int) -> list[Machine]:
         network = network_id(maker.network("10.44.0.0/16", mtu=MTU))
-        here = maker.machine(Wanted("", network))
-        remote = hypervisor.add_machine(name, vni, mac)
-        request = machine_pb2.CreateMachineRequest(
-            machine_id=name,
-            machine=machine_pb2.Machine(
-                network=f"networks/{network}",
-                mac_address=mac,
-                attachment=machine_pb2.Attachment(port=TUNNEL, vni=vni),
-            ),
-            wait_live=True,
-        )
-        require_live(sandbox.machines.CreateMachine(request, timeout=CALL_SECONDS))
-        made.append(name)
-        remote.obtain_lease()
-        return here, remote
+        return maker.machines([Wanted("", network), Wanted("", network, vni=vni)])
 
+    stranger = sandbox.plug(Wanted("stranger", vni=NOBODYS))
     try:
-        stranger = hypervisor.add_machine("remote-none", NOBODYS, "02:00:00:02:00:03")
-        yield Offices(
-            *office("remote-ours", OURS, "02:00:00:02:00:01"),
-            *office("remote-theirs", THEIRS, "02:00:00:02:00:02"),
-            stranger,
-        )
+        yield Offices(*office(OURS), *office(THEIRS), stranger)
     finally:
-        for name in made:
-            sandbox.machines.DeleteMachine(
-                machine_pb2.DeleteMachineRequest(name=f"machines/{name}"), timeout=CALL_SECONDS
-            )
         maker.close()
-        hypervisor.stop()
+        sandbox.unplug(stranger.name)
 
 
 def test_both_tenants_have_the_same_addresses(offices: Offices) -> None:
@@ -178,7 +98,7 @@ def test_broadcast_crosses_the_tunnel_once_and_within_the_network_only(offices: 
 
 def test_a_machine_behind_the_tunnel_is_held_to_its_own_addresses(sandbox: Sandbox, offices: Offices) -> None:
     remote, mark = offices.remote, new_mark()
-    key = sandbox.network(sandbox.machine("remote-ours").network.removeprefix("networks/")).key
+    key = sandbox.network(sandbox.machine(remote.name).network.removeprefix("networks/")).key
     own = Ether(src=remote.mac, dst=ROUTER_MAC) / IP(src=remote.address, dst=offices.here.address)
     foreign_ip, foreign_mac = own.copy(), own.copy()
     foreign_ip[IP].src = "10.44.0.9"
