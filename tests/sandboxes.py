@@ -14,7 +14,9 @@ import pytest
 from machines import Machine
 from sandbox import Sandbox, Wanted
 from settings import Settings
+from supervisor import await_condition
 
+from controller.pipeline import Table
 from sluice.v1 import network_pb2
 
 _names = itertools.count(1)
@@ -28,11 +30,18 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     one = Sandbox(SETTINGS)
     try:
         one.start()
+        # Until the appliance knows the MAC of its next hop, what goes to the Internet is lost.
+        await_condition(lambda: knows_next_hop(one), "MAC of the next hop known", 10)
         yield one
     finally:
         if request.session.testsfailed or one.appliance.deaths():
             keep_logs(one)
         one.stop()
+
+
+def knows_next_hop(sandbox: Sandbox) -> bool:
+    """Whether packets for the Internet leave."""
+    return "output:" in sandbox.appliance.ofctl("dump-flows", f"table={Table.GATEWAY_OUT.number}")
 
 
 def keep_logs(sandbox: Sandbox) -> None:
