@@ -89,7 +89,8 @@ def main(
         source.wait_loaded(_LOAD_SECONDS)
     except DatabaseError as error:
         log.warning("going on without the database for now", extra={"error": str(error)})
-    # What was loaded stays; the collector need not look at it again and again.
+    # What was loaded stays, and flows have no cycles: the collector has little to find.
+    gc.set_threshold(20_000, 20, 50)
     gc.collect()
     gc.freeze()
     worker = threading.Thread(target=reconciler.run, name="reconcile", daemon=True)

@@ -9,6 +9,7 @@ between them and what the switch holds in one bundle.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import queue
 import time
@@ -226,6 +227,7 @@ class Reconciler:
         plans: list[Plan] = []
         size = 0
         line = self._urgent or self._bulk
+        many = line is self._bulk
         while line and size < _BUNDLE_FLOWS:
             key, since = next(iter(line.items()))
             for waiting in (self._urgent, self._bulk):
@@ -241,6 +243,9 @@ class Reconciler:
         metrics.FLOWS.set(self.committer.ledger.count())
         if not self._bulk:
             self._switch.send(self.committer.ledger.remove_orphans())
+            if many:
+                # What was just built stays; looking at it again would hold up single changes.
+                gc.freeze()
 
     def _with_ports(self, plans: list[Plan]) -> list[Plan]:
         """The plans that hold when the switch itself is asked for the ports that are missing.

@@ -1,0 +1,141 @@
+"""Packets the switch sends up: handed to the services, answered, and never too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import examples
+import pytest
+from dummy_switch import wait_until
+
+from controller import answer, metrics
+from controller.answer import Answers
+from controller.compile import Site
+from controller.flow import Output
+from controller.pipeline import Table
+from controller.services.contract import Answer, PacketIn, PacketOut, View
+from state.model import Network
+from state.ovsdb import Unavailable
+
+PACKET = PacketIn(Table.GATEWAY, 0, 1, bytes(60))
+
+
+class Surroundings:
+    """Source, switch and site in one."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.site: Site | None = examples.SITE
+        self.neighbors: Mapping[str, str] = {}
+        self.sent: list[PacketOut] = []
+        self.written: list[tuple[str, str]] = []
+        self.down = False
+
+    def network(self, key: int) -> Network | None:
+        return next((network for network in examples.NETWORKS if network.key == key), None)
+
+    def write_neighbor(self, address: str, mac: str) -> None:
+        if self.down:
+            raise Unavailable("no database")
+        self.written.append((address, mac))
+
+    def packet_out(self, packets: list[PacketOut]) -> None:
+        self.sent += packets
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    return Surroundings()
+
+
+@pytest.fixture
+def answers(around: Surroundings) -> Answers:
+    return Answers(around, around, around)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, value: Answer) -> list[View]:
+    views: list[View] = []
+
+    def reply(packet: PacketIn, view: View) -> Answer:
+        views.append(view)
+        return value
+
+    monkeypatch.setattr(answer, "answer", reply)
+    return views
+
+
+def test_the_answer_is_sent(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
+    out = PacketOut(b"frame", (Output(1),))
+    views = answering(monkeypatch, Answer("done", (out,)))
+    answers.handle(PACKET)
+    assert around.sent == [out]
+    assert views[0].appliance == examples.APPLIANCE
+    assert views[0].network(examples.OFFICE.key) == examples.OFFICE
+
+
+def test_a_learned_neighbor_is_written(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
+    answering(monkeypatch, Answer("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
+    answers.handle(PACKET)
+    assert around.written == [("203.0.113.1", "02:00:00:00:00:01")]
+
+
+def test_a_database_that_is_away_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+) -> None:
+    answering(monkeypatch, Answer("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
+    around.down = True
+    answers.handle(PACKET)
+    assert around.written == []
+
+
+def test_nothing_is_answered_before_the_settings_are_known(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+) -> None:
+    views = answering(monkeypatch, Answer("done"))
+    around.site = None
+    answers.handle(PACKET)
+    assert views == []
+
+
+def test_too_many_are_dropped_and_counted(answers: Answers) -> None:
+    before = metrics.PACKET_INS_LOST._value.get()
+    for _ in range(1010):
+        answers.put(PACKET)
+    assert metrics.PACKET_INS_LOST._value.get() == before + 10
+
+
+def test_a_fault_does_not_end_it(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
+    seen = []
+
+    def broken(packet: PacketIn, view: View) -> Answer:
+        seen.append(packet)
+        raise ValueError("bug")
+
+    monkeypatch.setattr(answer, "answer", broken)
+    answers.start()
+    answers.put(PACKET)
+    answers.put(PACKET)
+    wait_until(lambda: len(seen) == 2, what="both handled")
+
+
+@pytest.mark.parametrize(
+    ("site", "connected", "asked"),
+    [
+        (examples.SITE, True, True),
+        (examples.SITE, False, False),
+        (None, True, False),
+        (Site(examples.APPLIANCE, {}, {}), True, False),
+    ],
+    ids=["asks for the next hop", "no switch", "no settings", "no gateway port"],
+)
+def test_the_next_hop_is_asked_for(
+    answers: Answers, around: Surroundings, site: Site | None, connected: bool, asked: bool
+) -> None:
+    around.site, around.connected = site, connected
+    answers.start()
+    if asked:
+        wait_until(lambda: around.sent, what="asked")
+        assert around.sent[0].actions == (Output(examples.SITE.ports["uplink"]),)
+    else:
+        wait_until(lambda: answers._probe_at > 0, what="decided")
+        assert around.sent == []
