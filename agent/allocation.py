@@ -86,10 +86,10 @@ class FreeRanges:
 class Pool:
     """Named values, each free, in use, or cooling down after its release.
 
-    `text` and `index` map between 0..size-1 and the value's text; `index`
-    answers None for a text that is no value of this pool, which is then
-    ignored (the configuration may have changed since it was handed out).
-    A value in use twice (overlapping requested prefixes) is free after both.
+    `text` names value number 0..size-1. `covered` answers the numbers a text
+    stands for: one, none for what is no value of this pool, several for a
+    value of an earlier configuration that overlaps them. A value in use twice
+    (overlapping requested prefixes) is free after both.
     """
 
     def __init__(
@@ -97,63 +97,55 @@ class Pool:
         name: str,
         size: int,
         text: Callable[[int], str],
-        index: Callable[[str], int | None],
+        covered: Callable[[str], range],
         *,
         cooldown: int = 0,
         without: Iterable[tuple[int, int]] = (),
     ) -> None:
-        self.name, self.text, self.index = name, text, index
+        self.name, self.text, self.covered = name, text, covered
         self._cooldown = cooldown
         self._free = FreeRanges(size)
-        for first, last in without:
+        self._excluded = tuple(without)
+        for first, last in self._excluded:
             self._free.take_range(first, last)
         self.size = self._free.count
         self._uses: dict[int, int] = {}
         self._released: dict[int, int] = {}
         self._cooling: list[tuple[int, int]] = []
-        self._excluded = tuple(without)
 
-    def _number(self, value: str) -> int | None:
-        number = self.index(value)
-        if number is None or any(first <= number <= last for first, last in self._excluded):
-            return None
-        return number
+    def _numbers(self, value: str) -> Iterator[int]:
+        for number in self.covered(value):
+            if not any(first <= number <= last for first, last in self._excluded):
+                yield number
 
     def use(self, value: str) -> None:
         """`value` is in use (once more)."""
-        number = self._number(value)
-        if number is None:
-            return
-        self._uses[number] = self._uses.get(number, 0) + 1
-        self._free.take(number)
+        for number in self._numbers(value):
+            self._uses[number] = self._uses.get(number, 0) + 1
+            self._free.take(number)
 
     def unuse(self, value: str) -> None:
         """One use of `value` has ended: it is free unless `cool` says otherwise."""
-        number = self._number(value)
-        if number is None:
-            return
-        left = self._uses[number] - 1
-        if left:
-            self._uses[number] = left
-        else:
-            del self._uses[number]
-            if number not in self._released:
-                self._free.give(number)
+        for number in self._numbers(value):
+            self._uses[number] -= 1
+            if not self._uses[number]:
+                del self._uses[number]
+                if number not in self._released:
+                    self._free.give(number)
 
     def cool(self, value: str, released_at: int) -> None:
         """`value` was released at `released_at` and stays out until its cooldown is over."""
-        number = self._number(value)
-        if number is None or self._released.get(number, -1) >= released_at:
-            return
-        self._released[number] = released_at
-        self._free.take(number)
-        heapq.heappush(self._cooling, (released_at + self._cooldown, number))
+        for number in self._numbers(value):
+            if self._released.get(number, -1) < released_at:
+                self._released[number] = released_at
+                self._free.take(number)
+                heapq.heappush(self._cooling, (released_at + self._cooldown, number))
 
     def forget(self, value: str, released_at: int) -> None:
         """The record of the release of `value` at `released_at` is gone."""
-        number = self._number(value)
-        if number is not None and self._released.get(number) == released_at:
-            self._cooled(number)
+        for number in self._numbers(value):
+            if self._released.get(number) == released_at:
+                self._cooled(number)
 
     def _cooled(self, number: int) -> None:
         del self._released[number]
@@ -179,9 +171,8 @@ class Pool:
     def cooling_until(self, value: str, now: int) -> int | None:
         """When `value` is free again if it is cooling, else None."""
         self._settle(now)
-        number = self._number(value)
-        released = None if number is None else self._released.get(number)
-        return None if released is None else released + self._cooldown
+        found = [self._released[number] for number in self._numbers(value) if number in self._released]
+        return max(found) + self._cooldown if found else None
 
     def next_cooled(self, now: int) -> int | None:
         """When the next cooling value is free again, if there is one."""
@@ -218,13 +209,17 @@ def slots_of(
     return begins[-1], value, slot
 
 
+def _one(slot: int | None) -> range:
+    return range(0) if slot is None else range(slot, slot + 1)
+
+
 def number_pool(name: str, last: int) -> Pool:
     """The numbers 1..last."""
     return Pool(
         name,
         last,
         lambda index: str(index + 1),
-        lambda value: int(value) - 1 if 1 <= int(value) <= last else None,
+        lambda value: _one(int(value) - 1 if 1 <= int(value) <= last else None),
     )
 
 
@@ -238,15 +233,15 @@ def prefix_pool(
     ranges = sorted(_bounds(prefix) for prefix in prefixes)
     size, first_of, slot = slots_of(ranges, 1 << (32 - length))
 
-    def index(value: str) -> int | None:
+    def covered(value: str) -> range:
         address, _, bits = value.partition("/")
-        return slot(int(ipaddress.IPv4Address(address))) if bits == str(length) else None
+        return _one(slot(int(ipaddress.IPv4Address(address))) if bits == str(length) else None)
 
     return Pool(
         name,
         size,
         lambda number: f"{ipaddress.IPv4Address(first_of(number))}/{length}",
-        index,
+        covered,
         cooldown=cooldown,
         without=_without(ranges, slot, without),
     )
@@ -260,7 +255,7 @@ def address_pool(name: str, prefix: str, *, cooldown: int = 0) -> Pool:
         name,
         size,
         lambda number: str(ipaddress.IPv4Address(address_of(number))),
-        lambda value: slot(int(ipaddress.IPv4Address(value))),
+        lambda value: _one(slot(int(ipaddress.IPv4Address(value)))),
         cooldown=cooldown,
     )
 
@@ -294,12 +289,13 @@ def port_block_pool(name: str, addresses: Sequence[str], block_size: int, *, coo
         first = (index % each + skipped) * block_size
         return f"{addresses[index // each]}:{first}-{first + block_size - 1}"
 
-    def index(value: str) -> int | None:
+    def covered(value: str) -> range:
         address, _, ports = value.partition(":")
         first, _, last = ports.partition("-")
-        at, block = numbers.get(address), int(first) // block_size - skipped
-        if at is None or int(last) - int(first) + 1 != block_size or not 0 <= block < each:
-            return None
-        return at * each + block
+        at = numbers.get(address)
+        if at is None:
+            return range(0)
+        lowest, highest = int(first) // block_size - skipped, int(last) // block_size - skipped
+        return range(at * each + max(lowest, 0), at * each + highest + 1)
 
-    return Pool(name, each * len(addresses), text, index, cooldown=cooldown)
+    return Pool(name, each * len(addresses), text, covered, cooldown=cooldown)

@@ -36,7 +36,7 @@ from agent.replica import (
 from agent.validation import MAX_BATCH, machine_change, new_machine, new_network, request_id
 from agent.watch import Hub, Watcher
 from state.model import State
-from state.ovsdb import Client, OutcomeUnknown, Refused, Unavailable
+from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
 
 log = logging.getLogger("sluice.store")
 
@@ -76,7 +76,22 @@ class Store:
         self._router_mac = config.appliance.router_mac
         self._commands = threading.Lock()
         self._stopping = False
-        client.monitor(MONITORED, self.replica.apply)
+        self._unsound = ""
+        client.monitor(MONITORED, self._apply)
+
+    @property
+    def serving(self) -> bool:
+        """Whether commands and questions can be answered now."""
+        return self.client.connected.is_set() and not self._unsound
+
+    def _apply(self, changes: Sequence[Change], reset: bool) -> None:
+        """Take in changes; what cannot be understood ends the service, since nothing may be given out on a guess."""
+        try:
+            self.replica.apply(changes, reset)
+        except Exception as error:
+            metrics.INTERNAL.inc()
+            log.exception("rows of the database cannot be understood; mend them and restart the agent")
+            self._unsound = f"the agent cannot understand the database's contents ({error!r}); its log has more"
 
     def create_network(self, new: NewNetwork, request: Idempotency, timeout: float) -> NetworkView:
         """Create a network. Raises Invalid, Taken, Exhausted, Contended, Unreachable."""
@@ -199,6 +214,8 @@ class Store:
 
     def wait_connected(self, timeout: float) -> None:
         """Wait for the database. Raises Unreachable."""
+        if self._unsound:
+            raise Unreachable(self._unsound)
         try:
             self.client.wait_connected(max(0.0, min(timeout, 5.0)))
         except Unavailable as error:

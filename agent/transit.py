@@ -56,11 +56,11 @@ class TransitPool:
             upper = text_of(index)
             return str(ipaddress.IPv4Address(upper << 16 | (total - upper) % ONES))
 
-        def index(value: str) -> int | None:
+        def covered(value: str) -> range:
             found = index_of(int(ipaddress.IPv4Address(value)) >> 16)
-            return found if found is not None and text(found) == value else None
+            return range(0) if found is None or text(found) != value else range(found, found + 1)
 
-        return Pool(self.name, size, text, index, cooldown=self._cooldown)
+        return Pool(self.name, size, text, covered, cooldown=self._cooldown)
 
     def use(self, value: str) -> None:
         """As `Pool.use`."""

@@ -41,7 +41,8 @@ class Upkeep:
             metrics.CONNECTED.set(0)
         while not self._stop.is_set():
             try:
-                self.once()
+                if self.once():
+                    continue
             except DatabaseError as error:
                 log.warning("upkeep of the database has to wait", extra={"error": str(error)})
             except Exception:
@@ -49,13 +50,14 @@ class Upkeep:
                 log.exception("upkeep failed")
             self._stop.wait(INTERVAL)
 
-    def once(self) -> None:
-        """One round. Raises DatabaseError."""
+    def once(self) -> bool:
+        """One round; True when more is to be done at once. Raises DatabaseError."""
         connected = self._store.client.connected.is_set()
         metrics.CONNECTED.set(connected)
         if not connected:
-            return
-        operations = [*self._settings(), *self._expired()]
+            return False
+        expired = self._expired()
+        operations = [*self._settings(), *expired]
         if operations:
             self._store.client.transact(operations, durable=False)
         replica, now = self._store.replica, self._store.clock()
@@ -63,6 +65,7 @@ class Upkeep:
             for pool in replica.pools:
                 metrics.FREE.labels(pool.name).set(pool.free_count(now))
                 metrics.SIZE.labels(pool.name).set(pool.size)
+        return len(expired) == PRUNED_AT_ONCE
 
     def _settings(self) -> list[Operation]:
         """Write the settings at the start and when they are gone; not against another agent, again and again."""

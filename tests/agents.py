@@ -57,17 +57,11 @@ prefixes = ["192.168.0.0/16"]
 """
 
 
-def _die_with_parent() -> None:
-    # Children of a test run that was killed must not outlive it (prctl(2), PR_SET_PDEATHSIG).
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    # Dies with the test run, also when that is killed. Not by `preexec_fn`: it can hang in a process with threads.
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, preexec_fn=_die_with_parent,
+            ["setpriv", "--pdeathsig", "KILL", *command], cwd=ROOT, stdout=output, stderr=output,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
 

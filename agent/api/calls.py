@@ -176,6 +176,9 @@ def _stream(method: str, serve: Callable[[Any, Context], Iterator[Any]]) -> Call
         call = _Call(method, request, context)
         try:
             yield from serve(_known(request), context)
+        except GeneratorExit:
+            call.end("CANCELLED")
+            raise
         except Exception as error:
             call.refuse(error)
         else:

@@ -152,7 +152,8 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         with self._watching.seated():
             existing, watcher = self._store.watch_machines(network)
             try:
-                context.add_callback(watcher.close)
+                if not context.add_callback(watcher.close):
+                    return
                 for view in existing:
                     yield machine_pb2.MachineEvent(type=status_pb2.EXISTING, machine=encode.machine(view))
                 yield machine_pb2.MachineEvent(type=status_pb2.SYNCED)

@@ -81,7 +81,8 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         with self._watching.seated():
             existing, watcher = self._store.watch_networks(name)
             try:
-                context.add_callback(watcher.close)
+                if not context.add_callback(watcher.close):
+                    return
                 for view in existing:
                     yield network_pb2.NetworkEvent(type=status_pb2.EXISTING, network=encode.network(view))
                 yield network_pb2.NetworkEvent(type=status_pb2.SYNCED)

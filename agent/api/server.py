@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from concurrent import futures
 
 import grpc
@@ -76,12 +75,11 @@ class Server:
 
     def _tell_health(self) -> None:
         serving: bool | None = None
-        connected: Callable[[], bool] = self._store.client.connected.is_set
         while not self._stop.is_set():
-            if connected() is not serving:
-                serving = connected()
+            if self._store.serving is not serving:
+                serving = self._store.serving
                 status = health_pb2.HealthCheckResponse
                 for service in ("", *SERVICES):
                     self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
                 log.info("health", extra={"serving": serving})
-            (self._stop if serving else self._store.client.connected).wait(HEALTH_INTERVAL)
+            self._stop.wait(HEALTH_INTERVAL)

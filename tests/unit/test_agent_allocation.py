@@ -23,6 +23,11 @@ from agent.transit import TransitPool, ones_sum
 SIZE = 12
 
 
+def only(value: str) -> range:
+    """A value stands for its own number."""
+    return range(int(value), int(value) + 1)
+
+
 @given(st.lists(st.tuples(st.sampled_from(("take", "give", "range")), st.integers(0, SIZE - 1), st.integers(0, 4))))
 def test_free_ranges_are_a_set_of_integers(steps: list[tuple[str, int, int]]) -> None:
     ranges, model = FreeRanges(SIZE), set(range(SIZE))
@@ -69,7 +74,7 @@ def test_released_values_cool_down() -> None:
 
 
 def test_the_latest_release_counts() -> None:
-    pool = Pool("p", 2, str, int, cooldown=100)
+    pool = Pool("p", 2, str, only, cooldown=100)
     pool.cool("0", 1000)
     pool.cool("0", 500)
     pool.cool("0", 1050)
@@ -78,7 +83,7 @@ def test_the_latest_release_counts() -> None:
 
 
 def test_a_forgotten_release_frees_at_once_but_an_older_one_does_not() -> None:
-    pool = Pool("p", 1, str, int, cooldown=100)
+    pool = Pool("p", 1, str, only, cooldown=100)
     pool.cool("0", 1000)
     pool.forget("0", 900)
     assert free(pool, 1000) == []
@@ -123,9 +128,30 @@ def test_port_blocks_leave_out_system_ports(size: int, each: int, first: int) ->
     assert values[0] == f"192.0.2.1:{first}-{first + size - 1}"
     assert values[-1] == f"192.0.2.2:{65536 - size}-65535"
     assert len(set(values)) == pool.size == 2 * each
-    assert all(pool.index(value) == at for at, value in enumerate(values))
-    assert pool.index(f"192.0.2.1:0-{size - 1}") is None
-    assert pool.index(f"192.0.2.1:{first}-{first}") is None
+    assert all(list(pool.covered(value)) == [at] for at, value in enumerate(values))
+    assert not pool.covered(f"192.0.2.1:0-{size - 1}")
+    assert not pool.covered(f"192.0.2.3:{first}-{first + size - 1}")
+
+
+def test_port_blocks_of_another_size_keep_all_they_overlap() -> None:
+    """An operator changed the size: no new block may share a port with an old one."""
+    larger = port_block_pool("b", ["192.0.2.1"], 4096)
+    larger.use("192.0.2.1:5120-6143")
+    larger.use("192.0.2.1:6144-7167")
+    larger.use("192.0.2.1:1024-2047")
+    assert free(larger)[0] == "192.0.2.1:8192-12287"
+    larger.unuse("192.0.2.1:5120-6143")
+    assert free(larger)[0] == "192.0.2.1:8192-12287"
+    larger.unuse("192.0.2.1:6144-7167")
+    assert free(larger)[0] == "192.0.2.1:4096-8191"
+    smaller = port_block_pool("b", ["192.0.2.1", "192.0.2.2"], 1024, cooldown=10)
+    smaller.use("192.0.2.1:4096-8191")
+    smaller.cool("192.0.2.1:4096-8191", 5)
+    smaller.unuse("192.0.2.1:4096-8191")
+    values = free(smaller, 14)
+    assert values[2:4] == ["192.0.2.1:3072-4095", "192.0.2.1:8192-9215"]
+    assert smaller.cooling_until("192.0.2.1:5120-6143", 14) == 15
+    assert len(free(smaller, 15)) == smaller.size
 
 
 def test_a_network_of_65536_addresses_gives_65533_to_machines() -> None:
@@ -138,7 +164,7 @@ def test_a_network_of_65536_addresses_gives_65533_to_machines() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50), st.booleans()), max_size=12), st.randoms())
 def test_the_order_of_rows_does_not_matter(events: list[tuple[int, int, bool]], random: object) -> None:
     """Any order of releases and uses gives the pool that rows of the same contents give."""
-    one, other = (Pool("p", 4, str, int, cooldown=20) for _ in range(2))
+    one, other = (Pool("p", 4, str, only, cooldown=20) for _ in range(2))
 
     def feed(pool: Pool, ordered: list[tuple[int, int, bool]]) -> None:
         for value, at, used in ordered:

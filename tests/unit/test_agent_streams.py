@@ -206,6 +206,20 @@ def test_health_follows_the_database(server: Database, api: Api) -> None:
     assert api.networks.CreateNetwork(network("n")).name == "networks/n"
 
 
+def test_contents_that_cannot_be_understood_end_the_service(
+    server: Database, store: Store, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"name": "n", "kind": "private", "key": 1, "prefix": "not a prefix", "mtu": 1500}
+    store.client.transact([{"op": "insert", "table": "Network", "row": row}])
+    code, message, _ = refusal(api.networks.CreateNetwork, network("m"))
+    assert (code, "cannot understand" in message) == ("UNAVAILABLE", True)
+    health = health_pb2_grpc.HealthStub(api.channel)
+    status = health_pb2.HealthCheckResponse.NOT_SERVING
+    wait_until(lambda: health.Check(health_pb2.HealthCheckRequest()).status == status)
+    assert any("not a prefix" in str(record.exc_info) for record in caplog.records)
+    assert "networks/m" not in server.dump("Network")
+
+
 def test_a_stopping_server_ends_streams_and_answers_who_waits(store: Store) -> None:
     server = Server(store, store.config)
     server.start()
