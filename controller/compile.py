@@ -37,7 +37,15 @@ from controller.flow import (
     WriteMetadata,
 )
 from controller.match import Field
-from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, Table, cookie, machine_meter, network_meter
+from controller.pipeline import (
+    APPLIANCE_KEY,
+    GATEWAY_METER,
+    NEXT_HOP_METER,
+    Table,
+    cookie,
+    machine_meter,
+    network_meter,
+)
 from controller.site import Site
 from state.model import Network
 
@@ -58,6 +66,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
 )
 
 _GATEWAY_RATE = 100
+_NEXT_HOP_RATE = 10
 
 
 class RegistryError(Exception):
@@ -81,7 +90,7 @@ class Compiled:
 def compile_shared(site: Site) -> Compiled:
     """The flows that serve every network."""
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
-    return Compiled(APPLIANCE_KEY, _by_cookie(flows), {GATEWAY_METER: _GATEWAY_RATE})
+    return Compiled(APPLIANCE_KEY, _by_cookie(flows), {GATEWAY_METER: _GATEWAY_RATE, NEXT_HOP_METER: _NEXT_HOP_RATE})
 
 
 def compile_network(network: Network, site: Site) -> Compiled:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from controller import wire
 from controller.diff import Difference, FlowId, Installed, apply
-from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, MACHINE_METERS, split_cookie
+from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, MACHINE_METERS, NEXT_HOP_METER, split_cookie
 
 
 class Ledger:
@@ -39,7 +39,7 @@ class Ledger:
         ledger._count = sum(map(len, by_key.values()))
         for meter, rate in meters.items():
             owner: int | None = meter
-            if meter == GATEWAY_METER:
+            if meter in (GATEWAY_METER, NEXT_HOP_METER):
                 owner = APPLIANCE_KEY
             elif meter >= MACHINE_METERS:
                 owner = owner_of_machine.get(meter - MACHINE_METERS)

@@ -29,9 +29,11 @@ TOO_LARGE = F.REG1
 
 NETWORK_METERS = 0
 MACHINE_METERS = 131072
+NEXT_HOP_METER = MACHINE_METERS
 GATEWAY_METER = 262144
-"""Meter ids: network key, `MACHINE_METERS` + machine number, and the gateway's
-own; the userspace datapath of OVS takes ids up to 262144."""
+"""Meter ids: network key, `MACHINE_METERS` + machine number (both from 1), the
+answers of the next hop, and what else comes from outside; the userspace
+datapath of OVS takes ids up to 262144."""
 
 
 class Feature(enum.IntEnum):
@@ -146,9 +148,11 @@ class Table(enum.Enum):
         ("SNAT",),
         controller=True,
     )
-    SNAT = _spec(35, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.IP_SRC},
-                 set(), ("SNAT_CHECK",))  # fmt: skip
-    SNAT_CHECK = _spec(36, "Only translated packets go on, and errors about one's own.",
+    SNAT = _spec(35, "Source NAT of what has no ports; TCP and UDP get the network's port block.",
+                 {F.ETH_TYPE, F.IP_PROTO}, set(), ("SNAT_PORTS", "SNAT_CHECK"))  # fmt: skip
+    SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
+                       set(), ("SNAT_CHECK",))  # fmt: skip
+    SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
                        {F.METADATA, F.ETH_TYPE, F.CT_STATE, F.CT_IP_SRC},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})

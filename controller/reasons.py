@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import GATEWAY_METER, MACHINE_METERS, NETWORK_METERS, Feature, Priority, Table
+from controller.pipeline import GATEWAY_METER, MACHINE_METERS, NETWORK_METERS, NEXT_HOP_METER, Feature, Priority, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ _SENTENCES = {
     "unknown-mac": "no machine of the network has the destination MAC",
     "same-segment": "the destination is on the attachment the packet came by and has it already",
     "not-ip": "not IPv4",
-    "not-translated": "no free port in the network's port block, or an invalid packet or foreign ICMP error",
+    "not-translated": "no free port in the network's block, an invalid packet, or a foreign ICMP error",
     "bogon-source": "came from the Internet with a source address that cannot be there",
     "not-for-us": "came from the Internet for an address or MAC that is not ours",
     "unsolicited": "came from the Internet and belongs to no known connection",
@@ -47,7 +47,8 @@ _SENTENCES = {
 
 _METERS = (
     (GATEWAY_METER, Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate")),
-    (MACHINE_METERS, Reason("dhcp-rate", "DHCP over the machine's rate")),
+    (MACHINE_METERS + 1, Reason("dhcp-rate", "DHCP over the machine's rate")),
+    (NEXT_HOP_METER, Reason("next-hop-rate", "ARP answers of the next hop, over their rate")),
     (
         NETWORK_METERS,
         Reason("icmp-error-rate", "refused like the others, but over the network's rate and not answered"),
@@ -82,6 +83,7 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.UNROUTABLE, _F.ROUTE, _P.MISS, ""): "unroutable",
     (_T.DELIVER, _F.ROUTE, _P.MISS, ""): "no-machine",
     (_T.SNAT, _F.SNAT, _P.MISS, ""): "not-ip",
+    (_T.SNAT_PORTS, _F.SNAT, _P.MISS, ""): "no-network",
     (_T.SNAT_CHECK, _F.SNAT, _P.DROP, ""): "not-translated",
     (_T.SNAT_CHECK, _F.SNAT, _P.MISS, ""): "not-translated",
     (_T.GATEWAY_OUT, _F.GATEWAY, _P.MISS, ""): "next-hop-unknown",

@@ -24,9 +24,10 @@ def attachment_numbers(network: Network) -> dict[Attachment, int]:
 
 
 def _arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
+    # Outside of tunnels tun_id is 0: a port alone never speaks for the VNIs of that port.
     if attachment.vlan is not None:
-        return match(in_port=port, vlan=attachment.vlan, eth_src=mac)
-    return match(in_port=port, tun_id=attachment.vni, untagged=True, eth_src=mac)
+        return match(in_port=port, tun_id=0, vlan=attachment.vlan, eth_src=mac)
+    return match(in_port=port, tun_id=attachment.vni or 0, untagged=True, eth_src=mac)
 
 
 def shared(site: Site) -> Iterator[Flow]:

@@ -8,7 +8,7 @@ from controller.features import flow
 from controller.features.route import not_outside
 from controller.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
 from controller.match import Field, Match, match
-from controller.pipeline import GATEWAY_METER, ZONE, Feature, Priority, Table
+from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, ZONE, Feature, Priority, Table
 from controller.site import Site
 from state.model import Network
 from state.public import public_prefixes
@@ -33,7 +33,7 @@ def _inbound(site: Site) -> Iterator[Flow]:
                    (set_mac(Field.ARP_THA, gateway.mac), Goto(Table.ARP_REPLY)), f"ARP for {owned}")  # fmt: skip
     yield flow(feature, table, Priority.NORMAL,
                match("arp", eth_dst=gateway.mac, arp_op=2, arp_spa=gateway.next_hop),
-               to_controller, "MAC of the next hop")  # fmt: skip
+               (Meter(NEXT_HOP_METER), Output(CONTROLLER)), "MAC of the next hop")  # fmt: skip
     for bogon in not_outside(site):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_src=bogon), (), "bogon-source")
     yield flow(feature, table, Priority.SPECIFIC, match("ip", eth_dst=gateway.mac, ip_dst=gateway.ip),

@@ -17,7 +17,7 @@ from state.model import Network
 from state.public import largest_public_range
 
 feature = Feature.SNAT
-tables = frozenset({Table.SNAT, Table.SNAT_CHECK})
+tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK})
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -26,7 +26,10 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.SNAT, Priority.DEFAULT, match("ip"),
                (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last)),),
                "shared address for what has no ports")  # fmt: skip
+    for kind in ("tcp", "udp"):
+        yield flow(feature, Table.SNAT, Priority.NORMAL, match(kind), (Goto(Table.SNAT_PORTS),), "has ports")
     yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
+    yield flow(feature, Table.SNAT_PORTS, Priority.MISS, Match(), (), "no-network")
     # When no port is free OVS passes the packet on as it is (ovs-actions(7)): the
     # private source would leave.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
@@ -43,10 +46,9 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     """
     key, block = network.key, network.block
     address = ip_to_int(block.address)
-    for kind in ("tcp", "udp"):
-        yield flow(feature, Table.SNAT, Priority.NORMAL, match(kind, metadata=key),
-                   (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(address, address, (block.first, block.last))),),
-                   f"as {block}", key)  # fmt: skip
+    yield flow(feature, Table.SNAT_PORTS, Priority.NORMAL, match("ip", metadata=key),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(address, address, (block.first, block.last))),),
+               f"as {block}", key)  # fmt: skip
     for machine in network.machines:
         yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,
                    match("ip", metadata=key, ct_state="+trk+rel+snat-inv", ct_ip_src=machine.transit),

@@ -18,7 +18,7 @@ from tracer import (
     path,
 )
 
-from controller.pipeline import GATEWAY_METER, Table
+from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, Table
 from state.model import Machine
 
 GATEWAY = "203.0.113.2"
@@ -60,7 +60,7 @@ def test_arp_for_other_addresses(tracer: Tracer, target: str) -> None:
 
 def test_the_next_hop_is_learned_from_its_answer_to_us_only(tracer: Tracer) -> None:
     answer = ask(GATEWAY, mac=GATEWAY_MAC, operation=2)
-    assert tracer.trace(answer).controller == ((Table.GATEWAY, GATEWAY_METER),)
+    assert tracer.trace(answer).controller == ((Table.GATEWAY, NEXT_HOP_METER),)
     for other in (
         ask(GATEWAY, mac=BROADCAST, operation=2),
         ask(GATEWAY, mac=GATEWAY_MAC, operation=2, sender="203.0.113.3"),

@@ -25,7 +25,7 @@ def test_tcp_and_udp_leave_by_the_networks_block(
     tracer: Tracer, network: Network, machine: Machine, kind: str, fragment: str
 ) -> None:
     verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=f"nw_frag={fragment}"))
-    assert verdict.tables[-3:] == path("snat", "snat-check", "gateway-out")
+    assert verdict.tables[-3:] == path("snat-ports", "snat-check", "gateway-out")
     assert verdict.nat == str(network.block)
     assert verdict.output == (Out("uplink"),)
     sent = verdict.final_flow

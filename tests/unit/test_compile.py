@@ -132,6 +132,8 @@ def test_compiling_twice_gives_the_same(network: Network) -> None:
 def test_an_isolated_network_takes_at_most_20_flows() -> None:
     assert len(compile_network(examples.ISOLATED, examples.SITE).flows) <= 20
     assert len(compile_network(examples.ISOLATED_VLAN, examples.SITE).flows) <= 20
+    for mtu in (1400, 9000):
+        assert len(compile_network(dataclasses.replace(examples.ISOLATED, mtu=mtu), examples.SITE).flows) <= 20
 
 
 def test_shared_flows_do_not_grow_with_networks() -> None:

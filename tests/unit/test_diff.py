@@ -12,7 +12,16 @@ from controller.flow import Flow, Output
 from controller.ledger import Ledger
 from controller.match import match
 from controller.mgmt import InstalledFlow
-from controller.pipeline import GATEWAY_METER, Feature, Priority, Table, cookie, machine_meter, network_meter
+from controller.pipeline import (
+    GATEWAY_METER,
+    NEXT_HOP_METER,
+    Feature,
+    Priority,
+    Table,
+    cookie,
+    machine_meter,
+    network_meter,
+)
 from controller.verify import drift
 
 TABLES = (Table.CLASSIFY, Table.ROUTE, Table.SWITCH)
@@ -99,10 +108,10 @@ def test_a_copied_cookie_is_noticed() -> None:
 def test_ledger_knows_what_was_read() -> None:
     one, other = compiled(7, {1: (Table.ROUTE, 1)}, {}), compiled(8, {1: (Table.ROUTE, 1)}, {})
     flows = installed(one).flows | installed(other).flows
-    meters = {network_meter(7): 5, machine_meter(3): 6, machine_meter(4): 6, GATEWAY_METER: 100}
+    meters = {network_meter(7): 5, machine_meter(3): 6, machine_meter(4): 6, GATEWAY_METER: 100, NEXT_HOP_METER: 9}
     ledger = Ledger.read(flows, meters, {3: 7})
     assert ledger.installed(7) == Installed(installed(one).flows, {network_meter(7): 5, machine_meter(3): 6})
-    assert ledger.installed(0).meters == {GATEWAY_METER: 100}
+    assert ledger.installed(0).meters == {GATEWAY_METER: 100, NEXT_HOP_METER: 9}
     assert ledger.keys() == {0, 7, 8}
     assert (ledger.count(), ledger.count(8)) == (2, 1)
     # Number 4 belongs to no machine.

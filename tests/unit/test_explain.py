@@ -101,7 +101,13 @@ def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> Non
 
 @pytest.mark.parametrize(
     ("meter", "word"),
-    [(1, "icmp-error-rate"), (131071, "icmp-error-rate"), (131073, "dhcp-rate"), (262144, "gateway-rate")],
+    [
+        (1, "icmp-error-rate"),
+        (131071, "icmp-error-rate"),
+        (131072, "next-hop-rate"),
+        (131073, "dhcp-rate"),
+        (262144, "gateway-rate"),
+    ],
 )
 def test_what_a_meter_drops_has_a_reason(meter: int, word: str) -> None:
     assert reasons.meter_reason(meter).word == word
@@ -147,16 +153,16 @@ bridge("br-sluice")
 -------------------
  0. in_port=1, priority 150, cookie 0x1010000abcd
     goto_table:5
-35. tcp,metadata=0x1, priority 100, cookie 0x1090000abd0
-    ct(commit,table=36,zone=1,nat(src=203.0.113.2:1024-2047))
-36. priority 0, cookie 0x90000abd0
+36. ip,metadata=0x1, priority 100, cookie 0x1090000abd0
+    ct(commit,table=37,zone=1,nat(src=203.0.113.2:1024-2047))
+37. priority 0, cookie 0x90000abd0
     drop
 """
     assert explain.translate_trace(text).splitlines()[2:] == [
         "classify: in_port=1, priority 150, network 1, classify",
         "    goto_table:port-security",
-        "snat: tcp,metadata=0x1, priority 100, network 1, snat",
+        "snat-ports: ip,metadata=0x1, priority 100, network 1, snat",
         "    ct(commit,table=snat-check,zone=1,nat(src=203.0.113.2:1024-2047))",
         "snat-check: any packet, priority 0, appliance, snat",
-        "    drop: not-translated, no free port in the network's port block, or an invalid packet or foreign ICMP error",
+        "    drop: not-translated, no free port in the network's block, an invalid packet, or a foreign ICMP error",
     ]

@@ -68,7 +68,7 @@ def test_a_removed_network_leaves_nothing() -> None:
     assert world.of(OFFICE.key) == set()
     assert world.ids() == world.desired()
     assert world.statuses[OFFICE.name] is None
-    assert set(world.switch.meters) == {262144} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
+    assert set(world.switch.meters) == {131072, 262144} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
                                                    for m in compile_network(n, SITE).meters}  # fmt: skip
 
 
