@@ -39,7 +39,7 @@ CONFIGURATION = """
 path = "{directory}/db.sock"
 [api]
 listen = "unix:{directory}/{name}.sock"
-metrics = ""
+metrics = "{metrics}"
 [bridge]
 ovsdb = "{directory}/switch.sock"
 controller = "{directory}/controller.sock"
@@ -108,15 +108,15 @@ class Database:
 
     def configuration(self, name: str = "agent", **changes: Any) -> Config:
         """A configuration for an agent on this database; `changes` replace its fields, or the appliance's."""
-        config = parse(CONFIGURATION.format(directory=self.directory, name=name))
+        config = parse(CONFIGURATION.format(directory=self.directory, name=name, metrics=""))
         own = {n: v for n, v in changes.items() if n in Config.__slots__}
         appliance = {n: v for n, v in changes.items() if n not in own}
         return replace(config, **own, appliance=replace(config.appliance, **appliance))
 
-    def spawn_agent(self, name: str = "agent") -> subprocess.Popen[bytes]:
+    def spawn_agent(self, name: str = "agent", metrics: str = "") -> subprocess.Popen[bytes]:
         """Start an agent process serving at `unix:DIRECTORY/NAME.sock`; returns without waiting for it."""
         path = self.directory / f"{name}.toml"
-        path.write_text(CONFIGURATION.format(directory=self.directory, name=name))
+        path.write_text(CONFIGURATION.format(directory=self.directory, name=name, metrics=metrics))
         command = [sys.executable, "-m", "agent.main", "--config", str(path)]
         process = _spawn(command, self.directory / f"{name}.log")
         self.agents.append(process)

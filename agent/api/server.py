@@ -54,6 +54,7 @@ class Server:
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
         # Not on the pool's account: its own watch streams are callbacks without a thread.
         self._health = health.HealthServicer()
+        self._set_health(serving=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self.ports = [self._server.add_insecure_port(address) for address in config.api.listen]
@@ -74,12 +75,16 @@ class Server:
         ended.wait()
 
     def _tell_health(self) -> None:
-        serving: bool | None = None
+        told = False
         while not self._stop.is_set():
-            if self._store.serving is not serving:
-                serving = self._store.serving
-                status = health_pb2.HealthCheckResponse
-                for service in ("", *SERVICES):
-                    self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+            serving = self._store.serving
+            if serving is not told:
+                self._set_health(serving=serving)
                 log.info("health", extra={"serving": serving})
+                told = serving
             self._stop.wait(HEALTH_INTERVAL)
+
+    def _set_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            self._health.set(service, status.SERVING if serving else status.NOT_SERVING)

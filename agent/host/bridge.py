@@ -43,7 +43,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("bridges", "datapaths"),
     # Not `ports`: with thousands of them it would be sent again for each one added.
     "Bridge": ("name", "datapath_type", "fail_mode", "protocols", "controller", "other_config"),
-    "Controller": ("target", "connection_mode", "inactivity_probe", "max_backoff"),
+    "Controller": ("target", "type", "connection_mode", "inactivity_probe", "max_backoff"),
     "Port": ("name",),
     "Datapath": ("ct_zones",),
     "CT_Zone": ("timeout_policy",),
@@ -87,6 +87,8 @@ def bridge_operations(rows: Rows, desired: Bridge) -> list[Operation]:
     operations: list[Operation] = []
     controller: Row = {
         "target": f"unix:{desired.controller}",
+        # A bridge that gets its first primary one loses all flows, also those just restored (connmgr of OVS 3.1).
+        "type": "service",
         # Otherwise hidden flows let the controller's TCP traffic pass the bridge.
         "connection_mode": "out-of-band",
         "inactivity_probe": 5000,
