@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -80,14 +83,13 @@ def _bridge(session: Session) -> list[Check]:
     try:
         version = switch.version(session)
         bridge = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
-        controllers = switch.rows(session, "Controller", "target", "is_connected", "status")
         flows = switch.flow_count(session)
         hop = _next_hop(session)
     except Failure as failure:
         return [Check("switch", "failed", failure.message)]
     return [
         Check("switch", "ok", f"Open vSwitch {version}, {_datapath(bridge)} datapath, {flows} flows"),
-        _controller(controllers),
+        _controller(session),
         Check(
             "next hop", "ok" if hop else "unknown", hop or "no ARP answer from it yet, or the gateway port is missing"
         ),
@@ -98,14 +100,23 @@ def _datapath(bridge: list[dict[str, Any]]) -> str:
     return str(bridge[0]["datapath_type"] or "system") if bridge else "no"
 
 
-def _controller(rows: list[dict[str, Any]]) -> Check:
-    if not rows:
-        return Check("controller", "missing", "the bridge has no controller configured")
-    row = next((row for row in rows if row["is_connected"]), rows[0])
-    state = "ok" if row["is_connected"] else "disconnected"
-    details = dict(row["status"][1]) if isinstance(row["status"], list) else {}
-    since = details.get("sec_since_connect" if row["is_connected"] else "sec_since_disconnect")
-    return Check("controller", state, f"{row['target']}" + (f", for {since} s" if since else ""))
+def _controller(session: Session) -> Check:
+    # Held by the controller's process and written by it (controller.presence): Open vSwitch does not know.
+    path = session.rundir / f"{session.bridge}.sluice.lock"
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                state = json.loads(file.read())
+            else:
+                return Check("controller", "stopped", "it is not running; traffic goes on by the flows there are")
+    except FileNotFoundError:
+        return Check("controller", "missing", "it has never run for this bridge")
+    except (OSError, ValueError) as error:
+        return Check("controller", "unknown", f"{path}: {error}")
+    word = "ok" if state["connected"] else "disconnected"
+    return Check("controller", word, f"process {state['pid']}, for {round(time.time() - state['since'])} s")
 
 
 def _next_hop(session: Session) -> str:

@@ -19,6 +19,7 @@ from controller import metrics, osken
 from controller.answer import Answers
 from controller.events import PortsChanged, SwitchDown, SwitchUp
 from controller.pipeline import Table, split_cookie
+from controller.presence import Presence
 from controller.reconcile import Reconciler
 from controller.services.contract import PacketIn
 from controller.switch import Switch
@@ -65,9 +66,9 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
 
     OFP_VERSIONS = (ofproto_v1_4.OFP_VERSION,)
 
-    def __init__(self, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+    def __init__(self, switch: Switch, reconciler: Reconciler, answers: Answers, presence: Presence) -> None:
         super().__init__()
-        self._switch, self._reconciler, self._answers = switch, reconciler, answers
+        self._switch, self._reconciler, self._answers, self._presence = switch, reconciler, answers, presence
 
     @_handles(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def on_state(self, event: Any) -> None:
@@ -76,9 +77,11 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
         if event.state == MAIN_DISPATCHER:
             log.info("switch connected", extra={"datapath": f"{datapath.id:016x}"})
             self._switch.attach(datapath)
+            self._presence.tell(connected=True)
             self._reconciler.post(SwitchUp())
         elif self._switch.detach(datapath):
             log.warning("switch disconnected")
+            self._presence.tell(connected=False)
             self._reconciler.post(SwitchDown())
 
     @_handles(ofp_event.EventOFPPortStateChange, MAIN_DISPATCHER)
@@ -113,30 +116,30 @@ class _Handshake(OFPHandler):  # type: ignore[misc]
         OSKenApp.start(self)
 
 
-def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+def listen(path: str, switch: Switch, reconciler: Reconciler, answers: Answers, presence: Presence) -> None:
     """Wait for the switch at the unix socket `path`; returns at once.
 
-    Nobody else may use `path`: what is left of an earlier process is removed.
+    Who holds the presence may remove what an earlier process left there. The
+    bridge's `Controller` is to be of type `service`, see `presence`.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).unlink(missing_ok=True)
-    _start(path, OFPHandler, switch, reconciler, answers)
+    _start(path, OFPHandler, switch, reconciler, answers, presence)
     log.info("waiting for the switch", extra={"socket": path, "os_ken": osken.VERSION})
 
 
-def connect(path: str, switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+def connect(path: str, switch: Switch, reconciler: Reconciler, answers: Answers, presence: Presence) -> None:
     """Connect to the switch's management socket `path`, again whenever it is lost; returns at once.
 
-    The switch then knows no controller of its own: it never deletes all flows
-    because it got one, as OVS does after `flow-restore-wait`, and a controller
-    that was restarted does not wait for the switch to try again.
+    The bridge needs no `Controller` then, and a controller that was restarted
+    does not wait until the switch tries again.
     """
-    _start(path, _Handshake, switch, reconciler, answers)
+    _start(path, _Handshake, switch, reconciler, answers, presence)
     threading.Thread(target=_keep_connected, args=(path,), name="connect", daemon=True).start()
     log.info("connecting to the switch", extra={"socket": path, "os_ken": osken.VERSION})
 
 
-def _start(path: str, handshake: type[Any], switch: Switch, reconciler: Reconciler, answers: Answers) -> None:
+def _start(path: str, handshake: type[Any], *parts: Switch | Reconciler | Answers | Presence) -> None:
     cfg.CONF([], project="sluice", default_config_files=[])
     cfg.CONF.set_override("ofp_listen_host", path)
     # Any value: without one, os-ken opens TCP port 6633 as well.
@@ -145,7 +148,7 @@ def _start(path: str, handshake: type[Any], switch: Switch, reconciler: Reconcil
     cfg.CONF.set_override("maximum_unreplied_echo_requests", _ECHOES_UNREPLIED)
     manager = AppManager.get_instance()
     manager.instantiate(handshake)
-    manager.instantiate(SluiceApp, switch, reconciler, answers)
+    manager.instantiate(SluiceApp, *parts)
     manager.instantiate_apps()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import IO
 
 import click
 
@@ -20,6 +18,7 @@ from controller.answer import Answers
 from controller.events import Stop, Verify
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
+from controller.presence import Presence, path_of
 from controller.reconcile import Reconciler
 from controller.source import Source
 from controller.status import Statuses
@@ -71,7 +70,7 @@ def main(
     # The switch's socket is for root and its group.
     os.umask(0o007)
     try:
-        lock = _only_one(os.path.join(ovs_rundir, f"{bridge}.sluice.lock"))
+        presence = Presence(path_of(ovs_rundir, bridge))
     except OSError as error:
         log.error("cannot start: is another controller running?", extra={"bridge": bridge, "error": str(error)})
         sys.exit(1)
@@ -100,9 +99,9 @@ def main(
         if metrics_port:
             metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))
         if listen:
-            app.listen(listen, switch, reconciler, answers)
+            app.listen(listen, switch, reconciler, answers, presence)
         else:
-            app.connect(mgmt, switch, reconciler, answers)
+            app.connect(mgmt, switch, reconciler, answers, presence)
     except OSError as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
@@ -113,14 +112,7 @@ def main(
     worker.join(5)
     statuses.close(2)
     source.close()
-    lock.close()
-
-
-def _only_one(path: str) -> IO[str]:
-    """Hold the lock of a bridge until the file is closed; BlockingIOError when another process has it."""
-    file = open(path, "w")  # noqa: SIM115  (open for as long as this process is the bridge's controller)
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
+    presence.close()
 
 
 def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float) -> None:

@@ -86,7 +86,7 @@ class DummySwitch:
         self.vsctl(
             "set-controller", self.bridge, f"unix:{self.controller}", "--",
             "set", "Controller", self.bridge, "connection_mode=out-of-band", f"max_backoff={backoff}",
-            "inactivity_probe=5000",
+            "inactivity_probe=5000", "type=service",
         )  # fmt: skip
 
     def start_database(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import examples
@@ -14,6 +16,7 @@ from fake_api import FakeApi, fake_api, office, pc
 from cli.main import run
 from controller.compile import compile_network, compile_shared
 from controller.pipeline import Table
+from controller.presence import Presence, path_of
 from sluice.v1 import machine_pb2, network_pb2
 
 Sluicectl = Callable[..., Any]
@@ -149,6 +152,24 @@ def test_status_tells_what_is_wrong(sluicectl: Sluicectl) -> None:
     }  # fmt: skip
     assert checks["next hop"]["detail"] == "02:00:00:00:00:fe"
     assert answer["networks"] == {"live": len(examples.NETWORKS)}
+
+
+def test_status_knows_the_controller(sluicectl: Sluicectl, switch: DummySwitch) -> None:
+    def told(code: int) -> tuple[str, str]:
+        answer = json.loads(sluicectl("status", "-o", "json", code=code))
+        return next((check["state"], check["detail"]) for check in answer["checks"] if check["name"] == "controller")
+
+    presence = Presence(path_of(str(switch.directory), switch.bridge))
+    assert told(1)[0] == "disconnected"
+    presence.tell(connected=True)
+    state, detail = told(0)
+    assert state == "ok"
+    assert detail.startswith(f"process {os.getpid()}, for ")
+    with pytest.raises(BlockingIOError):
+        Presence(path_of(str(switch.directory), switch.bridge))
+    presence.close()
+    assert told(1)[0] == "stopped"
+    Path(path_of(str(switch.directory), switch.bridge)).unlink()
 
 
 def test_a_missing_bridge_exits_3(sluicectl: Sluicectl) -> None:

@@ -72,8 +72,8 @@ def test_an_empty_database_gets_a_bridge_with_every_setting(server: Database, dr
         "other_config": '{disable-in-band="true"}',
     }
     controller = [vsctl(server, "get", "Controller", "br-test", column)
-                  for column in ("target", "connection_mode", "inactivity_probe", "max_backoff")]  # fmt: skip
-    assert controller == ['"unix:/run/test/of.sock"', "out-of-band", "5000", "1000"]
+                  for column in ("target", "type", "connection_mode", "inactivity_probe", "max_backoff")]  # fmt: skip
+    assert controller == ['"unix:/run/test/of.sock"', "service", "out-of-band", "5000", "1000"]
     assert vsctl(server, "get", "Interface", "br-test", "type") == "internal"
     assert "Zone:1, Timeout Policies:" in vsctl(server, "list-zone-tp", "netdev")
     assert "tcp_established=7440" in vsctl(server, "list-zone-tp", "netdev")
@@ -88,7 +88,7 @@ def test_what_others_change_is_mended_and_what_is_theirs_is_kept(server: Databas
         ("set", "Bridge", "br-test", "protocols=OpenFlow13", "datapath_type=system"),
         ("del-controller", "br-test"),
         ("set-controller", "br-test", "tcp:127.0.0.1:6653", "tcp:127.0.0.1:6654"),
-        ("set", "Controller", "br-test", "connection_mode=in-band", "max_backoff=9000"),
+        ("set", "Controller", "br-test", "connection_mode=in-band", "max_backoff=9000", "type=primary"),
         ("remove", "Bridge", "br-test", "other_config", "disable-in-band"),
         ("del-zone-tp", "netdev", "zone=1"),
         ("add-zone-tp", "netdev", "zone=9", "tcp_close=3"),
