@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller import metrics, wire
+from controller.addresses import Addresses
 from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.diff import Difference, diff
 from controller.events import DesiredState, FlowSwitch, StatusSink
@@ -25,7 +26,8 @@ class Plan:
 
     `name` is empty for the appliance itself, `revision` None when the network
     is gone; `since` is when the change was heard of (`time.monotonic`);
-    `deletes` and `adds` are the messages of `difference`.
+    `deletes` and `adds` are the messages of `difference`; `addresses` are
+    those its machines have in the conntrack zone.
     """
 
     key: int
@@ -36,17 +38,19 @@ class Plan:
     difference: Difference
     deletes: list[bytes]
     adds: list[bytes]
+    addresses: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.adds)
 
 
 class Committer:
-    """Plans and commits; one thread. `ledger` is replaced when a switch is adopted."""
+    """Plans and commits; one thread. `ledger` and `addresses` are read anew when a switch is adopted."""
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink) -> None:
         self._source, self._switch, self._statuses = source, switch, statuses
         self.ledger = Ledger()
+        self.addresses = Addresses()
         self._names: dict[int, str] = {}
         self._drops: dict[int, dict[int, str]] = {}
 
@@ -76,7 +80,8 @@ class Committer:
         self._names[key] = name
         self._drops[key] = {cookie: flow.why for cookie, flow in compiled.flows.items() if not flow.actions}
         revision = None if network is None else network.revision
-        return Plan(key, name, revision, compiled, since, difference, *messages)
+        addresses = frozenset(machine.transit for machine in network.machines) if network else frozenset[str]()
+        return Plan(key, name, revision, compiled, since, difference, *messages, addresses)
 
     def repair(self, plan: Plan, difference: Difference) -> None:
         """Commit another difference for what was planned."""
@@ -136,6 +141,7 @@ class Committer:
 
     def _done(self, plan: Plan) -> None:
         metrics.RECONCILE.observe(time.monotonic() - plan.since)
+        self.addresses.hold(plan.key, plan.addresses)
         if plan.revision is not None:
             self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
         elif plan.key != APPLIANCE_KEY:

@@ -14,6 +14,7 @@ from collections import Counter
 import click
 
 from controller import metrics
+from controller.addresses import Connections
 from controller.answer import Answers
 from controller.events import Stop, Verify
 from controller.mgmt import SwitchError
@@ -79,6 +80,8 @@ def main(
     source = Source(database)
     statuses = Statuses(source)
     reconciler = Reconciler(source, switch, statuses, force=force)
+    connections = Connections(mgmt)
+    reconciler.committer.addresses.gone = connections.forget
     answers = Answers(source, switch, reconciler)
     source.watch(reconciler.post)
     # Loading os-ken takes longer than loading the state: do both at once.
@@ -95,6 +98,7 @@ def main(
     worker = threading.Thread(target=reconciler.run, name="reconcile", daemon=True)
     worker.start()
     answers.start()
+    connections.start()
     try:
         if metrics_port:
             metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))

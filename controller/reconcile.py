@@ -198,6 +198,7 @@ class Reconciler:
         log.info("flows of the switch read", extra={
             "flows": ledger.count(), "networks": len(self._ports_of), "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
+        self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
         self._unverified = {}
         self._urgent = {APPLIANCE_KEY: started}
         self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)

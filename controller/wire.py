@@ -8,6 +8,7 @@ this over a hundred thousand.
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -34,7 +35,7 @@ from controller.flow import (
 from controller.match import Field, Match, Term
 
 VERSION: Final = 5
-HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY = 0, 1, 2, 3
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 SET_CONFIG, PACKET_OUT, FLOW_MOD = 9, 13, 14
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = 18, 19, 20, 21
 METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 29, 33, 34
@@ -51,6 +52,7 @@ _NONE32: Final = 0xFFFFFFFF
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
 _NO_TABLE: Final = 255
 _NICIRA: Final = 0x2320
+_CT_FLUSH: Final = 32
 _ATOMIC_ORDERED: Final = 3
 _METER_FLAGS: Final = 0x0006  # packets per second, with burst
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHH")
@@ -265,6 +267,19 @@ def packet_out(frame: bytes, values: Iterable[Action]) -> bytes:
     size = 24 + len(done) + len(frame)
     head = struct.pack("!BBHIIIH6x", VERSION, PACKET_OUT, size, 0, _NONE32, CONTROLLER, len(done))
     return head + done + frame
+
+
+def ct_flush(zone: int, source: str) -> bytes:
+    """Forget the connections in `zone` that were opened from the IPv4 address `source` (NXT_CT_FLUSH, OVS 3.1).
+
+    The switch walks all of its connections for each such message.
+    """
+    # Addresses go as IPv6; no protocol and no other field: any.
+    address = b"\0" * 10 + b"\xff\xff" + socket.inet_aton(source)
+    origin = _padded(_PAIR.pack(0, 4 + len(address)) + address)
+    body = bytes(8) + struct.pack("!HH4x", 0, 8 + len(origin)) + origin + struct.pack("!HHH2x", 2, 8, zone)
+    head = struct.pack("!BBHIII", VERSION, EXPERIMENTER, 16 + len(body), 0, _NICIRA, _CT_FLUSH)
+    return head + body
 
 
 def set_config() -> bytes:
