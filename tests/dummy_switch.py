@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -25,11 +24,9 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str
         time.sleep(0.002)
 
 
-def _die_with_parent() -> None:
-    # Children of a test run that was killed must not outlive it (prctl(2), PR_SET_PDEATHSIG).
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+# Children of a test run that was killed must not outlive it (setpriv(1)). Not by
+# `preexec_fn`: Python code between fork and exec can crash where gRPC has threads.
+DYING_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass
@@ -109,14 +106,14 @@ class DummySwitch:
         Path(ready).unlink(missing_ok=True)
         environment = {**os.environ, "OVS_RUNDIR": str(self.directory)}
         process = subprocess.Popen(
-            [shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") or program, *arguments,
+            [*DYING_WITH_PARENT, shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") or program, *arguments,
              f"--log-file={self.directory / name}.log", "-vconsole:off"],
-            cwd=self.directory, env=environment, preexec_fn=_die_with_parent,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=self.directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.processes[name] = process
         wait_until(lambda: Path(ready).exists() or process.poll() is not None, what=f"{name} started")
-        assert process.poll() is None, f"{name} ended: {(self.directory / name).with_suffix('.log').read_text()}"
+        if process.poll() is not None:
+            raise AssertionError(f"{name} ended with {process.returncode}: {process.communicate()[1]}")
 
 
 @contextmanager
