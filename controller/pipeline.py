@@ -153,7 +153,9 @@ class Table(enum.Enum):
     SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
                        set(), ("SNAT_CHECK",))  # fmt: skip
     SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
-                       {F.METADATA, F.ETH_TYPE, F.CT_STATE, F.CT_IP_SRC},
+                       {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_IP_SRC},
+                       set(), ("SNAT_AGAIN", "GATEWAY_OUT"))  # fmt: skip
+    SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
     GATEWAY = _spec(

@@ -86,6 +86,7 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.SNAT_PORTS, _F.SNAT, _P.MISS, ""): "no-network",
     (_T.SNAT_CHECK, _F.SNAT, _P.DROP, ""): "not-translated",
     (_T.SNAT_CHECK, _F.SNAT, _P.MISS, ""): "not-translated",
+    (_T.SNAT_AGAIN, _F.SNAT, _P.MISS, ""): "not-translated",
     (_T.GATEWAY_OUT, _F.GATEWAY, _P.MISS, ""): "next-hop-unknown",
     (_T.GATEWAY, _F.GATEWAY, _P.EXCEPTION, ""): "bogon-source",
     (_T.GATEWAY, _F.GATEWAY, _P.NORMAL, ""): "ttl",

@@ -17,7 +17,7 @@ from state.model import Network
 from state.public import largest_public_range
 
 feature = Feature.SNAT
-tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK})
+tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, Table.SNAT_AGAIN})
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -34,7 +34,15 @@ def shared(site: Site) -> Iterator[Flow]:
     # private source would leave.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
                (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
+    # OVS looks for a free address from one it hashes to upwards, and not again from
+    # the bottom: where the top ones are taken, the lower half is tried.
+    yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match("icmp", ct_state="+new+trk-rel-snat-inv"),
+               (Ct(Table.SNAT_AGAIN, ZONE, commit=True, nat=Nat(first, (first + last) // 2)),),
+               "another shared address")  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
+    yield flow(feature, Table.SNAT_AGAIN, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
+               (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
+    yield flow(feature, Table.SNAT_AGAIN, Priority.MISS, Match(), (), "not-translated")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
