@@ -42,10 +42,13 @@ def pinging(host: Machine, target: str) -> Iterator[Callable[[], tuple[int, floa
         # SIGINT has ping print its summary; mnexec became ping by exec.
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=10)[0].decode()
-    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())  # type: ignore[union-attr]
+    (sent,) = map(int, re.findall(r"(\d+) packets transmitted", output))
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+).*time=", output)}
+    # The very last one may have been on its way when ping was told to end.
+    lost = len(set(range(1, sent)) - answered)
     times = [float(stamp) for stamp in re.findall(r"^\[([\d.]+)\].*time=", output, re.MULTILINE)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    result.append((sent - received, max(gaps, default=float("inf"))))
+    result.append((lost, max(gaps, default=float("inf"))))
 
 
 @dataclass
