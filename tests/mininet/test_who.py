@@ -70,7 +70,7 @@ def test_sluicectl_who_says_the_same(sandbox: Sandbox, tenants: Tenants) -> None
 
 def test_after_deletion_history_answers_for_then_and_nobody_for_now(sandbox: Sandbox, tenants: Tenants) -> None:
     machine = tenants.isolated(tenant="ada")
-    seen, then = seen_of(machine), datetime.now(UTC)
+    then, seen = datetime.now(UTC), seen_of(machine)
     sandbox.delete_machine(machine.name)
     assert who(sandbox, seen, then).network == f"networks/{machine.name}"
     assert who(sandbox, seen, then).HasField("release_time")
@@ -99,7 +99,7 @@ def test_nobody_had_it_before_it_was_given(sandbox: Sandbox, tenants: Tenants) -
 def test_two_holders_of_one_block_are_told_apart_by_time(sandbox: Sandbox, tenants: Tenants) -> None:
     first = tenants.isolated(tenant="ada")
     block = tenants.network_of(first).port_block
-    seen, then = seen_of(first), datetime.now(UTC)
+    then, seen = datetime.now(UTC), seen_of(first)
     sandbox.delete_machine(first.name)
     second = heir(tenants, block)
     now = seen_of(second)
