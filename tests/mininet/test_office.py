@@ -244,9 +244,10 @@ def test_a_neighbour_is_reached_by_the_router_too(offices: Offices) -> None:
         with Wire(sender.pid) as wire, Wire(neighbour.pid) as theirs:
             packet = Ether(src=sender.mac, dst=ROUTER_MAC) / IP(src=sender.address, dst=neighbour.address, ttl=9)
             wire.send(packet / UDP(sport=4000, dport=7) / Raw(mark))
-            arrived = theirs.receive(carries(mark))
+            # On a shared segment the frame to the router may be flooded to the neighbour as well.
+            arrived = theirs.receive(lambda frame, mark=mark: mark in bytes(frame) and frame.src == ROUTER_MAC)
             assert arrived is not None, f"from {place} to {other}"
-            assert (arrived[IP].ttl, arrived[Ether].src, arrived[Ether].dst) == (8, ROUTER_MAC, neighbour.mac)
+            assert (arrived[IP].ttl, arrived[Ether].dst) == (8, neighbour.mac)
             # The echo server's answer comes straight.
             assert wire.receive(carries(mark)) is not None
 
