@@ -3,9 +3,10 @@
 
 Each tenant runs three clients of connection_rate.c (TCP closed by reset, TCP
 closed by FIN, UDP) with few source ports used again at once, to 64 ports of
-one server. Before and after, the same clients run over a bridge of two ports
-without Sluice. Prints counts, rates and ratios, and judges only what must not
-be: exit status 1 when ovs-vswitchd ended, or an answer came to the wrong tenant.
+one server. Before and after, the same clients run over a bridge that only
+switches, without Sluice. Prints counts, rates and ratios, and judges only what
+must not be: exit status 1 when ovs-vswitchd ended, or an answer came to the
+wrong tenant.
 """
 
 from __future__ import annotations
@@ -85,22 +86,22 @@ def load(program: Path, hosts: Sequence[tuple[Machine, dict[str, str]]], server:
             client.close()
 
 
-def add_plain(sandbox: Sandbox) -> tuple[Machine, Machine]:
-    """A server and a client on a bridge of their own that only switches."""
+def add_plain(sandbox: Sandbox) -> tuple[Machine, list[tuple[Machine, dict[str, str]]]]:
+    """A server and as many clients as tenants on a bridge of their own that only switches."""
     sandbox.appliance.vsctl(
         "add-br", PLAIN, "--", "set", "bridge", PLAIN, f"datapath_type={sandbox.appliance.datapath}"
     )
     net = sandbox.site.net
     bridge = net.addSwitch(PLAIN, cls=ApplianceBridge, appliance=sandbox.appliance)
     hosts = []
-    for number, name in enumerate(("plain-server", "plain-client"), 1):
+    for number, name in enumerate(("plain-server", *(f"plain-{tenant}" for tenant in TENANTS)), 1):
         host: Machine = net.addHost(name, cls=Machine)
         net.addLink(host, bridge, cls=Link, intfName1=INTERFACE, intfName2=name, addr1=f"02:00:00:00:77:0{number}")
         bridge.attach(name)
         host.settle()
         host.run("ip", "address", "add", f"192.168.77.{number}/24", "dev", INTERFACE)
         hosts.append(host)
-    return hosts[0], hosts[1]
+    return hosts[0], [(host, {"public": f"192.168.77.{number}"}) for number, host in enumerate(hosts[1:], 2)]
 
 
 def add_tenants(sandbox: Sandbox) -> list[tuple[Machine, dict[str, str]]]:
@@ -142,14 +143,14 @@ def measure(sandbox: Sandbox, seconds: float, plain_seconds: float, step: float)
         servers = (Server(program, far, PLAIN_SERVER), Server(program, sandbox.internet, SERVER))
         try:
             print(f"plain bridge, before: {plain_seconds:g} s", flush=True)
-            before = load(program, [(near, {}), (near, {"source": "16000-18000"})], PLAIN_SERVER, plain_seconds)
+            before = load(program, near, PLAIN_SERVER, plain_seconds)
             print_run(before)
             print(f"Sluice, {len(TENANTS)} tenants with the same address: {seconds:g} s", flush=True)
             ours = load(program, tenants, SERVER, seconds)
             print(f"  conntrack entries at the end: {connections(sandbox)}")
             print_run(ours)
             print(f"plain bridge, after: {plain_seconds:g} s", flush=True)
-            after = load(program, [(near, {}), (near, {"source": "16000-18000"})], PLAIN_SERVER, plain_seconds)
+            after = load(program, near, PLAIN_SERVER, plain_seconds)
             print_run(after)
         finally:
             for server in servers:
