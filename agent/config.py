@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.validation import NEVER_ROUTED, is_label, is_mac, is_port_name
-from state.model import Appliance, Gateway
+from state.model import Appliance, Gateway, Storage
 from state.public import public_addresses
 
 DATABASE = "/run/sluice/database.sock"
@@ -19,6 +19,7 @@ HISTORY_DAYS = 30
 MAX_BLOCK_SIZE = 32768
 # What a configuration need not say.
 DEFAULTS = Appliance(Gateway("uplink", "192.0.2.2/24", "192.0.2.1"), ())
+STORAGE = Storage("storage", "192.0.2.2/24")
 DATAPATH_TYPES = ("netdev", "system")
 
 
@@ -192,7 +193,8 @@ def _is_endpoint(value: str) -> bool:
     return bool(host) and port.isdigit() and int(port) < 65536
 
 
-_PORT_NAME = _that(is_port_name, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
+PORT_NAME_RULE = "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'"
+_PORT_NAME = _that(is_port_name, PORT_NAME_RULE)
 _LOWER_MAC = _that(lambda v: is_mac(v) and v == v.lower(), "a unicast MAC address in lower case, 02:00:00:00:ff:02")
 
 
@@ -210,6 +212,7 @@ def parse(text: str) -> Config:
     reader = _Reader(document)
     take = reader.take
     gateway, pools, behaviour = _gateway(take), _pools(take), _behaviour(take)
+    storage = _storage(take)
     api, bridge = _api(take), _bridge(take)
     limits = Limits(
         watches=take("limits", "watches", Limits().watches, _whole(1, 1024)),
@@ -224,7 +227,7 @@ def parse(text: str) -> Config:
     reader.unknown()
     if reader.problems:
         raise ConfigError(reader.problems)
-    appliance = Appliance(gateway=Gateway(**gateway), **pools, **behaviour)
+    appliance = Appliance(gateway=Gateway(**gateway), storage=storage, **pools, **behaviour)
     problems = [*_contradictions(appliance)]
     if problems:
         raise ConfigError(problems)
@@ -267,6 +270,20 @@ def _gateway(take: _Take) -> dict[str, Any]:
     }
 
 
+def _storage(take: _Take) -> Storage | None:
+    """The storage network; None without a port."""
+    port_name = _that(lambda v: not v or is_port_name(v), f"empty for none, or {PORT_NAME_RULE}")
+    port = take("storage", "port", "", port_name)
+    interface = _that(lambda v: (not v and not port) or _is_interface(v), "ADDRESS/LENGTH of a host, 10.250.0.2/24")
+    values = {
+        "address": take("storage", "address", "" if not port else None, interface),
+        "mac": take("storage", "mac", STORAGE.mac, _LOWER_MAC),
+        "mtu": take("storage", "mtu", STORAGE.mtu, _whole(576, 9000)),
+        "clients": take("storage", "clients", STORAGE.clients, _that(_is_prefix(15), "a prefix of at most 15 bits")),
+    }
+    return Storage(port=port, **values) if port else None
+
+
 def _pools(take: _Take) -> dict[str, Any]:
     """Addresses, each list as a tuple."""
 
@@ -280,8 +297,10 @@ def _pools(take: _Take) -> dict[str, Any]:
         "isolated_pool": prefixes("pools", "isolated", DEFAULTS.isolated_pool, 30),
         "private_pool": prefixes("pools", "private", DEFAULTS.private_pool, 16),
         "transit_pool": prefixes("pools", "transit", DEFAULTS.transit_pool, 16),
+        "public_pool": prefixes("pools", "public", DEFAULTS.public_pool, 32, 0),
         "protected": prefixes("protected", "prefixes", DEFAULTS.protected, 32, 0),
         "dns_servers": tuple(take("dhcp", "dns_servers", [], _list_of(_is_address, "IPv4 addresses"))),
+        "dns_upstream": tuple(take("dns", "upstream", [], _list_of(_is_address, "IPv4 addresses"))),
     }
 
 
@@ -292,6 +311,15 @@ def _behaviour(take: _Take) -> dict[str, Any]:
         "domain": take("dhcp", "domain", DEFAULTS.domain, _that(_is_domain, "a domain name in lower case")),
         "lease_seconds": take("dhcp", "lease_seconds", DEFAULTS.lease_seconds, _whole(60, 86400 * 7)),
         "dhcp_rate": take("limits", "dhcp_rate", DEFAULTS.dhcp_rate, _whole(1, 10000)),
+        "resolver_port": take(
+            "dns",
+            "port",
+            DEFAULTS.resolver_port,
+            _that(lambda v: not v or is_port_name(v), f"empty, or {PORT_NAME_RULE}"),
+        ),
+        "router_rate": take("limits", "router_rate", DEFAULTS.router_rate, _whole(1, 1_000_000)),
+        "public_rate": take("limits", "public_kbps", DEFAULTS.public_rate, _whole(64, 100_000_000)),
+        "storage_rate": take("limits", "storage_kbps", DEFAULTS.storage_rate, _whole(64, 100_000_000)),
         "icmp_error_rate": take("limits", "icmp_error_rate", DEFAULTS.icmp_error_rate, _whole(1, 10000)),
     }
 

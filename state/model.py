@@ -48,6 +48,9 @@ class Machine:
     meter). `transit` is the address the machine has inside the appliance's
     conntrack zone: its own address in an isolated network, and one of the
     transit pool in a private network, whose addresses may overlap others'.
+    `public` is the public address that stands for it (empty: none) and
+    `public_zone` the conntrack zone of that assignment, 2..65535. Rates are in
+    kbit/s; 0 means the appliance's default.
     """
 
     name: str
@@ -57,6 +60,26 @@ class Machine:
     transit: str
     hostname: str
     attachment: Attachment
+    public: str = ""
+    public_zone: int = 0
+    public_rate: int = 0
+    storage_rate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A shared drive: an address of the storage network that one private network reaches."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Servers that answer for `domain` and every name below it (lower case, no dot at the end)."""
+
+    domain: str
+    servers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +99,12 @@ class PortBlock:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A tenant's isolated routing domain with all its machines.
+    """A tenant's isolated routing domain with all its machines and drives.
 
-    `machines` is sorted by number. `key` is the 24-bit network key.
+    `machines` is sorted by number, `drives` by name, `dns_forwarding` by
+    domain. `search_domain` empty means the network's own domain. Rates are
+    those of all machines together, in kbit/s; 0 means the appliance's default.
+    `key` is the 24-bit network key.
     `revision` grows with every change of the network or its machines.
     """
 
@@ -95,6 +121,32 @@ class Network:
     revision: int = 0
     created_at: int = 0
     machines: tuple[Machine, ...] = ()
+    drives: tuple[Drive, ...] = ()
+    search_domain: str = ""
+    dns_forwarding: tuple[Forwarding, ...] = ()
+    public_rate: int = 0
+    storage_rate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The storage network: a bridge port with one address on it.
+
+    `address` is ADDRESS/LENGTH (host bits kept): the prefix is what drives are
+    in. `clients` is the prefix machines have addresses of there, by their
+    number; the storage network routes it to `address`.
+    """
+
+    port: str
+    address: str
+    mac: str = "02:00:00:00:ff:03"
+    mtu: int = 1500
+    clients: str = "100.64.0.0/10"
+
+    @property
+    def ip(self) -> str:
+        """The address without its prefix length."""
+        return self.address.split("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +173,12 @@ class Gateway:
 class Appliance:
     """Settings of one appliance, written by its agent from the configuration.
 
-    Rates are packets per second. `protected` are the prefixes of the host and
-    its management network, which no machine may ever reach.
+    Rates are packets per second, `public_rate` and `storage_rate` kbit/s for
+    machines and networks that have none of their own. `protected` are the
+    prefixes of the host and its management network, which no machine may ever
+    reach. `public_pool` holds the addresses that stand for one machine each,
+    `dns_upstream` the resolvers for names outside, `resolver_port` is the
+    bridge port behind which names are resolved (empty: none).
     """
 
     gateway: Gateway
@@ -138,6 +194,13 @@ class Appliance:
     lease_seconds: int = 3600
     dhcp_rate: int = 10
     icmp_error_rate: int = 20
+    router_rate: int = 200
+    public_rate: int = 1_000_000
+    storage_rate: int = 10_000_000
+    public_pool: tuple[str, ...] = ()
+    dns_upstream: tuple[str, ...] = ()
+    resolver_port: str = ""
+    storage: Storage | None = None
 
     def to_settings(self) -> dict[str, str]:
         """The columns of the `Appliance` row: each field as JSON text."""
@@ -148,6 +211,8 @@ class Appliance:
         """Read back `to_settings`; unknown fields of a newer agent are ignored."""
         values: dict[str, Any] = {name: json.loads(text) for name, text in settings.items() if name in cls.__slots__}
         values["gateway"] = Gateway(**values["gateway"])
+        if values.get("storage") is not None:
+            values["storage"] = Storage(**values["storage"])
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return cls(**fields)
 
@@ -165,7 +230,8 @@ class NetworkStatus:
     """What the controller says of one network.
 
     `revision` is the revision the flows on the switch belong to; `machines`
-    maps the names of machines that are not live to the reason in words.
+    maps the names of machines, and `drives/NAME` of drives, that are not live
+    to the reason in words.
     """
 
     revision: int

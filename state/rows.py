@@ -7,18 +7,33 @@ from typing import Any
 
 from netaddr import IPNetwork
 
-from state.model import Appliance, Attachment, Kind, Machine, Network, NetworkStatus, PortBlock, State
+from state.model import (
+    Appliance,
+    Attachment,
+    Drive,
+    Forwarding,
+    Kind,
+    Machine,
+    Network,
+    NetworkStatus,
+    PortBlock,
+    State,
+)
 from state.ovsdb import Row, atoms, mapping, to_map, to_set
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Appliance": ("name", "settings"),
     "Network": (
         "name", "kind", "tenant", "key", "prefix", "block_address", "block_first", "block_last",
-        "dns_servers", "mtu", "implicit", "revision", "created_at",
+        "dns_servers", "mtu", "implicit", "search_domain", "dns_forwarding", "public_rate", "storage_rate",
+        "revision", "created_at",
     ),
     "Machine": (
-        "name", "network", "number", "mac", "address", "transit", "hostname", "port", "vlan", "vni", "created_at",
+        "name", "network", "number", "mac", "address", "transit", "hostname", "port", "vlan", "vni",
+        "public", "public_zone", "public_rate", "storage_rate", "created_at",
     ),
+    "Public_Address": ("name", "address", "tenant", "machine", "revision", "created_at"),
+    "Drive": ("name", "network", "address", "created_at"),
     "Allocation": ("pool", "value", "network", "tenant", "prefix", "allocated_at", "released_at"),
     "Request": ("request_id", "digest", "names", "created_at"),
     "Network_Status": ("network", "revision", "state", "detail", "machines"),
@@ -56,11 +71,20 @@ def machine(row: Row) -> Machine:
         transit=_optional(row["transit"]) or row["address"],
         hostname=row["hostname"],
         attachment=Attachment(row["port"], _optional(row["vlan"]), _optional(row["vni"])),
+        public=_optional(row["public"]) or "",
+        public_zone=_optional(row["public_zone"]) or 0,
+        public_rate=row["public_rate"],
+        storage_rate=row["storage_rate"],
     )
 
 
-def network(row: Row, machines: Iterable[Machine] = ()) -> Network:
-    """A `Network` row and the values of its machines as one value."""
+def drive(row: Row) -> Drive:
+    """A `Drive` row as a value, without its network."""
+    return Drive(row["name"], row["address"])
+
+
+def network(row: Row, machines: Iterable[Machine] = (), drives: Iterable[Drive] = ()) -> Network:
+    """A `Network` row and the values of its machines and drives as one value."""
     return Network(
         name=row["name"],
         kind=Kind(row["kind"]),
@@ -75,11 +99,19 @@ def network(row: Row, machines: Iterable[Machine] = ()) -> Network:
         revision=row["revision"],
         created_at=row["created_at"],
         machines=tuple(sorted(machines, key=lambda m: m.number)),
+        drives=tuple(sorted(drives, key=lambda d: d.name)),
+        search_domain=_optional(row["search_domain"]) or "",
+        dns_forwarding=tuple(
+            Forwarding(domain, tuple(servers.split()))
+            for domain, servers in sorted(mapping(row["dns_forwarding"]).items())
+        ),
+        public_rate=row["public_rate"],
+        storage_rate=row["storage_rate"],
     )
 
 
 def network_row(value: Network) -> Row:
-    """The columns of a `Network` row, without its machines."""
+    """The columns of a `Network` row, without its machines and drives."""
     return {
         "name": value.name,
         "kind": value.kind.value,
@@ -92,6 +124,10 @@ def network_row(value: Network) -> Row:
         "dns_servers": to_set(value.dns_servers),
         "mtu": value.mtu,
         "implicit": value.implicit,
+        "search_domain": to_set([value.search_domain] if value.search_domain else []),
+        "dns_forwarding": to_map({rule.domain: " ".join(rule.servers) for rule in value.dns_forwarding}),
+        "public_rate": value.public_rate,
+        "storage_rate": value.storage_rate,
         "revision": value.revision,
         "created_at": value.created_at,
     }
@@ -111,8 +147,17 @@ def machine_row(value: Machine, network_reference: list[str], created_at: int) -
         "port": attachment.port,
         "vlan": to_set([] if attachment.vlan is None else [attachment.vlan]),
         "vni": to_set([] if attachment.vni is None else [attachment.vni]),
+        "public": to_set([value.public] if value.public else []),
+        "public_zone": to_set([value.public_zone] if value.public_zone else []),
+        "public_rate": value.public_rate,
+        "storage_rate": value.storage_rate,
         "created_at": created_at,
     }
+
+
+def drive_row(value: Drive, network_reference: list[str], created_at: int) -> Row:
+    """The columns of a `Drive` row; the reference is `["uuid"|"named-uuid", ID]`."""
+    return {"name": value.name, "network": network_reference, "address": value.address, "created_at": created_at}
 
 
 def status(row: Row) -> NetworkStatus:

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from sluice.v1 import (
+    limits_pb2,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
@@ -45,6 +46,7 @@ def office(**changes: Any) -> network_pb2.Network:
     """A live private network."""
     values: dict[str, Any] = {
         "name": "networks/office", "kind": network_pb2.Network.PRIVATE, "tenant": "acme", "prefix": "10.0.0.0/16",
+        "limits": limits_pb2.Limits(public_kbps=1_000_000, storage_kbps=10_000_000),
         "router_address": "10.0.0.1", "mtu": 1500, "key": 3, "status": LIVE,
         "port_block": network_pb2.PortBlock(address="203.0.113.64", first_port=3072, last_port=4095),
     }  # fmt: skip

@@ -72,7 +72,7 @@ REQUIRED = {
     ("gateway", "next_hop"): '"203.0.113.1"',
     ("pools", "nat"): '["203.0.113.64/28"]',
 }
-LISTS = {"isolated", "private", "transit", "prefixes", "dns_servers"}
+LISTS = {"isolated", "private", "public", "transit", "prefixes", "dns_servers", "upstream"}
 
 
 def test_the_defaults_of_the_readme_are_those_of_the_code() -> None:
@@ -82,7 +82,7 @@ def test_the_defaults_of_the_readme_are_those_of_the_code() -> None:
     for (section, name), default in documented.items():
         if default == "required":
             continue
-        value = default if default.isdigit() else f'"{default}"'
+        value = default if default.isdigit() else '""' if default == "none" else f'"{default}"'
         if name in LISTS:
             value = "[]" if default == "none" else f"[{value}]"
         given[section, name] = value
