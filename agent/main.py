@@ -17,6 +17,7 @@ from agent.host.bridge import Bridge, BridgeDriver
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state import logs
+from state.model import Appliance
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.agent")
@@ -42,6 +43,12 @@ def main(path: str, check: bool) -> None:
     serve(config)
 
 
+def own_ports(appliance: Appliance) -> tuple[str, ...]:
+    """The ports of the bridge that are the appliance's own: gateway, storage and resolver, those there are."""
+    storage = "" if appliance.storage is None else appliance.storage.port
+    return tuple(port for port in (appliance.gateway.port, storage, appliance.resolver_port) if port)
+
+
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT; then calls in flight have 5 s to end."""
     stop = threading.Event()
@@ -56,7 +63,7 @@ def serve(config: Config) -> None:
             config.bridge.name,
             config.bridge.datapath_type,
             config.bridge.controller,
-            config.appliance.gateway.port,
+            own_ports(config.appliance),
         )
     )
     try:

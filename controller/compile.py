@@ -29,6 +29,7 @@ from controller.flow import (
     DecTtl,
     Flow,
     Goto,
+    LoadBits,
     Move,
     Output,
     PopVlan,
@@ -139,7 +140,7 @@ def _effects(flow: Flow) -> tuple[frozenset[Field], frozenset[Table | int]]:
     targets: set[Table | int] = set()
     for action in flow.actions:
         match action:
-            case SetField(written, _) | Move(_, written) | CheckPacketLarger(_, written):
+            case SetField(written, _) | LoadBits(written) | Move(_, written) | CheckPacketLarger(_, written):
                 writes.add(written)
             case ClearInPort():
                 writes.add(Field.IN_PORT)

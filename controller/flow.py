@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 IN_PORT = 0xFFFFFFF8
 CONTROLLER = 0xFFFFFFFD
+_NXM_NAMES = {Field.IP_SRC: "NXM_OF_IP_SRC", Field.IP_DST: "NXM_OF_IP_DST"}
 _PORT_NAMES = {IN_PORT: "in_port", CONTROLLER: "controller"}
 
 
@@ -44,6 +45,20 @@ class SetField:
     def text(self, names: bool) -> str:
         """As ovs-ofctl reads it."""
         return f"set_field:{render(self.field, self.value, None).partition('=')[2]}->{self.field.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBits:
+    """Give the `count` bits of `field` from bit `first` (0: the lowest) a value; the others stay."""
+
+    field: Field
+    first: int
+    count: int
+    value: int
+
+    def text(self, names: bool) -> str:
+        """As ovs-ofctl reads it."""
+        return f"load:{self.value:#x}->{_NXM_NAMES[self.field]}[{self.first}..{self.first + self.count - 1}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +206,7 @@ class Goto:
 
 Instruction = Meter | WriteMetadata | Goto
 Action = (
-    Output | SetField | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CheckPacketLarger | Resubmit
+    Output | SetField | LoadBits | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CheckPacketLarger | Resubmit
     | Meter | WriteMetadata | Goto
 )  # fmt: skip
 

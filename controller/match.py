@@ -27,6 +27,7 @@ class Field(enum.Enum):
     REG0 = ("reg0", _NXM1, 0, 4, "hex")
     REG1 = ("reg1", _NXM1, 1, 4, "hex")
     REG2 = ("reg2", _NXM1, 2, 4, "hex")
+    REG3 = ("reg3", _NXM1, 3, 4, "hex")
     CT_STATE = ("ct_state", _NXM1, 105, 4, "ct_state")
     CT_IP_SRC = ("ct_nw_src", _NXM1, 120, 4, "ip")
     TUN_ID = ("tun_id", _OXM, 38, 8, "hex")
@@ -175,6 +176,7 @@ def match(
     metadata: int | None = None,
     reg1: int | None = None,
     reg2: int | None = None,
+    reg3: int | None = None,
     ct_state: str | None = None,
     ct_ip_src: str | None = None,
     eth_src: str | None = None,
@@ -185,6 +187,8 @@ def match(
     ip_proto: int | None = None,
     ttl: int | None = None,
     frag: str | None = None,
+    tcp_src: int | None = None,
+    tcp_dst: int | None = None,
     udp_src: int | None = None,
     udp_dst: int | None = None,
     icmp_type: int | None = None,
@@ -210,6 +214,7 @@ def match(
     exact(Field.IN_PORT, in_port)
     exact(Field.REG1, reg1)
     exact(Field.REG2, reg2)
+    exact(Field.REG3, reg3)
     if ct_state is not None:
         terms.append(_ct_state(ct_state))
     exact(Field.TUN_ID, tun_id)
@@ -231,6 +236,8 @@ def match(
     exact(Field.IP_TTL, ttl)
     if frag is not None:
         terms.append(Term(Field.IP_FRAG, *_NW_FRAG[frag]))
+    exact(Field.TCP_SRC, tcp_src)
+    exact(Field.TCP_DST, tcp_dst)
     exact(Field.UDP_SRC, udp_src)
     exact(Field.UDP_DST, udp_dst)
     exact(Field.ICMP_TYPE, icmp_type)

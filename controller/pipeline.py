@@ -27,6 +27,9 @@ SCRATCH = F.REG0
 TOO_LARGE = F.REG1
 """Register whose bit 0 says that a packet is larger than the way out can carry."""
 
+MARK = F.REG3
+"""Register that says what a packet is, where tables later must know; see `Mark`."""
+
 NETWORK_METERS = 0
 MACHINE_METERS = 131072
 NEXT_HOP_METER = MACHINE_METERS
@@ -55,6 +58,12 @@ class Feature(enum.IntEnum):
     def label(self) -> str:
         """The feature as operators write it."""
         return self.name.lower().replace("_", "-")
+
+
+class Mark(enum.IntEnum):
+    """Values of the register `MARK`; 0 in all other packets."""
+
+    RESOLVER = 1
 
 
 class Priority(enum.IntEnum):

@@ -22,6 +22,7 @@ from controller.flow import (
     DecTtl,
     Flow,
     Goto,
+    LoadBits,
     Meter,
     Move,
     Nat,
@@ -132,6 +133,12 @@ def _set_field(action: SetField) -> bytes:
     return _action(25, _EXACT[action.field.order] + action.value.to_bytes(action.field.size, "big"))
 
 
+def _load_bits(action: LoadBits) -> bytes:
+    # NXAST_REG_LOAD: a set-field of OpenFlow 1.4 has no mask.
+    bits = struct.pack("!H", action.first << 6 | action.count - 1)
+    return _nicira(7, bits + _nxm(action.field) + action.value.to_bytes(8, "big"))
+
+
 def _clear_in_port(action: ClearInPort) -> bytes:
     # NXAST_REG_LOAD of 16 bits into NXM_OF_IN_PORT: OpenFlow 1.1 and later have no such 16-bit field.
     return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, 0))
@@ -182,6 +189,7 @@ def _resubmit(action: Resubmit) -> bytes:
 _ACTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
     Output: _output,
     SetField: _set_field,
+    LoadBits: _load_bits,
     ClearInPort: _clear_in_port,
     Move: _move,
     DecTtl: _dec_ttl,

@@ -26,6 +26,7 @@ _REGISTERS = {
     pipeline.ATTACHMENT: "the attachment a packet came by, numbered within its network from 1; 0: from the router",
     pipeline.SCRATCH: "scratch, used within one flow only",
     pipeline.TOO_LARGE: "bit 0: the packet is larger than the way out can carry",
+    pipeline.MARK: "what the packet is: " + ", ".join(f"{m.value} `{m.name.lower()}`" for m in pipeline.Mark),
 }
 
 # Table and field names hold no such words; addresses, ports, keys and numbers do.

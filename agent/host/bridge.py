@@ -55,12 +55,12 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """What the bridge is to be; `controller` is the path of its unix socket."""
+    """What the bridge is to be: `controller` is the path of its unix socket, `ports` are devices of this host."""
 
     name: str
     datapath_type: str
     controller: str
-    gateway_port: str
+    ports: tuple[str, ...]
     timeouts: Mapping[str, int] = field(default_factory=lambda: TIMEOUTS)
 
 
@@ -176,14 +176,14 @@ def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operatio
     return []
 
 
-def gateway_operations(rows: Rows, desired: Bridge) -> list[Operation]:
-    """Put the gateway port, a device of this host, on the bridge; empty when a port has its name."""
+def port_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]:
+    """Put a device of this host on the bridge; empty when a port has its name."""
     uuid = _named(rows["Bridge"], desired.name)
-    if uuid is None or _named(rows["Port"], desired.gateway_port) is not None:
+    if uuid is None or _named(rows["Port"], port) is not None:
         return []
     return [
-        _insert("Interface", "interface", {"name": desired.gateway_port}),
-        _insert("Port", "port", {"name": desired.gateway_port, "interfaces": ["named-uuid", "interface"]}),
+        _insert("Interface", "interface", {"name": port}),
+        _insert("Port", "port", {"name": port, "interfaces": ["named-uuid", "interface"]}),
         _add(uuid, "Bridge", "ports", ["named-uuid", "port"]),
     ]
 
@@ -209,7 +209,7 @@ class BridgeDriver:
     """Keeps the bridge as last `set`, also after the Open_vSwitch database was restarted or emptied.
 
     Never raises to its caller: while the database cannot be asked, or the
-    gateway port does not exist, it logs once and tries again.
+    port's device does not exist, it logs once and tries again.
     """
 
     def __init__(self, path: str) -> None:
@@ -237,23 +237,21 @@ class BridgeDriver:
         self._thread.join()
 
     def _apply(self, changes: Sequence[Change], _reset: bool) -> None:
-        gateway = "" if self._desired is None else self._desired.gateway_port
+        ports = () if self._desired is None else self._desired.ports
         with self._lock:
             for change in changes:
                 if change.new is None:
                     self._rows[change.table].pop(change.uuid, None)
                 else:
                     self._rows[change.table][change.uuid] = change.new
-                if change.table != "Port" or gateway in (
-                    (change.old or {}).get("name"),
-                    (change.new or {}).get("name"),
-                ):
+                names = {row["name"] for row in (change.old, change.new) if row and "name" in row}
+                if change.table != "Port" or not names.isdisjoint(ports):
                     self._changed.set()
 
     def _run(self) -> None:
         self._client.connected.wait(RETRY_SECONDS)
         while not self._stop:
-            # Also without a change: the database may be back, the gateway's device may have appeared.
+            # Also without a change: the database may be back, the device of a port may have appeared.
             self._changed.wait(RETRY_SECONDS)
             self._changed.clear()
             if self._desired is None or self._stop:
@@ -284,11 +282,13 @@ class BridgeDriver:
         if operations:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
-        with self._lock:
-            operations = gateway_operations(self._rows, desired)
-        if operations and not device_exists(desired.gateway_port):
-            return f"gateway port {desired.gateway_port} does not exist"
-        if operations:
-            self._client.transact(operations, durable=False)
-            log.info("gateway port added", extra={"bridge": desired.name, "port": desired.gateway_port})
-        return ""
+        missing = []
+        for port in desired.ports:
+            with self._lock:
+                operations = port_operations(self._rows, desired, port)
+            if operations and not device_exists(port):
+                missing.append(port)
+            elif operations:
+                self._client.transact(operations, durable=False)
+                log.info("port added", extra={"bridge": desired.name, "port": port})
+        return f"port {', '.join(missing)} does not exist" if missing else ""

@@ -12,12 +12,12 @@ import pytest
 
 from agent import metrics
 from agent.host import bridge
-from agent.host.bridge import COLUMNS, Bridge, BridgeDriver, bridge_operations, gateway_operations
+from agent.host.bridge import COLUMNS, Bridge, BridgeDriver, bridge_operations, port_operations
 from state.ovsdb import Client
 from tests.agents import Database, switch_database
 from tests.dummy_switch import dummy_switch, wait_until
 
-WANTED = Bridge("br-test", "netdev", "/run/test/of.sock", "uplink-of-test")
+WANTED = Bridge("br-test", "netdev", "/run/test/of.sock", ("uplink-of-test",))
 
 
 @pytest.fixture
@@ -125,20 +125,33 @@ def test_the_gateway_port_is_plugged_when_its_device_appears(
     driver.set(WANTED)
     wait_until(lambda: "br-test" in vsctl(server, "list-br") and not settled())
     wait_until(lambda: any("does not exist" in str(getattr(r, "problem", "")) for r in caplog.records))
-    monkeypatch.setattr(bridge, "device_exists", lambda name: name == WANTED.gateway_port)
-    wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.gateway_port)
+    monkeypatch.setattr(bridge, "device_exists", lambda name: name == WANTED.ports[0])
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.ports[0])
     wait_until(settled)
-    assert gateway_operations(rows(server), WANTED) == []
-    vsctl(server, "del-port", "br-test", WANTED.gateway_port)
-    wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.gateway_port)
+    assert port_operations(rows(server), WANTED, WANTED.ports[0]) == []
+    vsctl(server, "del-port", "br-test", WANTED.ports[0])
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.ports[0])
+
+
+def test_each_port_is_plugged_as_soon_as_it_can_be(
+    server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = {"second"}
+    monkeypatch.setattr(bridge, "device_exists", lambda name: name in names)
+    driver.set(replace(WANTED, ports=("first", "second")))
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == "second")
+    assert not settled()
+    names.add("first")
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == "first\nsecond")
+    wait_until(settled)
 
 
 def test_a_gateway_port_that_somebody_plugged_is_left_alone(server: Database, driver: BridgeDriver) -> None:
-    vsctl(server, "add-br", "br-test", "--", "add-port", "br-test", WANTED.gateway_port)
+    vsctl(server, "add-br", "br-test", "--", "add-port", "br-test", WANTED.ports[0])
     driver.set(WANTED)
     wait_until(lambda: not missing(server))
     wait_until(settled)
-    assert vsctl(server, "list-ports", "br-test") == WANTED.gateway_port
+    assert vsctl(server, "list-ports", "br-test") == WANTED.ports[0]
 
 
 def test_a_database_that_comes_back_empty_is_filled_again(server: Database, driver: BridgeDriver) -> None:

@@ -19,6 +19,7 @@ from controller.flow import (
     DecTtl,
     Flow,
     Goto,
+    LoadBits,
     Meter,
     Move,
     Nat,
@@ -80,7 +81,10 @@ MATCHES = {
         match("udp", udp_src=68, udp_dst=67),
         {"eth_type": 0x800, "ip_proto": 17, "udp_src": 68, "udp_dst": 67},
     ),
-    "tcp": (match("tcp"), {"eth_type": 0x800, "ip_proto": 6}),
+    "tcp": (
+        match("tcp", tcp_src=53, tcp_dst=54),
+        {"eth_type": 0x800, "ip_proto": 6, "tcp_src": 53, "tcp_dst": 54},
+    ),
     "icmp": (
         match("icmp", icmp_type=8, icmp_code=0),
         {"eth_type": 0x800, "ip_proto": 1, "icmpv4_type": 8, "icmpv4_code": 0},
@@ -98,6 +102,7 @@ MATCHES = {
     "VNI": (match(tun_id=300), {"tunnel_id": 300}),
     "register": (match(reg1=1), {"reg1": 1}),
     "register 2": (match(reg2=9), {"reg2": 9}),
+    "register 3": (match(reg3=1), {"reg3": 1}),
     "conntrack": (match(ct_state="+trk+est-inv"), {"ct_state": (0x22, 0x32)}),
 }  # fmt: skip
 
@@ -124,6 +129,10 @@ ACTIONS = {
     "set ARP operation": (SetField(Field.ARP_OP, 2), [P.OFPActionSetField(arp_op=2)]),
     "set VNI": (SetField(Field.TUN_ID, 300), [P.OFPActionSetField(tunnel_id=300)]),
     "set register": (SetField(Field.REG2, 3), [P.OFPActionSetField(reg2=3)]),
+    "load bits": (
+        LoadBits(Field.IP_SRC, 28, 4, 1),
+        [P.NXActionRegLoad(ofs_nbits=28 << 6 | 3, dst="ipv4_src_nxm", value=1)],
+    ),
     "clear in_port": (
         ClearInPort(),
         [P.NXActionRegLoad(ofs_nbits=15, dst="in_port_nxm", value=0)],
