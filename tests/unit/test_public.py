@@ -1,11 +1,13 @@
-"""Which addresses of the NAT pool are shared, whatever of the gateway's subnet the pool holds."""
+"""Which addresses of the pools are shared or assignable, whatever of the gateway's subnet they hold."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from state.model import Appliance, Gateway
-from state.public import largest_public_range, public_addresses, public_prefixes
+from state.public import assignable_prefixes, largest_public_range, public_addresses, public_prefixes
 
 
 def appliance(*pool: str, address: str = "203.0.113.2/29", next_hop: str = "203.0.113.1") -> Appliance:
@@ -33,3 +35,9 @@ def test_a_point_to_point_subnet_has_no_broadcast_address() -> None:
 def test_a_pool_without_a_usable_address_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"203\.0\.113\.1/32 has no usable address"):
         largest_public_range(appliance("203.0.113.1/32"))
+
+
+def test_assignable_addresses_leave_out_what_the_gateways_subnet_needs() -> None:
+    site = replace(appliance("198.51.100.8"), public_pool=("203.0.113.0/29", "198.51.100.16/30"))
+    assert assignable_prefixes(site) == ("198.51.100.16/30", "203.0.113.3/32", "203.0.113.4/31", "203.0.113.6/32")
+    assert assignable_prefixes(appliance("198.51.100.8")) == ()
