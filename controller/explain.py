@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Table, split_cookie
+from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
 from controller.reasons import Reason, meter_reason, reason, refusal
 
 _KEY_MASK = 0xFFFFFF << COOKIE_KEY_SHIFT
@@ -177,11 +177,18 @@ def drops(
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 
+
+def _mark(value: str) -> str:
+    number = int(value, 16)
+    return next((mark.name.lower() for mark in Mark if mark == number), str(number))
+
+
 _MATCH_WORDS: tuple[_Rule, ...] = (
     (re.compile(r'"'), lambda m: ""),
     (re.compile(r"(?:^|(?<=,))metadata=0x[0-9a-f]+(?:,|$)"), lambda m: ""),
     (re.compile(r"\breg2=(0x[0-9a-f]+|0)"), lambda m: f"attachment={int(m[1], 0)}"),
     (re.compile(r"\breg1=0x1\b"), lambda m: "too-large"),
+    (re.compile(r"\breg3=0x([0-9a-f]+)\b"), lambda m: f"mark={_mark(m[1])}"),
     (re.compile(r"\bvlan_tci=0x0000/0x1fff"), lambda m: "untagged"),
     (re.compile(r"\bdl_vlan="), lambda m: "vlan="),
     (re.compile(r"\btun_id=(0x[0-9a-f]+)"), lambda m: f"vni={int(m[1], 0)}"),
@@ -197,11 +204,13 @@ _ACTION_WORDS: tuple[_Rule, ...] = (
     (re.compile(r"\bgoto_table:([\w-]+)"), lambda m: f"→ {_table_name(m[1])}"),
     (re.compile(r"\bwrite_metadata:(0x[0-9a-f]+)"), lambda m: f"network {int(m[1], 16)}"),
     (re.compile(r"\bset_field:(\w+)->reg2\b"), lambda m: f"attachment={int(m[1], 0)}"),
+    (re.compile(r"\bset_field:0x([0-9a-f]+)->reg3\b"), lambda m: f"mark={_mark(m[1])}"),
     (re.compile(r"\bset_field:0(?:x0)?->in_port\b|\bload:0(?:x0)?->NXM_OF_IN_PORT\[\]"), lambda m: "hairpin"),
     (re.compile(r"\bpush_vlan:0x8100,set_field:(\d+)->vlan_vid"), lambda m: f"vlan={int(m[1]) & 0xFFF}"),
     (re.compile(r"\bset_field:(0x[0-9a-f]+)->tun_id\b"), lambda m: f"vni={int(m[1], 0)}"),
     (re.compile(r"\bcheck_pkt_larger\((\d+)\)->NXM_NX_REG1\[0\]"), lambda m: f"too-large if over {m[1]} bytes"),
     (re.compile(r"\bset_field:([^,]*?)->(\w+)"), lambda m: f"{m[2]}={m[1]}"),
+    (re.compile(r"\bload:(0x[0-9a-f]+)->(\w+)\[(\d+\.\.\d+)\]"), lambda m: f"{_field(m[2])}[{m[3]}]={m[1]}"),
     (re.compile(r"\bmove:([\w\[\].]+)->([\w\[\].]+)"), lambda m: f"{_field(m[2])}={_field(m[1])}"),
     (re.compile(r"\bCONTROLLER:65535", re.IGNORECASE), lambda m: "controller"),
     (re.compile(r",(?=\S)"), lambda m: ", "),

@@ -53,6 +53,7 @@ class Feature(enum.IntEnum):
     SNAT = 9
     GATEWAY = 10
     PATH_MTU = 11
+    DNS = 13
 
     @property
     def label(self) -> str:
@@ -108,7 +109,7 @@ class Table(enum.Enum):
         "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
         {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
         {F.METADATA, ATTACHMENT, F.VLAN_TCI},
-        ("PORT_SECURITY", "GATEWAY"),
+        ("PORT_SECURITY", "GATEWAY", "RESOLVER_IN"),
     )
     PORT_SECURITY = _spec(
         5,
@@ -127,10 +128,17 @@ class Table(enum.Enum):
     )
     FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
                     set(), ("ROUTER", "SWITCH"))  # fmt: skip
-    ROUTER = _spec(20, "Is the router itself meant?", {F.METADATA, F.ETH_TYPE, F.IP_DST},
-                   set(), ("ROUTER_LOCAL", "TTL"))  # fmt: skip
+    ROUTER = _spec(20, "Is the router itself meant? Each machine has a rate for that.",
+                   {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST}, set(), ("SERVICES", "TTL"))  # fmt: skip
     TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
                 {F.METADATA, F.ETH_TYPE, F.IP_TTL}, {F.IP_TTL}, ("ROUTE",), controller=True)  # fmt: skip
+    SERVICES = _spec(
+        22,
+        "What the router offers: names, by the resolver's port.",
+        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC, F.UDP_DST, F.TCP_SRC, F.TCP_DST},
+        {MARK},
+        ("ROUTER_LOCAL", "TRANSIT"),
+    )
     ROUTE = _spec(
         25,
         "Where to: the own network, the Internet, or nowhere.",
@@ -158,7 +166,7 @@ class Table(enum.Enum):
         controller=True,
     )
     SNAT = _spec(35, "Source NAT of what has no ports; TCP and UDP get the network's port block.",
-                 {F.ETH_TYPE, F.IP_PROTO}, set(), ("SNAT_PORTS", "SNAT_CHECK"))  # fmt: skip
+                 {F.ETH_TYPE, F.IP_PROTO, MARK}, set(), ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
     SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
                        set(), ("SNAT_CHECK",))  # fmt: skip
     SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
@@ -167,6 +175,15 @@ class Table(enum.Enum):
     SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
+    RESOLVER_OUT = _spec(45, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
+                         {F.IP_SRC, F.ETH_SRC, F.ETH_DST})  # fmt: skip
+    RESOLVER_IN = _spec(
+        46,
+        "From the resolver: answers, and questions to a network's own servers.",
+        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC, F.UDP_DST, F.TCP_SRC, F.TCP_DST},
+        {MARK, F.IP_DST},
+        ("INBOUND",),
+    )
     GATEWAY = _spec(
         50,
         "From the gateway port: ARP for our addresses, no bogons, no expired packets.",

@@ -42,6 +42,7 @@ _SENTENCES = {
     "bogon-source": "came from the Internet with a source address that cannot be there",
     "not-for-us": "came from the Internet for an address or MAC that is not ours",
     "unsolicited": "came from the Internet and belongs to no known connection",
+    "not-names": "came from the resolver's port and is neither a question nor an answer of names",
     "next-hop-unknown": "the MAC of the next hop is not known yet, or the gateway port is missing",
 }
 
@@ -93,6 +94,8 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.GATEWAY, _F.GATEWAY, _P.MISS, ""): "not-for-us",
     (_T.GATEWAY_LOCAL, _F.GATEWAY, _P.MISS, ""): "not-for-us",
     (_T.GATEWAY_TRACK, _F.GATEWAY, _P.MISS, ""): "unsolicited",
+    (_T.RESOLVER_OUT, _F.DNS, _P.MISS, ""): "not-ip",
+    (_T.RESOLVER_IN, _F.DNS, _P.MISS, ""): "not-names",
     (_T.INBOUND, _F.TRANSIT, _P.MISS, ""): "no-machine",
     (_T.SWITCH, _F.SWITCH, _P.SPECIFIC, ""): "same-segment",
     (_T.SWITCH, _F.SWITCH, _P.MISS, ""): "unknown-mac",

@@ -27,6 +27,11 @@ class Site:
         return self.ports.get(self.appliance.gateway.port)
 
     @property
+    def resolver_port(self) -> int | None:
+        """OpenFlow port number of the resolver's port, None while it is missing or names are not resolved here."""
+        return self.ports.get(self.appliance.resolver_port)
+
+    @property
     def own_prefixes(self) -> tuple[str, ...]:
         """The appliance's own addresses: its gateway address and shared public addresses."""
         return (self.appliance.gateway.ip, *public_prefixes(self.appliance))

@@ -11,10 +11,11 @@ APPLIANCE = Appliance(
     gateway=Gateway("uplink", "203.0.113.2/24", "203.0.113.1"),
     nat_pool=("203.0.113.64/28",),
     protected=("198.18.0.0/24",),
+    resolver_port="names",
 )
 SITE = Site(
     APPLIANCE,
-    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31},
+    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31, "names": 2},
     neighbors={"203.0.113.1": "02:00:00:00:00:fe"},
 )
 

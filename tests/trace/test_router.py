@@ -83,7 +83,9 @@ def test_arp_of_one_tenant_never_names_anothers_machine(tracer: Tracer) -> None:
 @pytest.mark.parametrize("ttl", [1, 64])
 def test_echo_of_the_router(tracer: Tracer, network: Network, machine: Machine, ttl: int) -> None:
     verdict = tracer.trace(echo(machine, network.router, ttl=ttl))
-    assert verdict.tables == path("classify", "port-security", "forward", "router", "router-local", "switch")
+    assert verdict.tables == path(
+        "classify", "port-security", "forward", "router", "services", "router-local", "switch"
+    )
     assert (verdict.output, verdict.controller) == (out_of(machine), ())
     sent = verdict.final_flow
     assert (sent["dl_src"], sent["dl_dst"]) == (ROUTER_MAC, machine.mac)
@@ -104,7 +106,7 @@ def test_echo_in_fragments(tracer: Tracer, fragment: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("udp", "udp_dst=53"), ("tcp", "tcp_dst=22"), ("ip", "nw_proto=47"), ("icmp", "icmp_type=13"),
+        ("udp", "udp_dst=123"), ("tcp", "tcp_dst=22"), ("ip", "nw_proto=47"), ("icmp", "icmp_type=13"),
         ("icmp", "icmp_type=8,icmp_code=1"), ("udp", "nw_frag=later"),
     ],
 )  # fmt: skip

@@ -194,3 +194,17 @@ def test_fingerprints_that_collide_still_give_two_cookies(monkeypatch: pytest.Mo
     compiled = compile_network(examples.ISOLATED, examples.SITE)
     monkeypatch.undo()
     assert len(compiled.flows) == len(compile_network(examples.ISOLATED, examples.SITE).flows)
+
+
+def test_without_the_resolvers_port_the_router_answers_as_before() -> None:
+    ports = {name: number for name, number in examples.SITE.ports.items() if name != "names"}
+    for site in (
+        dataclasses.replace(examples.SITE, ports=ports),
+        dataclasses.replace(examples.SITE, appliance=dataclasses.replace(examples.APPLIANCE, resolver_port="")),
+    ):
+        names = [flow for flow in compile_shared(site).flows.values() if flow.feature is Feature.DNS]
+        assert {(flow.table, flow.actions) for flow in names} == {
+            (Table.SERVICES, (Goto(Table.ROUTER_LOCAL),)),
+            (Table.RESOLVER_OUT, ()),
+            (Table.RESOLVER_IN, ()),
+        }
