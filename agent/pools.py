@@ -11,8 +11,8 @@ from agent.validation import NEVER_ROUTED
 from state.model import Appliance
 from state.public import public_addresses
 
-# OVS's userspace datapath has 262,144 meters: half for networks, half for machines.
-LAST_NUMBER = 131071
+# OVS's userspace datapath has 262,144 meters, of which each kind of limit has 16,384.
+LAST_NUMBER = 16383
 
 
 def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:

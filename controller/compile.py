@@ -39,15 +39,8 @@ from controller.flow import (
     WriteMetadata,
 )
 from controller.match import Field
-from controller.pipeline import (
-    APPLIANCE_KEY,
-    GATEWAY_METER,
-    NEXT_HOP_METER,
-    Table,
-    cookie,
-    machine_meter,
-    network_meter,
-)
+from controller.meters import APPLIANCE_METERS, Rate, network_meters
+from controller.pipeline import APPLIANCE_KEY, Table, cookie
 from controller.site import Site
 from state.model import Network
 
@@ -68,9 +61,6 @@ FEATURES: tuple[FeatureFlows, ...] = (
     switch,
 )
 
-_GATEWAY_RATE = 100
-_NEXT_HOP_RATE = 10
-
 
 class RegistryError(Exception):
     """A feature wrote a flow that its table does not allow."""
@@ -80,20 +70,20 @@ class RegistryError(Exception):
 class Compiled:
     """What one network, or the appliance itself (key 0), wants on the switch.
 
-    `flows` by cookie; `meters` by id, in packets per second; `unplugged` maps
-    machines without flows to the reason.
+    `flows` by cookie; `meters` by id; `unplugged` maps machines without flows
+    to the reason.
     """
 
     key: int
     flows: Mapping[int, Flow] = field(default_factory=dict)
-    meters: Mapping[int, int] = field(default_factory=dict)
+    meters: Mapping[int, Rate] = field(default_factory=dict)
     unplugged: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_shared(site: Site) -> Compiled:
     """The flows that serve every network."""
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
-    return Compiled(APPLIANCE_KEY, _by_cookie(flows), {GATEWAY_METER: _GATEWAY_RATE, NEXT_HOP_METER: _NEXT_HOP_RATE})
+    return Compiled(APPLIANCE_KEY, _by_cookie(flows), APPLIANCE_METERS)
 
 
 def compile_network(network: Network, site: Site) -> Compiled:
@@ -107,9 +97,7 @@ def compile_network(network: Network, site: Site) -> Compiled:
         present = tuple(machine for machine in network.machines if machine.name not in unplugged)
         network = dataclasses.replace(network, machines=present)
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
-    meters = {network_meter(network.key): site.appliance.icmp_error_rate}
-    meters |= {machine_meter(machine.number): site.appliance.dhcp_rate for machine in network.machines}
-    return Compiled(network.key, _by_cookie(flows), meters, unplugged)
+    return Compiled(network.key, _by_cookie(flows), network_meters(network, site.appliance), unplugged)
 
 
 def _by_cookie(flows: Iterable[Flow]) -> dict[int, Flow]:

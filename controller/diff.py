@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from controller.compile import Compiled
 from controller.flow import Flow
+from controller.meters import Rate
 
 FlowId = tuple[int, int]
 """Table number and cookie: what recognises a flow on the switch."""
@@ -17,7 +18,7 @@ class Installed:
     """What the switch holds of one network: flows, and meters by id with their rates."""
 
     flows: frozenset[FlowId] = frozenset()
-    meters: Mapping[int, int] = field(default_factory=dict)
+    meters: Mapping[int, Rate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Difference:
 
     deletes: tuple[FlowId, ...] = ()
     adds: tuple[tuple[int, Flow], ...] = ()
-    meters: Mapping[int, int] = field(default_factory=dict)
+    meters: Mapping[int, Rate] = field(default_factory=dict)
     stale_meters: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.meters import Rate
 from controller.mgmt import InstalledFlow
 from controller.source import Changed
 from state.model import Appliance, Network, NetworkStatus
@@ -71,7 +72,7 @@ class FlowSwitch(Protocol):
 
     def read_flows(self, table: int) -> list[InstalledFlow]: ...
 
-    def read_meters(self) -> dict[int, int]: ...
+    def read_meters(self) -> dict[int, Rate]: ...
 
     def commit(self, before: list[bytes], mods: list[bytes]) -> Mapping[int, str]: ...
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from controller import wire
 from controller.diff import Difference, FlowId, Installed, apply
-from controller.pipeline import APPLIANCE_KEY, GATEWAY_METER, MACHINE_METERS, NEXT_HOP_METER, split_cookie
+from controller.meters import Rate
+from controller.pipeline import APPLIANCE_KEY, MeterClass, split_cookie, split_meter
 
 
 class Ledger:
@@ -20,16 +21,16 @@ class Ledger:
     def __init__(self) -> None:
         self._flows: dict[int, frozenset[FlowId]] = {}
         self._count = 0
-        self._meters: dict[int, dict[int, int]] = defaultdict(dict)
+        self._meters: dict[int, dict[int, Rate]] = defaultdict(dict)
         self._owners: dict[int, int] = {}
-        self._orphans: dict[int, int] = {}
+        self._orphans: dict[int, Rate] = {}
 
     @classmethod
-    def read(cls, flows: Iterable[FlowId], meters: Mapping[int, int], owner_of_machine: Mapping[int, int]) -> Ledger:
+    def read(cls, flows: Iterable[FlowId], meters: Mapping[int, Rate], owner_of_machine: Mapping[int, int]) -> Ledger:
         """A ledger of what was read from the switch.
 
         `owner_of_machine` maps the numbers of desired machines to network keys;
-        meters of other machines are orphans.
+        meters of other machines, and of another version of the pipeline, are orphans.
         """
         ledger = cls()
         by_key: dict[int, list[FlowId]] = defaultdict(list)
@@ -38,11 +39,12 @@ class Ledger:
         ledger._flows = {key: frozenset(found) for key, found in by_key.items()}
         ledger._count = sum(map(len, by_key.values()))
         for meter, rate in meters.items():
-            owner: int | None = meter
-            if meter in (GATEWAY_METER, NEXT_HOP_METER):
+            kind, number = split_meter(meter)
+            owner: int | None = None
+            if kind is MeterClass.APPLIANCE:
                 owner = APPLIANCE_KEY
-            elif meter >= MACHINE_METERS:
-                owner = owner_of_machine.get(meter - MACHINE_METERS)
+            elif kind is not None:
+                owner = owner_of_machine.get(number) if kind.of_machine else number
             if owner is None:
                 ledger._orphans[meter] = rate
             else:
@@ -61,7 +63,7 @@ class Ledger:
         """What the switch holds of one network."""
         return Installed(self._flows.get(key, frozenset()), dict(self._meters.get(key, {})))
 
-    def meter_messages(self, difference: Difference) -> list[tuple[int, int, bytes]]:
+    def meter_messages(self, difference: Difference) -> list[tuple[int, Rate, bytes]]:
         """What to send for the meters of `difference` before its flows: meter, rate, message."""
         messages = []
         for meter, rate in difference.meters.items():
@@ -72,7 +74,7 @@ class Ledger:
                 messages.append((meter, rate, wire.meter_modify(meter, rate)))
         return messages
 
-    def meter_done(self, key: int, meter: int, rate: int) -> None:
+    def meter_done(self, key: int, meter: int, rate: Rate) -> None:
         """The switch took a meter of `key`."""
         self._own(meter, rate, key)
 
@@ -104,11 +106,11 @@ class Ledger:
         orphans, self._orphans = self._orphans, {}
         return [wire.meter_delete(meter) for meter in orphans]
 
-    def _rate(self, meter: int) -> int | None:
+    def _rate(self, meter: int) -> Rate | None:
         owner = self._owners.get(meter)
         return self._orphans.get(meter) if owner is None else self._meters[owner][meter]
 
-    def _own(self, meter: int, rate: int, key: int) -> None:
+    def _own(self, meter: int, rate: Rate, key: int) -> None:
         self._orphans.pop(meter, None)
         before = self._owners.get(meter)
         if before is not None and before != key:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from controller import wire
+from controller.meters import Rate, Unit
 
 _FLOW_STATS = struct.Struct("!HB9xH10xQQ8x")
 _METER_CONFIG = struct.Struct("!HHI")
-_METER_BAND = struct.Struct("!HHI")
+_METER_BAND = struct.Struct("!HHII")
 _PORT = struct.Struct("!IH10x16s")
 _RESERVED_PORTS = 0xFFFFFF00
 # Parts of some hundred kilobytes, two on their way: replies never fill the socket while we still write.
@@ -92,14 +93,15 @@ class Bridge:
                 at += size
         return found
 
-    def meters(self) -> dict[int, int]:
+    def meters(self) -> dict[int, Rate]:
         """Meter ids and the rate of their first band, 0 where there is none."""
         found = {}
         for message in self._multipart(wire.meter_config_request(self._xid())):
             at, end = 16, len(message)
             while at < end:
-                size, _, meter = _METER_CONFIG.unpack_from(message, at)
-                found[meter] = _METER_BAND.unpack_from(message, at + 8)[2] if size > 8 else 0
+                size, flags, meter = _METER_CONFIG.unpack_from(message, at)
+                value, burst = _METER_BAND.unpack_from(message, at + 8)[2:] if size > 8 else (0, 0)
+                found[meter] = Rate(value, Unit.KBPS if flags & Unit.KBPS else Unit.PPS, burst)
                 at += size
         return found
 

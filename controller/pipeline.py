@@ -28,15 +28,64 @@ TOO_LARGE = F.REG1
 """Register whose bit 0 says that a packet is larger than the way out can carry."""
 
 MARK = F.REG3
-"""Register that says what a packet is, where tables later must know; see `Mark`."""
+"""Register that holds a `Mark`."""
 
-NETWORK_METERS = 0
-MACHINE_METERS = 131072
-NEXT_HOP_METER = MACHINE_METERS
-GATEWAY_METER = 262144
-"""Meter ids: network key, `MACHINE_METERS` + machine number (both from 1), the
-answers of the next hop, and what else comes from outside; the userspace
-datapath of OVS takes ids up to 262144."""
+
+class Mark(enum.IntEnum):
+    """What kind of packet it is, where one table finds it out and a later one needs it; 0 is none."""
+
+    RESOLVER = 1
+    PUBLIC_WHOLE = 2
+    PUBLIC_FRAGMENT = 3
+    PUBLIC_ERROR = 4
+    SHARED_ADDRESS = 5
+
+
+class MeterClass(enum.IntEnum):
+    """What a meter limits, and whose it is; a number is never used again.
+
+    Each class has `METERS_A_CLASS` ids, of which the userspace datapath of OVS
+    takes 16 classes (262,144).
+    """
+
+    NETWORK_ERRORS = 0
+    MACHINE_DHCP = 1
+    MACHINE_ROUTER = 2
+    MACHINE_PUBLIC_OUT = 3
+    MACHINE_PUBLIC_IN = 4
+    NETWORK_PUBLIC_OUT = 5
+    NETWORK_PUBLIC_IN = 6
+    MACHINE_STORAGE_OUT = 7
+    MACHINE_STORAGE_IN = 8
+    NETWORK_STORAGE_OUT = 9
+    NETWORK_STORAGE_IN = 10
+    APPLIANCE = 15
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether the number in an id is a machine's; else it is a network key, or the appliance's own."""
+        return self.name.startswith("MACHINE_")
+
+
+METERS_A_CLASS = 16384
+
+
+def meter(owner: MeterClass, number: int) -> int:
+    """Id of the meter of a network key, machine number or `APPLIANCE` number, each 1..16383."""
+    return owner * METERS_A_CLASS + number
+
+
+def split_meter(value: int) -> tuple[MeterClass | None, int]:
+    """Class and number of a meter id; None for one that is not of this pipeline."""
+    owner, number = divmod(value, METERS_A_CLASS)
+    return (MeterClass(owner) if owner in MeterClass.__members__.values() else None), number
+
+
+GATEWAY_METER = meter(MeterClass.APPLIANCE, 1)
+"""What comes from outside for the controller."""
+
+NEXT_HOP_METER = meter(MeterClass.APPLIANCE, 2)
+"""ARP answers of the next hop."""
 
 
 class Feature(enum.IntEnum):
@@ -59,12 +108,6 @@ class Feature(enum.IntEnum):
     def label(self) -> str:
         """The feature as operators write it."""
         return self.name.lower().replace("_", "-")
-
-
-class Mark(enum.IntEnum):
-    """Values of the register `MARK`; 0 in all other packets."""
-
-    RESOLVER = 1
 
 
 class Priority(enum.IntEnum):
@@ -284,13 +327,3 @@ def cookie(key: int, feature: Feature, fingerprint: int) -> int:
 def split_cookie(value: int) -> tuple[int, int, int]:
     """Network key, feature number and fingerprint of a cookie."""
     return value >> COOKIE_KEY_SHIFT, value >> COOKIE_FEATURE_SHIFT & 0xFF, value & 0xFFFFFFFF
-
-
-def network_meter(key: int) -> int:
-    """Meter of a network's ICMP errors."""
-    return NETWORK_METERS + key
-
-
-def machine_meter(number: int) -> int:
-    """Meter of a machine's DHCP requests."""
-    return MACHINE_METERS + number

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import GATEWAY_METER, MACHINE_METERS, NETWORK_METERS, NEXT_HOP_METER, Feature, Priority, Table
+from controller.pipeline import NEXT_HOP_METER, Feature, MeterClass, Priority, Table, split_meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,24 @@ _SENTENCES = {
     "next-hop-unknown": "the MAC of the next hop is not known yet, or the gateway port is missing",
 }
 
-_METERS = (
-    (GATEWAY_METER, Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate")),
-    (MACHINE_METERS + 1, Reason("dhcp-rate", "DHCP over the machine's rate")),
-    (NEXT_HOP_METER, Reason("next-hop-rate", "ARP answers of the next hop, over their rate")),
-    (
-        NETWORK_METERS,
-        Reason("icmp-error-rate", "refused like the others, but over the network's rate and not answered"),
+_M = MeterClass
+_METERS = {
+    _M.NETWORK_ERRORS: Reason(
+        "icmp-error-rate", "refused like the others, but over the network's rate and not answered"
     ),
-)
+    _M.MACHINE_DHCP: Reason("dhcp-rate", "DHCP over the machine's rate"),
+    _M.MACHINE_ROUTER: Reason("router-rate", "to the router itself (names, echo), over the machine's rate"),
+    _M.MACHINE_PUBLIC_OUT: Reason("public-rate-out", "to the Internet, over the machine's limit"),
+    _M.MACHINE_PUBLIC_IN: Reason("public-rate-in", "from the Internet, over the machine's limit"),
+    _M.NETWORK_PUBLIC_OUT: Reason("network-public-rate-out", "to the Internet, over the network's limit"),
+    _M.NETWORK_PUBLIC_IN: Reason("network-public-rate-in", "from the Internet, over the network's limit"),
+    _M.MACHINE_STORAGE_OUT: Reason("storage-rate-out", "to a shared drive, over the machine's limit"),
+    _M.MACHINE_STORAGE_IN: Reason("storage-rate-in", "from a shared drive, over the machine's limit"),
+    _M.NETWORK_STORAGE_OUT: Reason("network-storage-rate-out", "to shared drives, over the network's limit"),
+    _M.NETWORK_STORAGE_IN: Reason("network-storage-rate-in", "from shared drives, over the network's limit"),
+    _M.APPLIANCE: Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate"),
+}
+_NEXT_HOP = Reason("next-hop-rate", "ARP answers of the next hop, over their rate")
 
 _REFUSALS = {
     Table.UNROUTABLE: Reason("unreachable", "outside the network and not in the Internet; answered by ICMP"),
@@ -132,4 +141,7 @@ def refusal(table: Table | None) -> Reason | None:
 
 def meter_reason(meter: int) -> Reason:
     """The reason of what a meter drops."""
-    return next(reason for first, reason in _METERS if meter >= first)
+    if meter == NEXT_HOP_METER:
+        return _NEXT_HOP
+    kind, _ = split_meter(meter)
+    return Reason("unknown", "a meter this version does not know") if kind is None else _METERS[kind]

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -86,7 +86,7 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
     })  # fmt: skip
 
 
-def _messages(compiled: Iterable[Compiled], present: dict[int, int]) -> Iterator[bytes]:
+def _messages(compiled: Iterable[Compiled], present: Container[int]) -> Iterator[bytes]:
     yield wire.set_config()
     for one in compiled:
         for meter, rate in one.meters.items():

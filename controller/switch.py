@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller import wire
+from controller.meters import Rate
 from controller.mgmt import Bridge, InstalledFlow, SwitchError
 from controller.services.contract import PacketOut
 
@@ -115,7 +116,7 @@ class Switch:
         with Bridge(self._mgmt) as bridge:
             return list(bridge.flows(table))
 
-    def read_meters(self) -> dict[int, int]:
+    def read_meters(self) -> dict[int, Rate]:
         """Meters and their rates. Raises SwitchError."""
         with Bridge(self._mgmt) as bridge:
             return bridge.meters()

@@ -34,6 +34,7 @@ from controller.flow import (
     WriteMetadata,
 )
 from controller.match import Field, Match, Term
+from controller.meters import Rate
 
 VERSION: Final = 5
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
@@ -55,7 +56,7 @@ _NO_TABLE: Final = 255
 _NICIRA: Final = 0x2320
 _CT_FLUSH: Final = 32
 _ATOMIC_ORDERED: Final = 3
-_METER_FLAGS: Final = 0x0006  # packets per second, with burst
+_METER_BURST: Final = 4
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHH")
 _BUNDLE = struct.Struct("!BBHIIHH")
 _TLV = struct.Struct("!HBB")
@@ -247,19 +248,18 @@ def flow_delete(table: int, cookie: int) -> bytes:
     return head + b"\x00\x01\x00\x04\x00\x00\x00\x00"
 
 
-def _meter_mod(command: int, meter: int, rate: int | None) -> bytes:
-    # A burst of one second lets a client that asks twice at once be answered.
-    band = b"" if rate is None else struct.pack("!HHII4x", 1, 16, rate, rate)
-    flags = 0 if rate is None else _METER_FLAGS
+def _meter_mod(command: int, meter: int, rate: Rate | None) -> bytes:
+    band = b"" if rate is None else struct.pack("!HHII4x", 1, 16, rate.value, rate.burst)
+    flags = 0 if rate is None else rate.unit | _METER_BURST
     return struct.pack("!BBHIHHI", VERSION, METER_MOD, 16 + len(band), 0, command, flags, meter) + band
 
 
-def meter_add(meter: int, rate: int) -> bytes:
-    """A new meter that drops what exceeds `rate` packets per second."""
+def meter_add(meter: int, rate: Rate) -> bytes:
+    """A new meter that drops what exceeds `rate`."""
     return _meter_mod(METER_ADD, meter, rate)
 
 
-def meter_modify(meter: int, rate: int) -> bytes:
+def meter_modify(meter: int, rate: Rate) -> bytes:
     """Another rate for a meter that exists."""
     return _meter_mod(METER_MODIFY, meter, rate)
 

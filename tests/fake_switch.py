@@ -13,6 +13,7 @@ from controller import wire
 from controller.compile import compile_network, compile_shared
 from controller.diff import installed
 from controller.events import SwitchUp
+from controller.meters import Rate, Unit
 from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import split_cookie
 from controller.reconcile import Reconciler
@@ -28,7 +29,7 @@ class FakeSwitch:
     def __init__(self, ports: Mapping[str, int]) -> None:
         self.connected = True
         self.table: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}
-        self.meters: dict[int, int] = {}
+        self.meters: dict[int, Rate] = {}
         self.port_numbers = dict(ports)
         self.unannounced: dict[str, int] = {}
         self.refuse: bytes | None = None
@@ -55,7 +56,7 @@ class FakeSwitch:
             if number == table
         ]
 
-    def read_meters(self) -> dict[int, int]:
+    def read_meters(self) -> dict[int, Rate]:
         self._alive()
         return dict(self.meters)
 
@@ -74,7 +75,7 @@ class FakeSwitch:
         self._alive()
         for message in messages:
             assert message[1] == wire.METER_MOD
-            command, _, meter = struct.unpack_from("!HHI", message, 8)
+            command, flags, meter = struct.unpack_from("!HHI", message, 8)
             assert (meter in self.meters) == (command != wire.METER_ADD), f"meter {meter}"
             self.sent["meter"] += 1
             if command == wire.METER_DELETE:
@@ -83,7 +84,8 @@ class FakeSwitch:
                 for identity in [i for i, (_, rest) in self.table.items() if using in rest]:
                     del self.table[identity]
             else:
-                self.meters[meter] = struct.unpack_from("!HHI", message, 16)[2]
+                value, burst = struct.unpack_from("!II", message, 20)
+                self.meters[meter] = Rate(value, Unit(flags & ~4), burst)
 
     def _flow_mod(self, mod: bytes) -> None:
         cookie, mask, table, command, _, _, priority = _FLOW_MOD.unpack_from(mod)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from controller.features import flow
 from controller.flow import CONTROLLER, Flow, Meter, Output
 from controller.match import match
-from controller.pipeline import Feature, Priority, Table, machine_meter
+from controller.pipeline import Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Kind, Network
 
@@ -29,7 +29,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
             Table.PORT_SECURITY,
             Priority.EXCEPTION,
             match("udp", metadata=key, eth_src=machine.mac, udp_src=68, udp_dst=67),
-            (Meter(machine_meter(machine.number)), Output(CONTROLLER)),
+            (Meter(meter(MeterClass.MACHINE_DHCP, machine.number)), Output(CONTROLLER)),
             f"DHCP of {machine.name}",
             key,
         )

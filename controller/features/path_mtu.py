@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from controller.features import flow
 from controller.flow import CONTROLLER, CheckPacketLarger, Flow, Goto, Meter, Output
 from controller.match import Match, match
-from controller.pipeline import TOO_LARGE, Feature, Priority, Table, network_meter
+from controller.pipeline import TOO_LARGE, Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Network
 
@@ -43,5 +43,6 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         f"larger than {mtu}?",
         key,
     )
+    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     yield flow(feature, tell, Priority.NORMAL, match(metadata=key, reg1=1),
-               (Meter(network_meter(key)), Output(CONTROLLER)), "fragmentation needed", key)  # fmt: skip
+               to_controller, "fragmentation needed", key)  # fmt: skip

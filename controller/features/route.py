@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from controller.features import flow
 from controller.flow import CONTROLLER, Flow, Goto, Meter, Output, SetField, set_mac
 from controller.match import Field, Match, match
-from controller.pipeline import ATTACHMENT, Feature, Priority, Table, network_meter
+from controller.pipeline import ATTACHMENT, Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Kind, Network
 
@@ -42,7 +42,7 @@ def shared(site: Site) -> Iterator[Flow]:
 def flows(network: Network, site: Site) -> Iterator[Flow]:
     """The network's own answer to 'unreachable'; in a private network its machines."""
     key = network.key
-    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     yield flow(feature, Table.UNROUTABLE, Priority.NORMAL, match("ip", metadata=key),
                to_controller, "unroutable", key)  # fmt: skip
     if network.kind is Kind.ISOLATED:

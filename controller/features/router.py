@@ -12,9 +12,10 @@ from controller.pipeline import (
     ATTACHMENT,
     SCRATCH,
     Feature,
+    MeterClass,
     Priority,
     Table,
-    network_meter,
+    meter,
 )
 from controller.site import Site
 from state.model import Network
@@ -63,11 +64,12 @@ def shared(site: Site) -> Iterator[Flow]:
 def flows(network: Network, site: Site) -> Iterator[Flow]:
     """The router's address under each machine's meter, and its errors under the network's."""
     key = network.key
-    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     for machine in network.machines:
         yield flow(feature, Table.ROUTER, Priority.NORMAL,
                    match("ip", metadata=key, ip_src=machine.address, ip_dst=network.router),
-                   (Goto(Table.SERVICES),), f"{machine.name} to the router itself", key)  # fmt: skip
+                   (Meter(meter(MeterClass.MACHINE_ROUTER, machine.number)), Goto(Table.SERVICES)),
+                   f"{machine.name} to the router itself", key)  # fmt: skip
     yield flow(feature, Table.ROUTER_LOCAL, Priority.DEFAULT, match("ip", metadata=key),
                to_controller, "port or protocol unreachable", key)  # fmt: skip
     yield flow(feature, Table.TTL, Priority.NORMAL, match("ip", metadata=key, ttl=1),

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from controller.features import flow
 from controller.flow import CONTROLLER, Action, Flow, Goto, Meter, Output, WriteMetadata, set_ip, set_mac
 from controller.match import Field, Match, match
-from controller.pipeline import Feature, Priority, Table, network_meter
+from controller.pipeline import Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Kind, Network
 
@@ -59,7 +59,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                    f"{machine.transit} is {machine.name}", key)  # fmt: skip
     if network.kind is Kind.ISOLATED:
         return
-    to_controller = (Meter(network_meter(key)), Output(CONTROLLER))
+    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     for kind in _ICMP_ERRORS:
         yield flow(feature, Table.TRANSIT, Priority.SPECIFIC, match("icmp", metadata=key, icmp_type=kind),
                    to_controller, "ICMP error from a machine", key)  # fmt: skip

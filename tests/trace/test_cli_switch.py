@@ -14,7 +14,9 @@ from dummy_switch import DummySwitch, dummy_switch
 from fake_api import FakeApi, fake_api, office, pc
 
 from cli.main import run
+from controller import wire
 from controller.compile import compile_network, compile_shared
+from controller.mgmt import Bridge
 from controller.pipeline import Table
 from controller.presence import Presence, path_of
 from sluice.v1 import machine_pb2, network_pb2
@@ -37,8 +39,8 @@ def switch() -> Iterator[DummySwitch]:
             compile_shared(examples.SITE),
             *(compile_network(n, examples.SITE) for n in examples.NETWORKS),
         ):
-            for meter, rate in compiled.meters.items():
-                started.ofctl("add-meter", target, f"meter={meter},pktps,band=type=drop,rate={rate}")
+            with Bridge(started.mgmt) as bridge:
+                assert bridge.send(wire.meter_add(*one) for one in compiled.meters.items()) == {}
             file = started.directory / "flows"
             file.write_text("".join(f"cookie={c:#x},{flow.text()}\n" for c, flow in compiled.flows.items()))
             started.ofctl("add-flows", target, str(file))

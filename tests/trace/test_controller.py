@@ -14,6 +14,7 @@ from controllers import ROOT, ControllerWorld, controller_world
 from dummy_switch import wait_until
 
 from controller.diff import FlowId
+from controller.meters import packets
 from controller.mgmt import Bridge
 from controller.pipeline import Table, split_cookie
 from state.model import Network, PortBlock, State
@@ -48,7 +49,7 @@ def test_rows_become_flows(running: ControllerWorld) -> None:
     assert running.flow_ids() == running.desired(*NETWORKS)
     assert running.switch.ofctl("get-frags", running.switch.bridge).strip() == "nx-match"
     with Bridge(running.switch.mgmt) as bridge:
-        assert bridge.meters()[NETWORKS[0].key] == examples.APPLIANCE.icmp_error_rate
+        assert bridge.meters()[NETWORKS[0].key] == packets(examples.APPLIANCE.icmp_error_rate)
     assert running.metric("sluice_networks") == len(NETWORKS)
     assert running.metric("sluice_flows_installed") == len(running.desired(*NETWORKS))
     assert running.metric("sluice_switch_connected") == 1

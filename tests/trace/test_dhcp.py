@@ -6,7 +6,7 @@ import examples
 import pytest
 from tracer import BROADCAST, ROUTER_MAC, Tracer, arrival, ip
 
-from controller.pipeline import Table, machine_meter
+from controller.pipeline import MeterClass, Table, meter
 from state.model import Machine
 
 WEB = examples.ISOLATED.machines[0]
@@ -21,7 +21,7 @@ def test_requests_reach_the_controller_only(tracer: Tracer, machine: Machine, re
         (machine.address, "10.0.0.1", ROUTER_MAC) if renewal else ("0.0.0.0", "255.255.255.255", BROADCAST)
     )
     verdict = tracer.trace(ip(machine, target, mac, source=source, more="udp_src=68,udp_dst=67"))
-    assert verdict.controller == ((Table.PORT_SECURITY, machine_meter(machine.number)),)
+    assert verdict.controller == ((Table.PORT_SECURITY, meter(MeterClass.MACHINE_DHCP, machine.number)),)
     assert verdict.output == ()
 
 

@@ -6,7 +6,7 @@ import examples
 import pytest
 from tracer import GATEWAY_MAC, INTERNET, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, arrival, ip, out_of, path, reply
 
-from controller.pipeline import Table, network_meter
+from controller.pipeline import MeterClass, Table, meter
 from state.model import Kind, Machine, Network
 
 MACHINES = [(network, machine) for network in examples.NETWORKS for machine in network.machines]
@@ -97,7 +97,10 @@ def test_errors_of_private_machines_go_by_the_controller(
     tracer: Tracer, network: Network, machine: Machine, kind: int
 ) -> None:
     verdict = tracer.trace(ip(machine, INTERNET, kind="icmp", more=f"icmp_type={kind}"))
-    assert (verdict.controller[-1], verdict.output) == ((Table.TRANSIT, network_meter(network.key)), ())
+    assert (verdict.controller[-1], verdict.output) == (
+        (Table.TRANSIT, meter(MeterClass.NETWORK_ERRORS, network.key)),
+        (),
+    )
 
 
 @EACH
@@ -149,7 +152,10 @@ def test_errors_for_private_machines_go_by_the_controller(
     tracer: Tracer, network: Network, machine: Machine, kind: int
 ) -> None:
     verdict = tracer.trace(reply(machine, "rel|rpl|dnat", kind="icmp", more=f"icmp_type={kind}"))
-    assert (verdict.output, verdict.controller) == ((), ((Table.INBOUND_MTU, network_meter(network.key)),))
+    assert (verdict.output, verdict.controller) == (
+        (),
+        ((Table.INBOUND_MTU, meter(MeterClass.NETWORK_ERRORS, network.key)),),
+    )
     assert verdict.final_flow["nw_dst"] == machine.address
 
 

@@ -10,7 +10,7 @@ import pytest
 from tracer import INTERNET, Out, Tracer, echo, ip, out_of, reply
 
 from controller.flow import CheckPacketLarger
-from controller.pipeline import Table, network_meter
+from controller.pipeline import MeterClass, Table, meter
 from state.model import Machine, Network
 
 ETHERNET = 14
@@ -24,7 +24,9 @@ def test_out(tracer: Tracer, network: Network, machine: Machine, kind: str) -> N
     verdict = tracer.trace(ip(machine, INTERNET, kind=kind))
     assert verdict.output == (Out("uplink"),)
     wider = network.mtu > examples.APPLIANCE.gateway.mtu
-    assert verdict.controller == (((Table.FRAGMENTATION, network_meter(network.key)),) if wider else ())
+    assert verdict.controller == (
+        ((Table.FRAGMENTATION, meter(MeterClass.NETWORK_ERRORS, network.key)),) if wider else ()
+    )
     assert (Table.FRAGMENTATION in verdict.tables) == wider
 
 
@@ -34,7 +36,9 @@ def test_in(tracer: Tracer, network: Network, machine: Machine, kind: str) -> No
     verdict = tracer.trace(reply(machine, kind=kind))
     assert verdict.output == out_of(machine)
     narrower = network.mtu < examples.APPLIANCE.gateway.mtu
-    assert verdict.controller == (((Table.INBOUND_FRAGMENTATION, network_meter(network.key)),) if narrower else ())
+    assert verdict.controller == (
+        ((Table.INBOUND_FRAGMENTATION, meter(MeterClass.NETWORK_ERRORS, network.key)),) if narrower else ()
+    )
     assert (Table.INBOUND_FRAGMENTATION in verdict.tables) == narrower
 
 

@@ -26,7 +26,9 @@ from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapReader
 from services_world import proved, quoted
 
+from controller import wire
 from controller.compile import Site, compile_network, compile_shared
+from controller.mgmt import Bridge
 from controller.pipeline import Table, split_cookie
 from controller.services import Answer, PacketIn, PacketOut, answer, neighbor
 from state.model import Appliance, Machine, Network
@@ -84,8 +86,8 @@ class Bench:
             switch.vsctl("set", "Interface", name, f"options:tx_pcap={self._captures[name]}")
         compiled = [compile_shared(World.site), *(compile_network(n, World.site) for n in NETWORKS)]
         for one in compiled:
-            for meter, rate in one.meters.items():
-                switch.ofctl("add-meter", self._target, f"meter={meter},pktps,band=type=drop,rate={rate}")
+            with Bridge(switch.mgmt) as bridge:
+                assert bridge.send(wire.meter_add(*meter) for meter in one.meters.items()) == {}
         flows = switch.directory / "flows"
         flows.write_text("".join(f"cookie={c:#x},{f.text()}\n" for one in compiled for c, f in one.flows.items()))
         switch.ofctl("add-flows", self._target, str(flows))

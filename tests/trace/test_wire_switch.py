@@ -11,8 +11,9 @@ from dummy_switch import DummySwitch, dummy_switch
 from controller import wire
 from controller.compile import Compiled, compile_network, compile_shared
 from controller.flow import Flow
+from controller.meters import Rate, Unit, packets
 from controller.mgmt import Bridge, SwitchError
-from controller.pipeline import Table
+from controller.pipeline import METERS_A_CLASS, MeterClass, Table, meter
 from controller.verify import canonical
 
 
@@ -32,7 +33,7 @@ def bridge(switch: DummySwitch) -> Iterator[Bridge]:
     with Bridge(switch.mgmt) as connected:
         yield connected
         assert connected.send(wire.flow_delete(f.table, f.cookie) for f in list(connected.flows())) == {}
-        assert connected.send(wire.meter_delete(meter) for meter in connected.meters()) == {}
+        assert connected.send(wire.meter_delete(meter_id) for meter_id in connected.meters()) == {}
 
 
 def install(bridge: Bridge, compiled: list[Compiled]) -> dict[int, Flow]:
@@ -61,8 +62,14 @@ def test_flows_come_back_as_they_were_sent(bridge: Bridge, compiled: list[Compil
 
 
 def test_meters_come_back(bridge: Bridge) -> None:
-    assert bridge.send([wire.meter_add(1, 10), wire.meter_add(262144, 100), wire.meter_modify(1, 20)]) == {}
-    assert bridge.meters() == {1: 20, 262144: 100}
+    last, limit = meter(MeterClass.APPLIANCE, METERS_A_CLASS - 1), Rate(10_000_000, Unit.KBPS, 1_000_000)
+    assert (
+        bridge.send([wire.meter_add(1, packets(10)), wire.meter_add(last, limit), wire.meter_modify(1, packets(20))])
+        == {}
+    )
+    assert bridge.meters() == {1: packets(20), last: limit}
+    assert bridge.send([wire.meter_modify(last, packets(7))]) == {}
+    assert bridge.meters()[last] == packets(7)
 
 
 def test_delete_takes_one_cookie_of_one_table(bridge: Bridge, compiled: list[Compiled]) -> None:
@@ -76,11 +83,11 @@ def test_delete_takes_one_cookie_of_one_table(bridge: Bridge, compiled: list[Com
 
 
 def test_refused_messages_are_named(bridge: Bridge, compiled: list[Compiled]) -> None:
-    good = [wire.meter_add(1, 10), wire.meter_add(2, 10)]
-    errors = bridge.send([good[0], wire.meter_modify(99, 10), good[1]])
+    rate = packets(10)
+    errors = bridge.send([wire.meter_add(1, rate), wire.meter_modify(99, rate), wire.meter_add(2, rate)])
     assert list(errors) == [1]
     assert "12" in errors[1]
-    assert bridge.meters() == {1: 10, 2: 10}
+    assert bridge.meters() == {1: rate, 2: rate}
 
 
 def test_frag_mode(switch: DummySwitch, bridge: Bridge) -> None:

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import examples
 from dummy_switch import DummySwitch, dummy_switch
 
+from controller import wire
 from controller.compile import Compiled, compile_network, compile_shared
+from controller.mgmt import Bridge
 from controller.pipeline import Table
 from state.model import Machine, Network
 
@@ -83,9 +85,9 @@ class Tracer:
         self.compiled: list[Compiled] = [
             compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in networks)
         ]  # fmt: skip
-        for one in self.compiled:
-            for meter, rate in one.meters.items():
-                switch.ofctl("add-meter", switch.bridge, f"meter={meter},pktps,band=type=drop,rate={rate}")
+        with Bridge(switch.mgmt) as bridge:
+            meters = [wire.meter_add(meter, rate) for one in self.compiled for meter, rate in one.meters.items()]
+            assert bridge.send(meters) == {}
         self._flows = {cookie: flow for one in self.compiled for cookie, flow in one.flows.items()}
         lines = [f"cookie={cookie:#x},{flow.text()}" for cookie, flow in self._flows.items()]
         file = switch.directory / "flows"

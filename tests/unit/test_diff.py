@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,23 +12,25 @@ from controller.diff import Difference, Installed, apply, diff, installed
 from controller.flow import Flow, Output
 from controller.ledger import Ledger
 from controller.match import match
+from controller.meters import Rate, Unit, packets
 from controller.mgmt import InstalledFlow
 from controller.pipeline import (
     GATEWAY_METER,
+    METERS_A_CLASS,
     NEXT_HOP_METER,
     Feature,
+    MeterClass,
     Priority,
     Table,
     cookie,
-    machine_meter,
-    network_meter,
+    meter,
 )
 from controller.verify import drift
 
 TABLES = (Table.CLASSIFY, Table.ROUTE, Table.SWITCH)
 
 
-def compiled(key: int, choice: dict[int, tuple[Table, int]], meters: dict[int, int]) -> Compiled:
+def compiled(key: int, choice: dict[int, tuple[Table, int]], meters: dict[int, Rate]) -> Compiled:
     flows = {
         cookie(key, Feature.SWITCH, fingerprint): Flow(
             table, Priority.NORMAL, match(metadata=key, in_port=fingerprint + 1), (Output(port),), Feature.SWITCH, key,
@@ -39,7 +42,7 @@ def compiled(key: int, choice: dict[int, tuple[Table, int]], meters: dict[int, i
 
 
 choices = st.dictionaries(st.integers(0, 12), st.tuples(st.sampled_from(TABLES), st.integers(1, 3)))
-rates = st.dictionaries(st.integers(1, 5), st.integers(1, 3))
+rates = st.dictionaries(st.integers(1, 5), st.builds(Rate, st.integers(1, 3), st.sampled_from(Unit), st.integers(1, 2)))
 states = st.builds(compiled, st.just(7), choices, rates)
 
 
@@ -65,7 +68,7 @@ def test_it_deletes_and_adds_no_more_than_needed(before: Compiled, after: Compil
 
 
 def test_empty_desired_state_deletes_everything() -> None:
-    before = compiled(7, {1: (Table.ROUTE, 1), 2: (Table.SWITCH, 1)}, {7: 10})
+    before = compiled(7, {1: (Table.ROUTE, 1), 2: (Table.SWITCH, 1)}, {7: packets(10)})
     difference = diff(Compiled(7), installed(before))
     assert {c for _, c in difference.deletes} == set(before.flows)
     assert (difference.adds, difference.stale_meters) == ((), (7,))
@@ -108,35 +111,42 @@ def test_a_copied_cookie_is_noticed() -> None:
 def test_ledger_knows_what_was_read() -> None:
     one, other = compiled(7, {1: (Table.ROUTE, 1)}, {}), compiled(8, {1: (Table.ROUTE, 1)}, {})
     flows = installed(one).flows | installed(other).flows
-    meters = {network_meter(7): 5, machine_meter(3): 6, machine_meter(4): 6, GATEWAY_METER: 100, NEXT_HOP_METER: 9}
-    ledger = Ledger.read(flows, meters, {3: 7})
-    assert ledger.installed(7) == Installed(installed(one).flows, {network_meter(7): 5, machine_meter(3): 6})
-    assert ledger.installed(0).meters == {GATEWAY_METER: 100, NEXT_HOP_METER: 9}
+    of_network = {meter(kind, 7): packets(5) for kind in MeterClass if not kind.of_machine}
+    del of_network[meter(MeterClass.APPLIANCE, 7)]
+    of_network |= {meter(kind, 3): packets(6) for kind in MeterClass if kind.of_machine}
+    # Number 4 belongs to no machine, class 12 is nothing this version knows.
+    orphans = {meter(MeterClass.MACHINE_DHCP, 4): packets(6), 12 * METERS_A_CLASS + 1: packets(1)}
+    of_appliance = {GATEWAY_METER: packets(100), NEXT_HOP_METER: Rate(9, Unit.KBPS, 4)}
+    ledger = Ledger.read(flows, of_network | of_appliance | orphans, {3: 7})
+    assert ledger.installed(7) == Installed(installed(one).flows, of_network)
+    assert ledger.installed(0).meters == of_appliance
     assert ledger.keys() == {0, 7, 8}
     assert (ledger.count(), ledger.count(8)) == (2, 1)
-    # Number 4 belongs to no machine.
-    assert ledger.remove_orphans() == [wire.meter_delete(machine_meter(4))]
+    assert ledger.remove_orphans() == [wire.meter_delete(meter) for meter in orphans]
     assert ledger.remove_orphans() == []
 
 
 def test_a_meter_that_goes_to_another_network_stays() -> None:
-    ledger = Ledger.read([], {machine_meter(3): 6}, {3: 7})
-    taken = diff(Compiled(8, {}, {machine_meter(3): 6}), ledger.installed(8))
+    meters = {meter(MeterClass.MACHINE_DHCP, 3): packets(6)}
+    ledger = Ledger.read([], meters, {3: 7})
+    taken = diff(Compiled(8, {}, meters), ledger.installed(8))
     left = diff(Compiled(7), ledger.installed(7))
     assert ledger.meter_messages(taken) == []
     ledger.flows_done(8, taken)
     assert ledger.remove_stale(7, left) == []
-    assert ledger.installed(8).meters == {machine_meter(3): 6}
+    assert ledger.installed(8).meters == meters
     assert ledger.installed(7).meters == {}
 
 
-def test_a_stale_meter_is_removed_and_another_rate_is_a_change() -> None:
-    ledger = Ledger.read([], {machine_meter(3): 6, network_meter(7): 5}, {3: 7})
-    difference = diff(Compiled(7, {}, {network_meter(7): 9}), ledger.installed(7))
-    assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(network_meter(7), 9)]
+@pytest.mark.parametrize("other", [packets(9), Rate(5, Unit.KBPS, 5), Rate(5, Unit.PPS, 9)])
+def test_a_stale_meter_is_removed_and_another_rate_is_a_change(other: Rate) -> None:
+    of_machine, of_network = meter(MeterClass.MACHINE_DHCP, 3), meter(MeterClass.NETWORK_ERRORS, 7)
+    ledger = Ledger.read([], {of_machine: packets(6), of_network: packets(5)}, {3: 7})
+    difference = diff(Compiled(7, {}, {of_network: other}), ledger.installed(7))
+    assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(of_network, other)]
     ledger.flows_done(7, difference)
-    assert ledger.remove_stale(7, difference) == [wire.meter_delete(machine_meter(3))]
-    assert ledger.installed(7) == Installed(frozenset(), {network_meter(7): 9})
+    assert ledger.remove_stale(7, difference) == [wire.meter_delete(of_machine)]
+    assert ledger.installed(7) == Installed(frozenset(), {of_network: other})
 
 
 @given(st.lists(states, max_size=6))

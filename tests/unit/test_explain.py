@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller import explain, reasons
-from controller.pipeline import Feature, Table, cookie
+from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, Feature, MeterClass, Table, cookie, meter
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -20,7 +20,7 @@ OFPST_FLOW reply (OF1.4) (xid=0x2):
  cookie=0x1090000abd1, duration=1.0s, table=snat, n_packets=1, n_bytes=98, priority=100,tcp,metadata=0x1 actions=ct(commit,table="snat-check",zone=1,nat(src=203.0.113.2:1024-2047))
  cookie=0x1010000abcd, duration=1.0s, table=classify, n_packets=9, n_bytes=1, priority=150,in_port="h1-eth0",vlan_tci=0x0000/0x1fff,dl_src=02:00:00:00:00:01 actions=set_field:0xa->reg2,write_metadata:0x1,goto_table:"port-security"
  cookie=0x10000abd0, duration=1.0s, table=classify, n_packets=5, n_bytes=50, priority=0 actions=drop
- cookie=0x1030000abd0, duration=1.0s, table="port-security", n_packets=4, n_bytes=4, priority=200,udp,metadata=0x1,tp_src=68,tp_dst=67 actions=meter:131073,CONTROLLER:65535
+ cookie=0x1030000abd0, duration=1.0s, table="port-security", n_packets=4, n_bytes=4, priority=200,udp,metadata=0x1,tp_src=68,tp_dst=67 actions=meter:16385,CONTROLLER:65535
 """  # noqa: E501
 
 
@@ -53,7 +53,7 @@ def test_matches_and_actions_in_words() -> None:
     assert texts == [
         ("in_port=h1-eth0,untagged,dl_src=02:00:00:00:00:01", "attachment=10, network 1, → port-security"),
         ("any packet", "drop: no-network"),
-        ("udp,tp_src=68,tp_dst=67", "meter:131073, controller"),
+        ("udp,tp_src=68,tp_dst=67", "meter:16385, controller"),
         ("tcp", "snat 203.0.113.2:1024-2047, → snat-check"),
         ("any packet", "drop: not-translated"),
         ("dl_dst=02:00:00:00:00:01", "output:trunk-one"),
@@ -63,7 +63,7 @@ def test_matches_and_actions_in_words() -> None:
 def test_drops_are_summed_by_network_and_reason_with_meters() -> None:
     meters = explain.parse_meters(
         "OFPST_METER reply (OF1.4) (xid=0x2):\n"
-        "meter:131073 flow_count:1 packet_in_count:40 byte_in_count:4000 duration:9.1s bands:\n"
+        "meter:16385 flow_count:1 packet_in_count:40 byte_in_count:4000 duration:9.1s bands:\n"
         "0: packet_count:36 byte_count:3600\n"
     )
     lost = [
@@ -100,17 +100,25 @@ def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("meter", "word"),
+    ("number", "word"),
     [
         (1, "icmp-error-rate"),
-        (131071, "icmp-error-rate"),
-        (131072, "next-hop-rate"),
-        (131073, "dhcp-rate"),
-        (262144, "gateway-rate"),
+        (16383, "icmp-error-rate"),
+        (16385, "dhcp-rate"),
+        (meter(MeterClass.MACHINE_ROUTER, 1), "router-rate"),
+        (meter(MeterClass.NETWORK_PUBLIC_IN, 9), "network-public-rate-in"),
+        (meter(MeterClass.MACHINE_STORAGE_OUT, 9), "storage-rate-out"),
+        (GATEWAY_METER, "gateway-rate"),
+        (NEXT_HOP_METER, "next-hop-rate"),
+        (262144, "unknown"),
     ],
 )
-def test_what_a_meter_drops_has_a_reason(meter: int, word: str) -> None:
-    assert reasons.meter_reason(meter).word == word
+def test_what_a_meter_drops_has_a_reason(number: int, word: str) -> None:
+    assert reasons.meter_reason(number).word == word
+
+
+def test_every_class_of_meters_has_a_reason() -> None:
+    assert len({reasons.meter_reason(meter(kind, 3)).word for kind in MeterClass}) == len(MeterClass)
 
 
 def _golden_drops() -> Iterator[tuple[str, str, str]]:

@@ -14,8 +14,9 @@ from controller import wire
 from controller.compile import compile_network
 from controller.diff import installed
 from controller.events import PortsChanged, Stop, SwitchDown, SwitchUp, Verify
+from controller.meters import packets
 from controller.mgmt import SwitchError
-from controller.pipeline import machine_meter
+from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, MeterClass, meter
 from controller.source import Changed
 from state.model import Network, NetworkStatus, PortBlock, State
 
@@ -68,7 +69,7 @@ def test_a_removed_network_leaves_nothing() -> None:
     assert world.of(OFFICE.key) == set()
     assert world.ids() == world.desired()
     assert world.statuses[OFFICE.name] is None
-    assert set(world.switch.meters) == {131072, 262144} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
+    assert set(world.switch.meters) == {GATEWAY_METER, NEXT_HOP_METER} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
                                                    for m in compile_network(n, SITE).meters}  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_what_was_removed_while_the_controller_was_away_goes() -> None:
     assert world.of(OFFICE.key) == set()
     assert world.ids() == world.desired()
     assert world.statuses[OFFICE.name] is None
-    assert machine_meter(OFFICE.machines[0].number) not in world.switch.meters
+    assert meter(MeterClass.MACHINE_DHCP, OFFICE.machines[0].number) not in world.switch.meters
 
 
 def test_a_key_and_a_machine_number_may_go_to_another_network_at_once() -> None:
@@ -215,7 +216,7 @@ def test_a_change_of_settings_reaches_every_network() -> None:
     world.reconciler.post(Changed({}, appliance=True))
     world.settle()
     assert world.ids() == world.desired()
-    assert world.switch.meters[machine_meter(1)] == 3
+    assert world.switch.meters[meter(MeterClass.MACHINE_DHCP, 1)] == packets(3)
 
 
 def test_nothing_is_sent_before_the_settings_are_known() -> None:
@@ -276,7 +277,7 @@ def test_verification_repairs_whatever_was_done_to_the_switch() -> None:
     cookie, _ = right[identities[1]]
     world.switch.table[identities[1]] = (cookie, b"")
     world.switch.table[25, 5, identities[0][2]] = (0xABC, b"")
-    del world.switch.meters[machine_meter(1)]
+    del world.switch.meters[meter(MeterClass.MACHINE_DHCP, 1)]
     world.sent()
     world.reconciler.post(Verify())
     world.settle()

@@ -31,6 +31,7 @@ from controller.flow import (
     WriteMetadata,
 )
 from controller.match import Field, Match, Term, match
+from controller.meters import Rate, Unit
 from controller.pipeline import Feature, Table
 
 assert controller.osken
@@ -203,11 +204,15 @@ def test_delete_is_by_exact_cookie_in_one_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "command"), [(wire.meter_add(9, 20), "OFPMC_ADD"), (wire.meter_modify(9, 20), "OFPMC_MODIFY")]
+    ("ours", "command", "unit"),
+    [
+        (wire.meter_add(9, Rate(20, Unit.PPS, 30)), "OFPMC_ADD", OFP.OFPMF_PKTPS),
+        (wire.meter_modify(9, Rate(20, Unit.KBPS, 30)), "OFPMC_MODIFY", OFP.OFPMF_KBPS),
+    ],
 )
-def test_meters(ours: bytes, command: str) -> None:
-    band = P.OFPMeterBandDrop(rate=20, burst_size=20)
-    flags = OFP.OFPMF_PKTPS | OFP.OFPMF_BURST
+def test_meters(ours: bytes, command: str, unit: int) -> None:
+    band = P.OFPMeterBandDrop(rate=20, burst_size=30)
+    flags = unit | OFP.OFPMF_BURST
     assert ours == serialised(P.OFPMeterMod(DATAPATH, getattr(OFP, command), flags, 9, [band]))
 
 
