@@ -1,4 +1,4 @@
-"""Answers packets that flows cannot answer, in a thread of its own, and keeps the next hop's MAC fresh."""
+"""Answers packets that flows cannot answer, in a thread of its own, and keeps neighbours' MACs fresh."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from controller import metrics
 from controller.compile import Site
+from controller.probes import Probes
 from controller.services import answer, neighbor
 from controller.services.contract import PacketIn, PacketOut
 from state.model import Appliance, Network
@@ -19,8 +20,7 @@ from state.ovsdb import DatabaseError
 log = logging.getLogger("sluice.answer")
 
 _WAITING = 1000
-_PROBE_UNKNOWN_SECONDS = 1.0
-_PROBE_KNOWN_SECONDS = 30.0
+_PROBE_SECONDS = 1.0
 
 
 class Knowledge(Protocol):
@@ -29,9 +29,14 @@ class Knowledge(Protocol):
     @property
     def neighbors(self) -> Mapping[str, str]: ...
 
+    @property
+    def drives(self) -> Mapping[str, int]: ...
+
     def network(self, key: int) -> Network | None: ...
 
     def write_neighbor(self, address: str, mac: str) -> None: ...
+
+    def forget_neighbors(self, addresses: Collection[str]) -> None: ...
 
 
 class Sender(Protocol):
@@ -59,6 +64,11 @@ class _View:
         """Settings of this appliance."""
         return self.site.appliance
 
+    @property
+    def drives(self) -> Mapping[str, int]:
+        """Key of the owning network by address of a drive."""
+        return self._source.drives
+
     def network(self, key: int) -> Network | None:
         """The network of that key."""
         return self._source.network(key)
@@ -70,6 +80,7 @@ class Answers:
     def __init__(self, source: Knowledge, switch: Sender, sites: Sites) -> None:
         self._source, self._switch, self._sites = source, switch, sites
         self._packets: queue.Queue[PacketIn] = queue.Queue(_WAITING)
+        self._probes = Probes()
         self._probe_at = 0.0
 
     def start(self) -> None:
@@ -111,19 +122,33 @@ class Answers:
         metrics.PACKET_INS.labels(packet.table.title, done.what).inc()
         if done.out:
             self._switch.packet_out(list(done.out))
+        if done.ask is not None:
+            self._probes.ask(done.ask)
         if done.neighbor is not None:
             try:
                 self._source.write_neighbor(*done.neighbor)
+                self._probes.answered(done.neighbor[0], time.monotonic())
             except DatabaseError as error:
                 metrics.STATUS_ERRORS.inc()
                 log.warning("neighbour not written", extra={"address": done.neighbor[0], "error": str(error)})
 
     def _probe(self) -> None:
+        self._probe_at = time.monotonic() + _PROBE_SECONDS
         site = self._sites.site
-        known = False
-        if site is not None and self._switch.connected:
-            known = site.appliance.gateway.next_hop in self._source.neighbors
-            question = neighbor.request(site.appliance, site)
-            if question is not None:
-                self._switch.packet_out([question])
-        self._probe_at = time.monotonic() + (_PROBE_KNOWN_SECONDS if known else _PROBE_UNKNOWN_SECONDS)
+        if site is None or not self._switch.connected:
+            return
+        next_hop, drives, known = site.appliance.gateway.next_hop, self._source.drives, self._source.neighbors
+        # Nobody is lost for want of a port to ask by.
+        asked = {next_hop, *drives} if site.storage_port is not None else {next_hop}
+        questions = [neighbor.request(site, address) for address in self._probes.due(asked, time.monotonic())]
+        self._switch.packet_out([question for question in questions if question is not None])
+        # The next hop is all there is: its last MAC is better than none.
+        gone = known.keys() & (self._probes.lost() | (known.keys() - drives.keys())) - {next_hop}
+        if not gone:
+            return
+        try:
+            self._source.forget_neighbors(gone)
+            log.info("neighbours forgotten", extra={"addresses": sorted(gone)[:20], "count": len(gone)})
+        except DatabaseError as error:
+            metrics.STATUS_ERRORS.inc()
+            log.warning("neighbours not forgotten", extra={"error": str(error)})

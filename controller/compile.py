@@ -20,6 +20,7 @@ from controller.features import (
     route,
     router,
     snat,
+    storage,
     switch,
     transit,
 )
@@ -54,6 +55,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     router,
     dns,
     route,
+    storage,
     path_mtu,
     transit,
     snat,
@@ -70,8 +72,8 @@ class RegistryError(Exception):
 class Compiled:
     """What one network, or the appliance itself (key 0), wants on the switch.
 
-    `flows` by cookie; `meters` by id; `unplugged` maps machines without flows
-    to the reason.
+    `flows` by cookie; `meters` by id; `unplugged` maps machines without flows,
+    and `drives/NAME` of such drives, to the reason.
     """
 
     key: int
@@ -87,7 +89,7 @@ def compile_shared(site: Site) -> Compiled:
 
 
 def compile_network(network: Network, site: Site) -> Compiled:
-    """The flows of one network; machines whose port is missing are left out and named."""
+    """The flows of one network; machines whose port is missing, and drives out of reach, are left out and named."""
     unplugged = {
         machine.name: f"port {machine.attachment.port} is not on the bridge"
         for machine in network.machines
@@ -97,6 +99,7 @@ def compile_network(network: Network, site: Site) -> Compiled:
         present = tuple(machine for machine in network.machines if machine.name not in unplugged)
         network = dataclasses.replace(network, machines=present)
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
+    unplugged |= storage.unreachable(network, site)
     return Compiled(network.key, _by_cookie(flows), network_meters(network, site.appliance), unplugged)
 
 

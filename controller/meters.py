@@ -6,11 +6,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, MeterClass, meter
+from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, STORAGE_METER, STORAGE_NEWS_METER, MeterClass, meter
 from state.model import Appliance, Network
 
 _GATEWAY_RATE = 100
 _NEXT_HOP_RATE = 10
+_STORAGE_RATE = 100
 
 
 class Unit(enum.IntEnum):
@@ -34,7 +35,12 @@ def packets(value: int) -> Rate:
     return Rate(value, Unit.PPS, value)
 
 
-APPLIANCE_METERS: Mapping[int, Rate] = {GATEWAY_METER: packets(_GATEWAY_RATE), NEXT_HOP_METER: packets(_NEXT_HOP_RATE)}
+APPLIANCE_METERS: Mapping[int, Rate] = {
+    GATEWAY_METER: packets(_GATEWAY_RATE),
+    NEXT_HOP_METER: packets(_NEXT_HOP_RATE),
+    STORAGE_METER: packets(_STORAGE_RATE),
+    STORAGE_NEWS_METER: packets(_STORAGE_RATE),
+}
 """The meters of what comes from outside for the controller."""
 
 

@@ -87,6 +87,12 @@ GATEWAY_METER = meter(MeterClass.APPLIANCE, 1)
 NEXT_HOP_METER = meter(MeterClass.APPLIANCE, 2)
 """ARP answers of the next hop."""
 
+STORAGE_METER = meter(MeterClass.APPLIANCE, 3)
+"""ARP answers of the storage network."""
+
+STORAGE_NEWS_METER = meter(MeterClass.APPLIANCE, 4)
+"""ARP broadcasts of the storage network."""
+
 
 class Feature(enum.IntEnum):
     """Features, numbered for cookies; a number is never used again."""
@@ -103,6 +109,7 @@ class Feature(enum.IntEnum):
     GATEWAY = 10
     PATH_MTU = 11
     DNS = 13
+    STORAGE = 14
 
     @property
     def label(self) -> str:
@@ -152,7 +159,7 @@ class Table(enum.Enum):
         "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
         {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
         {F.METADATA, ATTACHMENT, F.VLAN_TCI},
-        ("PORT_SECURITY", "GATEWAY", "RESOLVER_IN"),
+        ("PORT_SECURITY", "GATEWAY", "RESOLVER_IN", "STORAGE_IN"),
     )
     PORT_SECURITY = _spec(
         5,
@@ -184,13 +191,20 @@ class Table(enum.Enum):
     )
     ROUTE = _spec(
         25,
-        "Where to: the own network, the Internet, or nowhere.",
+        "Where to: the own network, its drives, the Internet, or nowhere.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
-        set(),
-        ("DELIVER", "UNROUTABLE", "PATH_MTU"),
+        {TOO_LARGE},
+        ("DELIVER", "UNROUTABLE", "STORAGE", "PATH_MTU"),
     )
     UNROUTABLE = _spec(26, "Counts what has no way out, and has the controller say so.",
                        {F.METADATA, F.ETH_TYPE}, set(), (), controller=True)  # fmt: skip
+    STORAGE = _spec(
+        27,
+        "To a drive: machines get the address they have on the storage network.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, TOO_LARGE},
+        {F.IP_SRC},
+        ("STORAGE_OUT", "STORAGE_ERROR"),
+    )
     PATH_MTU = _spec(
         30,
         "Is the packet too large for the gateway?",
@@ -218,6 +232,8 @@ class Table(enum.Enum):
     SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
+    STORAGE_OUT = _spec(44, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
+                        {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     RESOLVER_OUT = _spec(45, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
                          {F.IP_SRC, F.ETH_SRC, F.ETH_DST})  # fmt: skip
     RESOLVER_IN = _spec(
@@ -227,6 +243,23 @@ class Table(enum.Enum):
         {MARK, F.IP_DST},
         ("INBOUND",),
     )
+    STORAGE_IN = _spec(
+        47,
+        "From the storage port: ARP, and what drives send, each for its own network.",
+        {F.ETH_TYPE, F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.IP_SRC, F.IP_DST, F.IP_TTL, F.IP_FRAG},
+        {F.METADATA, F.ARP_THA, F.IP_TTL, TOO_LARGE},
+        ("ARP_REPLY", "STORAGE_MACHINE"),
+        controller=True,
+    )
+    STORAGE_MACHINE = _spec(
+        48,
+        "Which machine of its network a drive means: its address and MAC.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
+        {F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("SWITCH", "STORAGE_ERROR"),
+    )
+    STORAGE_ERROR = _spec(49, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
+                          {F.METADATA}, controller=True)  # fmt: skip
     GATEWAY = _spec(
         50,
         "From the gateway port: ARP for our addresses, no bogons, no expired packets.",

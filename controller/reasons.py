@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import NEXT_HOP_METER, Feature, MeterClass, Priority, Table, split_meter
+from controller.pipeline import (
+    NEXT_HOP_METER,
+    STORAGE_METER,
+    STORAGE_NEWS_METER,
+    Feature,
+    MeterClass,
+    Priority,
+    Table,
+    split_meter,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ _SENTENCES = {
     "arp-unknown": "ARP for an address nobody has, or an ARP reply nobody asked for",
     "not-arp": "not ARP where only ARP can be",
     "to-gateway": "to an address of the appliance, which answers nothing but echo",
-    "ttl": "the TTL was zero on arrival",
+    "ttl": "the TTL ended on arrival",
     "unroutable": "the destination is outside the network and not in the Internet",
     "no-machine": "no machine has the destination address",
     "unknown-mac": "no machine of the network has the destination MAC",
@@ -43,6 +52,9 @@ _SENTENCES = {
     "not-for-us": "came from the Internet for an address or MAC that is not ours",
     "unsolicited": "came from the Internet and belongs to no known connection",
     "not-names": "came from the resolver's port and is neither a question nor an answer of names",
+    "fragment": "a fragment to or from a shared drive; NFS and SMB are TCP, which needs none",
+    "not-a-drive": "came from the storage network, and not from a drive to a machine of its network",
+    "drive-unknown": "to a drive whose MAC is not known any more",
     "next-hop-unknown": "the MAC of the next hop is not known yet, or the gateway port is missing",
 }
 
@@ -63,7 +75,11 @@ _METERS = {
     _M.NETWORK_STORAGE_IN: Reason("network-storage-rate-in", "from shared drives, over the network's limit"),
     _M.APPLIANCE: Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate"),
 }
-_NEXT_HOP = Reason("next-hop-rate", "ARP answers of the next hop, over their rate")
+_OF_APPLIANCE = {
+    NEXT_HOP_METER: Reason("next-hop-rate", "ARP answers of the next hop, over their rate"),
+    STORAGE_METER: Reason("storage-arp-rate", "ARP answers of the storage network, over their rate"),
+    STORAGE_NEWS_METER: Reason("storage-arp-rate", "ARP broadcasts of the storage network, over their rate"),
+}
 
 _REFUSALS = {
     Table.UNROUTABLE: Reason("unreachable", "outside the network and not in the Internet; answered by ICMP"),
@@ -71,6 +87,9 @@ _REFUSALS = {
     Table.ROUTER_LOCAL: Reason("port-unreachable", "to the router, which answers nothing but echo; answered by ICMP"),
     Table.TTL: Reason("time-exceeded", "the TTL ended at the router; answered by ICMP"),
     Table.FRAGMENTATION: Reason("too-large", "larger than the gateway's MTU; answered by ICMP where it may not be cut"),
+    Table.STORAGE_ERROR: Reason(
+        "storage-by-controller", "too large for the way, which its sender is told, or an ICMP error"
+    ),
     Table.INBOUND_FRAGMENTATION: Reason("too-large", "larger than the network's MTU; answered by ICMP to its sender"),
 }
 
@@ -103,6 +122,14 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.GATEWAY, _F.GATEWAY, _P.MISS, ""): "not-for-us",
     (_T.GATEWAY_LOCAL, _F.GATEWAY, _P.MISS, ""): "not-for-us",
     (_T.GATEWAY_TRACK, _F.GATEWAY, _P.MISS, ""): "unsolicited",
+    (_T.STORAGE, _F.STORAGE, _P.EXCEPTION, ""): "fragment",
+    (_T.STORAGE, _F.STORAGE, _P.MISS, ""): "no-machine",
+    (_T.STORAGE_OUT, _F.STORAGE, _P.MISS, ""): "drive-unknown",
+    (_T.STORAGE_IN, _F.STORAGE, _P.EXCEPTION, ""): "fragment",
+    (_T.STORAGE_IN, _F.STORAGE, _P.SPECIFIC, ""): "ttl",
+    (_T.STORAGE_IN, _F.STORAGE, _P.MISS, ""): "not-a-drive",
+    (_T.STORAGE_MACHINE, _F.STORAGE, _P.MISS, ""): "no-machine",
+    (_T.STORAGE_ERROR, _F.STORAGE, _P.MISS, ""): "drive-unknown",
     (_T.RESOLVER_OUT, _F.DNS, _P.MISS, ""): "not-ip",
     (_T.RESOLVER_IN, _F.DNS, _P.MISS, ""): "not-names",
     (_T.INBOUND, _F.TRANSIT, _P.MISS, ""): "no-machine",
@@ -141,7 +168,7 @@ def refusal(table: Table | None) -> Reason | None:
 
 def meter_reason(meter: int) -> Reason:
     """The reason of what a meter drops."""
-    if meter == NEXT_HOP_METER:
-        return _NEXT_HOP
+    if meter in _OF_APPLIANCE:
+        return _OF_APPLIANCE[meter]
     kind, _ = split_meter(meter)
     return Reason("unknown", "a meter this version does not know") if kind is None else _METERS[kind]

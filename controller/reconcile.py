@@ -35,7 +35,7 @@ from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.source import Changed
 from controller.verify import drift
-from state.model import Network
+from state.model import Appliance, Network
 
 log = logging.getLogger("sluice.reconcile")
 
@@ -59,6 +59,8 @@ class Reconciler:
         self._bulk: dict[int, float] = {}
         self._ports_of: dict[int, frozenset[str]] = {}
         self._networks_at: dict[str, set[int]] = {}
+        self._drives: dict[str, int] = {}
+        self._drives_of: dict[int, tuple[str, ...]] = {}
         self._ports: dict[str, int] = {}
         self._site: Site | None = None
         self._unverified: dict[int, list[InstalledFlow]] = {}
@@ -148,7 +150,10 @@ class Reconciler:
         self._mark(event.networks, when)
         if event.appliance or event.neighbors:
             self._observe_site()
+        next_hop = self._site is not None and self._site.appliance.gateway.next_hop in event.neighbors
+        if event.appliance or next_hop:
             self._mark((APPLIANCE_KEY,), when)
+        self._mark({self._drives[drive] for drive in event.neighbors & self._drives.keys()}, when)
         if event.appliance:
             self._mark(self._ports_of, when)
 
@@ -159,9 +164,16 @@ class Reconciler:
             return
         self._observe_site(after)
         log.info("ports changed", extra={"ports": sorted(moved)[:20], "count": len(moved)})
-        if self._site is not None and self._site.appliance.gateway.port in moved:
-            self._mark((APPLIANCE_KEY,), when)
+        if self._site is not None:
+            self._own_ports_changed(self._site.appliance, moved, when)
         self._mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
+
+    def _own_ports_changed(self, appliance: Appliance, moved: set[str], when: float) -> None:
+        storage = None if appliance.storage is None else appliance.storage.port
+        if not moved.isdisjoint((appliance.gateway.port, appliance.resolver_port, storage)):
+            self._mark((APPLIANCE_KEY,), when)
+        if storage in moved:
+            self._mark(set(self._drives.values()), when)
 
     def _observe_site(self, ports: dict[str, int] | None = None) -> None:
         appliance = self._source.appliance
@@ -181,8 +193,15 @@ class Reconciler:
             self._networks_at[port].discard(key)
         for port in after:
             self._networks_at.setdefault(port, set()).add(key)
+        for drive in self._drives_of.pop(key, ()):
+            # It may be another network's by now.
+            if self._drives.get(drive) == key:
+                del self._drives[drive]
         if network is not None:
             self._ports_of[key] = after
+            if network.drives:
+                self._drives_of[key] = tuple(drive.address for drive in network.drives)
+                self._drives |= dict.fromkeys(self._drives_of[key], key)
 
     # The switch as it was found.
 

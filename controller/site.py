@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from state.model import Appliance
 from state.public import public_prefixes
+from state.storage import storage_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Site:
     """The appliance's settings and what was observed of the bridge and the uplink.
 
     `ports` maps the names of the bridge's ports to OpenFlow port numbers,
-    `neighbors` the next hop's address to its MAC, once known.
+    `neighbors` the addresses of next hop and drives to their MACs, once known.
     """
 
     appliance: Appliance
@@ -35,3 +36,15 @@ class Site:
     def own_prefixes(self) -> tuple[str, ...]:
         """The appliance's own addresses: its gateway address and shared public addresses."""
         return (self.appliance.gateway.ip, *public_prefixes(self.appliance))
+
+    @property
+    def storage_port(self) -> int | None:
+        """OpenFlow port number of the storage port, None while it is missing."""
+        storage = self.appliance.storage
+        return None if storage is None else self.ports.get(storage.port)
+
+    @property
+    def storage_prefixes(self) -> tuple[str, ...]:
+        """The storage network and what machines are called there."""
+        storage = self.appliance.storage
+        return () if storage is None else (storage_prefix(storage), storage.clients)

@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from state import rows
-from state.model import Appliance, Machine, Network, NetworkStatus
+from state.model import Appliance, Drive, Machine, Network, NetworkStatus
 from state.ovsdb import Change, Client, Operation, Row
 
 log = logging.getLogger("sluice.source")
 
-_TABLES = {name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Network_Status", "Neighbor")}
+_TABLES = {
+    name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What changed at once: networks by key (None: gone), and which shared settings.
 
+    `neighbors` are the addresses whose MAC became known, another or unknown.
+
     `reset`: everything was read anew, after a connection was made.
     """
 
     networks: Mapping[int, Network | None]
     appliance: bool = False
-    neighbors: bool = False
+    neighbors: frozenset[str] = frozenset()
     reset: bool = False
 
 
@@ -47,6 +51,8 @@ class Source:
         self._names: dict[str, int] = {}
         self._rows: dict[str, Row] = {}
         self._machines: dict[str, dict[str, Machine]] = defaultdict(dict)
+        self._drives: dict[str, dict[str, Drive]] = defaultdict(dict)
+        self._drive_owners: dict[str, int] = {}
         self._owners: dict[str, str] = {}
         self._keys: dict[str, int] = {}
         self._appliances: dict[str, Appliance] = {}
@@ -83,8 +89,13 @@ class Source:
 
     @property
     def neighbors(self) -> Mapping[str, str]:
-        """MAC by address of the next hops known."""
+        """MAC by address of the next hop and the drives known."""
         return dict(self._neighbors.values())
+
+    @property
+    def drives(self) -> Mapping[str, int]:
+        """Key of the owning network by address of a drive."""
+        return dict(self._drive_owners)
 
     def network(self, key: int) -> Network | None:
         """The network of that key."""
@@ -125,7 +136,7 @@ class Source:
         return name in self._names
 
     def write_neighbor(self, address: str, mac: str) -> None:
-        """Remember the MAC of a next hop. Raises DatabaseError."""
+        """Remember the MAC of a next hop or drive. Raises DatabaseError."""
         known = dict(self._neighbors.values())
         if known.get(address) == mac:
             return
@@ -135,9 +146,17 @@ class Source:
             operation = {"op": "update", "table": "Neighbor", "where": where, "row": {"mac": mac}}
         self._client.transact([operation], durable=False)
 
+    def forget_neighbors(self, addresses: Collection[str]) -> None:
+        """Remember no MAC of these any more. Raises DatabaseError."""
+        operations: list[Operation] = [
+            {"op": "delete", "table": "Neighbor", "where": [["address", "==", address]]} for address in addresses
+        ]
+        self._client.transact(operations, durable=False)
+
     def _handle(self, changes: Sequence[Change], reset: bool) -> None:
         touched: dict[str, None] = {}
-        shared = set()
+        appliance = False
+        neighbors: set[str] = set()
         for change in changes:
             match change.table:
                 case "Network":
@@ -146,33 +165,37 @@ class Source:
                         self._rows.pop(change.uuid, None)
                     else:
                         self._rows[change.uuid] = change.new
-                case "Machine":
-                    owner = self._machine_changed(change)
+                case "Machine" | "Drive":
+                    owner = self._member_changed(change)
                     if owner is not None:
                         touched[owner] = None
                 case "Network_Status":
                     self._status_changed(change)
+                case "Appliance":
+                    appliance = True
+                    self._appliance_changed(change)
                 case _:
-                    shared.add(change.table)
-                    self._shared_changed(change)
+                    neighbors |= self._neighbor_changed(change)
         networks = self._rebuilt(touched)
-        self._report(networks, shared, reset)
-
-    def _report(self, networks: Mapping[int, Network | None], shared: set[str], reset: bool) -> None:
-        if networks or shared or reset:
+        if networks or appliance or neighbors or reset:
             if reset:
                 log.info("desired state read", extra={"networks": len(self._networks)})
-            self._on_change(Changed(networks, "Appliance" in shared, "Neighbor" in shared, reset))
+            self._on_change(Changed(networks, appliance, frozenset(neighbors), reset))
 
-    def _machine_changed(self, change: Change) -> str | None:
+    def _member_changed(self, change: Change) -> str | None:
+        """A machine or drive of a network: the network's row."""
         before = self._owners.pop(change.uuid, None)
         if change.new is None:
             if before is not None:
                 self._machines[before].pop(change.uuid, None)
+                self._drives[before].pop(change.uuid, None)
             return before
         owner: str = change.new["network"][1]
         self._owners[change.uuid] = owner
-        self._machines[owner][change.uuid] = rows.machine(change.new)
+        if change.table == "Machine":
+            self._machines[owner][change.uuid] = rows.machine(change.new)
+        else:
+            self._drives[owner][change.uuid] = rows.drive(change.new)
         return owner
 
     def _status_changed(self, change: Change) -> None:
@@ -184,16 +207,17 @@ class Source:
         if change.new is not None:
             self._statuses[change.new["network"]] = (change.uuid, rows.status(change.new))
 
-    def _shared_changed(self, change: Change) -> None:
-        if change.table == "Appliance":
-            if change.new is None:
-                self._appliances.pop(change.uuid, None)
-            else:
-                self._appliances[change.uuid] = rows.appliance(change.new)
-        elif change.new is None:
-            self._neighbors.pop(change.uuid, None)
+    def _appliance_changed(self, change: Change) -> None:
+        if change.new is None:
+            self._appliances.pop(change.uuid, None)
         else:
+            self._appliances[change.uuid] = rows.appliance(change.new)
+
+    def _neighbor_changed(self, change: Change) -> set[str]:
+        before = self._neighbors.pop(change.uuid, None)
+        if change.new is not None:
             self._neighbors[change.uuid] = (change.new["address"], change.new["mac"])
+        return {address for address, _ in filter(None, (before, self._neighbors.get(change.uuid)))}
 
     def _rebuilt(self, touched: Mapping[str, None]) -> dict[int, Network | None]:
         found: dict[int, Network | None] = {}
@@ -201,13 +225,14 @@ class Source:
             if uuid not in self._rows and uuid in self._keys:
                 key = self._keys.pop(uuid)
                 self._machines.pop(uuid, None)
+                self._drives.pop(uuid, None)
                 if found.get(key) is None:
                     found[key] = None
         for uuid in touched:
             row = self._rows.get(uuid)
             if row is None:
                 continue
-            network = rows.network(row, self._machines[uuid].values())
+            network = rows.network(row, self._machines[uuid].values(), self._drives[uuid].values())
             self._keys[uuid] = network.key
             if self._networks.get(network.key) != network:
                 found[network.key] = network
@@ -217,8 +242,11 @@ class Source:
             before = self._networks.pop(key, None)
             if before is not None and self._names.get(before.name) == key:
                 del self._names[before.name]
+            for drive in before.drives if before is not None else ():
+                self._drive_owners.pop(drive.address, None)
         for key, value in found.items():
             if value is not None:
                 self._networks[key] = value
                 self._names[value.name] = key
+                self._drive_owners |= {drive.address: key for drive in value.drives}
         return found

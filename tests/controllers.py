@@ -53,7 +53,9 @@ class ControllerWorld:
         for change in changes:
             row = change.new or change.old
             assert row is not None
-            if change.table == "Neighbor":
+            if change.table == "Neighbor" and change.new is None:
+                self.neighbors.pop(row["address"], None)
+            elif change.table == "Neighbor":
                 self.neighbors[row["address"]] = row["mac"]
             elif change.new is None:
                 self.statuses.pop(row["network"], None)
@@ -115,7 +117,7 @@ class ControllerWorld:
         }
 
     def insert(self, *networks: Network) -> list[Operation]:
-        """Rows of networks and their machines."""
+        """Rows of networks, their machines and drives."""
         operations: list[Operation] = []
         for network in networks:
             own = f"network{network.key}"
@@ -124,15 +126,18 @@ class ControllerWorld:
                 {"op": "insert", "table": "Machine", "row": rows.machine_row(machine, ["named-uuid", own], 0)}
                 for machine in network.machines
             ]
+            operations += [
+                {"op": "insert", "table": "Drive", "row": rows.drive_row(drive, ["named-uuid", own], 0)}
+                for drive in network.drives
+            ]
         return operations
 
     def remove(self, *networks: Network) -> list[Operation]:
-        """Deletes the rows of networks and their machines."""
-        return [
-            {"op": "delete", "table": "Machine", "where": [["name", "==", machine.name]]}
-            for network in networks
-            for machine in network.machines
-        ] + [{"op": "delete", "table": "Network", "where": [["name", "==", network.name]]} for network in networks]
+        """Deletes the rows of networks, their machines and drives."""
+        gone = [("Machine", machine.name) for network in networks for machine in network.machines]
+        gone += [("Drive", drive.name) for network in networks for drive in network.drives]
+        gone += [("Network", network.name) for network in networks]
+        return [{"op": "delete", "table": table, "where": [["name", "==", name]]} for table, name in gone]
 
     def await_live(self, *networks: Network) -> None:
         """Wait until all of `networks` are live at their revision."""

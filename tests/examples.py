@@ -5,18 +5,23 @@ from __future__ import annotations
 import ipaddress
 
 from controller.compile import Site
-from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, PortBlock
+from state.model import Appliance, Attachment, Drive, Gateway, Kind, Machine, Network, PortBlock, Storage
 
 APPLIANCE = Appliance(
     gateway=Gateway("uplink", "203.0.113.2/24", "203.0.113.1"),
     nat_pool=("203.0.113.64/28",),
     protected=("198.18.0.0/24",),
     resolver_port="names",
+    storage=Storage("storage", "10.250.0.2/24"),
 )
 SITE = Site(
     APPLIANCE,
-    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31, "names": 2},
-    neighbors={"203.0.113.1": "02:00:00:00:00:fe"},
+    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31, "names": 2, "storage": 3},
+    neighbors={
+        "203.0.113.1": "02:00:00:00:00:fe",
+        "10.250.0.10": "02:00:00:00:d0:10",
+        "10.250.0.11": "02:00:00:00:d0:11",
+    },
 )
 
 
@@ -46,7 +51,9 @@ def isolated(key: int, port: str, vlan: int | None = None) -> Network:
     )  # fmt: skip
 
 
-def private(key: int, name: str, attachments: list[Attachment], first: int, mtu: int = 1500) -> Network:
+def private(
+    key: int, name: str, attachments: list[Attachment], first: int, mtu: int = 1500, drives: tuple[Drive, ...] = ()
+) -> Network:
     """A private network 10.0.0.0/16 with one machine an attachment, numbered from `first`."""
     machines = tuple(
         Machine(
@@ -55,7 +62,8 @@ def private(key: int, name: str, attachments: list[Attachment], first: int, mtu:
         )
         for n, attachment in enumerate(attachments)
     )  # fmt: skip
-    return Network(name, Kind.PRIVATE, name, key, "10.0.0.0/16", "10.0.0.1", block(key), mtu=mtu, machines=machines)
+    return Network(name, Kind.PRIVATE, name, key, "10.0.0.0/16", "10.0.0.1", block(key), mtu=mtu, machines=machines,
+                   drives=drives)  # fmt: skip
 
 
 ISOLATED = isolated(1, "web1")
@@ -64,8 +72,11 @@ ISOLATED_VLAN = isolated(2, "trunk", vlan=7)
 OFFICE = private(
     3, "office",
     [Attachment("vxlan", vni=300), Attachment("vxlan", vni=300), Attachment("trunk", vlan=30), Attachment("db1")],
-    first=10, mtu=1400,
+    first=10, mtu=1400, drives=(Drive("files", "10.250.0.10"),),
 )  # fmt: skip
-# Two VLANs of one trunk in one network, and packets larger than the gateway's.
-SHOP = private(4, "shop", [Attachment("trunk", vlan=41), Attachment("trunk", vlan=42)], first=20, mtu=9000)
+# Two VLANs of one trunk in one network, and packets larger than the gateway's and the storage network's.
+SHOP = private(
+    4, "shop", [Attachment("trunk", vlan=41), Attachment("trunk", vlan=42)],
+    first=20, mtu=9000, drives=(Drive("till", "10.250.0.11"),),
+)  # fmt: skip
 NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)

@@ -53,6 +53,10 @@ class World:
     def site(self) -> Site:
         return Site(self.appliance, PORTS)
 
+    @property
+    def drives(self) -> dict[str, int]:
+        return {drive.address: network.key for network in self.networks for drive in network.drives}
+
     def network(self, key: int) -> Network | None:
         return next((network for network in self.networks if network.key == key), None)
 

@@ -23,10 +23,11 @@ prefixes are left out, since laboratories play the Internet with them."""
 
 
 def not_outside(site: Site) -> tuple[str, ...]:
-    """Prefixes that are never beyond the gateway: not routed there, protected, or the appliance's own and its pools."""
+    """Prefixes never beyond the gateway: not routed there, protected, the appliance's own, its pools and storage."""
     appliance = site.appliance
     pools = (*appliance.isolated_pool, *appliance.private_pool, *appliance.transit_pool)
-    return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *site.own_prefixes, *pools)))
+    own = (*site.own_prefixes, *pools, *site.storage_prefixes)
+    return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *own)))
 
 
 def shared(site: Site) -> Iterator[Flow]:

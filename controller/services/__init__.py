@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from controller.pipeline import Table
-from controller.services import dhcp, embedded, icmp_error, neighbor, path_mtu
+from controller.services import dhcp, embedded, icmp_error, neighbor, path_mtu, storage
 from controller.services.contract import Answer, PacketIn, PacketOut, View
 from controller.services.packet import ARP_TYPE
 
@@ -28,6 +28,8 @@ _SERVICES: Mapping[Table, Callable[[PacketIn, View], Answer]] = {
     Table.TRANSIT: embedded.from_machine,
     Table.INBOUND_MTU: embedded.from_internet,
     Table.GATEWAY: _gateway,
+    Table.STORAGE_IN: neighbor.learn_drive,
+    Table.STORAGE_ERROR: storage.answer,
 }
 
 

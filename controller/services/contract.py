@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,12 +39,14 @@ class Answer:
     """What becomes of a packet.
 
     `what` is one of a small set of words, for logs and metrics. `neighbor` is
-    the address and MAC of a next hop just learned.
+    the address and MAC of a next hop or drive just learned, `ask` the address
+    of one whose MAC may have changed.
     """
 
     what: str
     out: tuple[PacketOut, ...] = ()
     neighbor: tuple[str, str] | None = None
+    ask: str | None = None
 
 
 MALFORMED = Answer("malformed")
@@ -58,7 +61,11 @@ class View(Protocol):
 
     @property
     def site(self) -> Site:
-        """Ports of the bridge and the MACs of next hops."""
+        """Ports of the bridge and the MACs of neighbours."""
+
+    @property
+    def drives(self) -> Mapping[str, int]:
+        """Key of the owning network by address of a drive."""
 
     def network(self, key: int) -> Network | None:
         """The network of that key, None if there is none now."""

@@ -15,7 +15,7 @@ from controller.services.packet import ETHERNET, ICMP, Ipv4, adjusted, parse_ipv
 from controller.services.readdress import DESTINATION, SOURCE, header_length, readdressed
 from controller.services.way import deliver, inject, machine_of_address, machine_of_mac
 
-_ERRORS = frozenset({3, 11, 12})
+_ERROR_TYPES = (b"\x03", b"\x0b", b"\x0c")
 _ICMP_HEADER = 8
 
 
@@ -29,7 +29,7 @@ def from_internet(packet: PacketIn, view: View) -> Answer:
     actions = deliver(machine, view) if machine else None
     if machine is None or actions is None:
         return Answer("unknown-machine")
-    message = _requoted(ip, SOURCE, machine.transit, machine.address)
+    message = requoted(ip, SOURCE, machine.transit, machine.address)
     if message is None:
         return Answer("foreign-quote")
     return Answer("icmp-error-in", (PacketOut(packet.frame[:ETHERNET] + ip.header + message, actions),))
@@ -44,7 +44,7 @@ def from_machine(packet: PacketIn, view: View) -> Answer:
     machine = machine_of_mac(network, ip.eth_src) if network else None
     if machine is None or machine.address != ip.source:
         return Answer("unknown-machine")
-    message = _requoted(ip, DESTINATION, machine.address, machine.transit)
+    message = requoted(ip, DESTINATION, machine.address, machine.transit)
     if message is None:
         return Answer("foreign-quote")
     header = readdressed(ip.header, SOURCE, machine.transit)
@@ -58,10 +58,15 @@ def _icmp(frame: bytes) -> Ipv4 | None:
     return ip if ip is not None and ip.protocol == ICMP and not ip.is_fragment and ip.payload else None
 
 
-def _requoted(ip: Ipv4, at: int, old: str, new: str) -> bytes | None:
+def is_error(ip: Ipv4) -> bool:
+    """Whether this is an ICMP error, which quotes the packet it is about."""
+    return ip.protocol == ICMP and not ip.is_fragment and ip.payload[:1] in _ERROR_TYPES
+
+
+def requoted(ip: Ipv4, at: int, old: str, new: str) -> bytes | None:
     """The ICMP message with the quoted address `old` made `new`, None where it quotes another."""
     message, quote = ip.payload, ip.payload[_ICMP_HEADER:]
-    if message[0] not in _ERRORS or header_length(quote) is None or quote[at : at + 4] != socket.inet_aton(old):
+    if message[:1] not in _ERROR_TYPES or header_length(quote) is None or quote[at : at + 4] != socket.inet_aton(old):
         return None
     changed = readdressed(quote, at, new)
     total = adjusted(int.from_bytes(message[2:4], "big"), quote, changed)

@@ -31,11 +31,18 @@ def no_host(packet: PacketIn, view: View) -> Answer:
 
 
 def no_route(packet: PacketIn, view: View) -> Answer:
-    """For UNROUTABLE: prohibited (3/13) for the appliance's own and protected prefixes, else network unreachable."""
+    """For UNROUTABLE: unreachable, and in which way.
+
+    The network's own drive that nobody answers for is an unreachable host;
+    what is the appliance's, protected or of the storage network is prohibited
+    (3/13); all else is an unreachable network.
+    """
     ip = parse_ipv4(packet.frame)
     if ip is None:
         return MALFORMED
-    forbidden = (*view.site.own_prefixes, *view.appliance.protected)
+    if view.drives.get(ip.destination) == packet.key:
+        return report(packet, view, UNREACHABLE, HOST, "host-unreachable")
+    forbidden = (*view.site.own_prefixes, *view.appliance.protected, *view.site.storage_prefixes)
     if any(_within(ip.destination, prefix) for prefix in forbidden):
         return report(packet, view, UNREACHABLE, PROHIBITED, "prohibited")
     return report(packet, view, UNREACHABLE, NETWORK, "network-unreachable")

@@ -10,7 +10,7 @@ import pytest
 from tracer import INTERNET, Out, Tracer, echo, ip, out_of, reply
 
 from controller.flow import CheckPacketLarger
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline import Feature, MeterClass, Table, meter
 from state.model import Machine, Network
 
 ETHERNET = 14
@@ -58,6 +58,6 @@ def test_the_size_is_that_of_the_frame(tracer: Tracer, key: int, table: Table, m
         if one.key == key
         for flow in one.flows.values()
         for action in flow.actions
-        if isinstance(action, CheckPacketLarger)
+        if isinstance(action, CheckPacketLarger) and flow.feature is Feature.PATH_MTU
     ]
     assert sizes == [(table, mtu + ETHERNET)]

@@ -11,10 +11,11 @@ import queue
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import MappingProxyType
 
 import examples
 import pytest
@@ -66,6 +67,7 @@ class World:
 
     appliance: Appliance = examples.APPLIANCE
     site: Site = examples.SITE
+    drives: Mapping[str, int] = MappingProxyType({})
 
     def network(self, key: int) -> Network | None:
         return next((network for network in NETWORKS if network.key == key), None)
@@ -216,7 +218,7 @@ def test_dhcp_goes_up_and_the_answer_comes_out_of_the_port(bench: Bench) -> None
 
 
 def test_next_hop_is_learned(bench: Bench) -> None:
-    question = neighbor.request(World.appliance, World.site)
+    question = neighbor.request(World.site, GATEWAY.next_hop)
     assert question is not None
     bench.send(question)
     (packet,) = bench.sent("uplink")

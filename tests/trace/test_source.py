@@ -43,7 +43,7 @@ def started() -> Iterator[ControllerWorld]:
 @pytest.fixture
 def world(started: ControllerWorld) -> Iterator[ControllerWorld]:
     yield started
-    tables = ("Machine", "Network", "Network_Status", "Neighbor")
+    tables = ("Machine", "Drive", "Network", "Network_Status", "Neighbor")
     started.write(*({"op": "delete", "table": table, "where": []} for table in tables))
     wait_until(lambda: not started.statuses, what="statuses gone")
     started.neighbors.clear()
@@ -103,7 +103,7 @@ def test_status_alone_is_no_change(world: ControllerWorld, watched: Watched) -> 
     watched.next()
     watched.source.write_statuses({NETWORKS[0].name: NetworkStatus(1, State.LIVE)})
     watched.source.write_neighbor("203.0.113.1", "02:00:00:00:00:01")
-    assert watched.next() == Changed({}, neighbors=True)
+    assert watched.next() == Changed({}, neighbors=frozenset({"203.0.113.1"}))
     assert watched.changes.empty()
 
 

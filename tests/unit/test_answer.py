@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import examples
 import pytest
@@ -27,6 +27,8 @@ class Surroundings:
         self.connected = True
         self.site: Site | None = examples.SITE
         self.neighbors: Mapping[str, str] = {}
+        self.drives: Mapping[str, int] = {}
+        self.forgotten: list[str] = []
         self.sent: list[PacketOut] = []
         self.written: list[tuple[str, str]] = []
         self.down = False
@@ -38,6 +40,9 @@ class Surroundings:
         if self.down:
             raise Unavailable("no database")
         self.written.append((address, mac))
+
+    def forget_neighbors(self, addresses: Collection[str]) -> None:
+        self.forgotten += sorted(addresses)
 
     def packet_out(self, packets: list[PacketOut]) -> None:
         self.sent += packets

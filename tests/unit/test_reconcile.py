@@ -14,9 +14,9 @@ from controller import wire
 from controller.compile import compile_network
 from controller.diff import installed
 from controller.events import PortsChanged, Stop, SwitchDown, SwitchUp, Verify
-from controller.meters import packets
+from controller.meters import APPLIANCE_METERS, packets
 from controller.mgmt import SwitchError
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, MeterClass, meter
+from controller.pipeline import MeterClass, meter
 from controller.source import Changed
 from state.model import Network, NetworkStatus, PortBlock, State
 
@@ -69,7 +69,7 @@ def test_a_removed_network_leaves_nothing() -> None:
     assert world.of(OFFICE.key) == set()
     assert world.ids() == world.desired()
     assert world.statuses[OFFICE.name] is None
-    assert set(world.switch.meters) == {GATEWAY_METER, NEXT_HOP_METER} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
+    assert set(world.switch.meters) == {*APPLIANCE_METERS} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
                                                    for m in compile_network(n, SITE).meters}  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def test_the_gateway_port_and_the_next_hop_are_the_appliances_own() -> None:
     assert world.ids() == world.desired()
     world.source.neighbors["203.0.113.1"] = "02:00:00:00:00:aa"
     world.switch.port_numbers["uplink"] = 1
-    world.reconciler.post(Changed({}, neighbors=True))
+    world.reconciler.post(Changed({}, neighbors=frozenset({"203.0.113.1"})))
     world.settle()
     assert world.ids() == world.desired()
     assert networks <= world.ids()

@@ -44,7 +44,7 @@ def test_short_reply_is_malformed() -> None:
 
 
 def test_request_asks_everybody_by_the_gateway_port() -> None:
-    out = request(APPLIANCE, Site(APPLIANCE, PORTS))
+    out = request(Site(APPLIANCE, PORTS), "203.0.113.1")
     assert out is not None
     assert out.actions == (Output(20),)
     expected = Ether(src=GATEWAY_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(
@@ -55,4 +55,4 @@ def test_request_asks_everybody_by_the_gateway_port() -> None:
 
 def test_no_request_while_the_port_is_missing() -> None:
     elsewhere = replace(APPLIANCE, gateway=replace(APPLIANCE.gateway, port="other"))
-    assert request(elsewhere, Site(elsewhere, PORTS)) is None
+    assert request(Site(elsewhere, PORTS), "203.0.113.1") is None

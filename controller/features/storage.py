@@ -1,0 +1,150 @@
+"""Shared drives: addresses of the storage network that the machines of one private network reach.
+
+On the storage network each machine has an address of its own, made of its
+number, which flows put in place of its own on the way out and take away again
+on the way in: stateless, one to one, ports kept, so that drives of tenants with
+equal prefixes are used at once and a server can tell machines apart. No packet
+of this path meets conntrack or the gateway port.
+
+Open vSwitch 3.1 changes two payload bytes of a later fragment when an address
+is rewritten, so fragments are dropped: NFS and SMB are TCP. ICMP errors and too
+large packets quote or hold what no flow can rewrite; those go by the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.features import flow
+from controller.flow import (
+    CONTROLLER,
+    Action,
+    CheckPacketLarger,
+    DecTtl,
+    Flow,
+    Goto,
+    Meter,
+    Output,
+    WriteMetadata,
+    set_ip,
+    set_mac,
+)
+from controller.match import Field, Match, match
+from controller.pipeline import (
+    STORAGE_METER,
+    STORAGE_NEWS_METER,
+    TOO_LARGE,
+    Feature,
+    MeterClass,
+    Priority,
+    Table,
+    meter,
+)
+from controller.site import Site
+from state.model import Machine, Network, Storage
+from state.storage import client_address
+
+feature = Feature.STORAGE
+tables = frozenset(
+    {
+        Table.CLASSIFY, Table.ROUTE, Table.STORAGE, Table.STORAGE_OUT, Table.STORAGE_IN, Table.STORAGE_MACHINE,
+        Table.STORAGE_ERROR,
+    }
+)  # fmt: skip
+
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+_ICMP_ERRORS = (3, 11, 12)
+_ETHERNET_HEADER = 14
+
+
+def shared(site: Site) -> Iterator[Flow]:
+    """ARP with the storage network, and the kinds of packets that are not just rewritten."""
+    storage = site.appliance.storage
+    if storage is None:
+        return
+    if site.storage_port is not None:
+        yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=site.storage_port, untagged=True),
+                   (Goto(Table.STORAGE_IN),), "from the storage network")  # fmt: skip
+    for table in (Table.STORAGE, Table.STORAGE_IN):
+        yield flow(feature, table, Priority.EXCEPTION, match("ip", frag="yes"), (), "fragment")
+    for table in (Table.STORAGE, Table.STORAGE_MACHINE):
+        for kind in _ICMP_ERRORS:
+            yield flow(feature, table, Priority.SPECIFIC, match("icmp", icmp_type=kind),
+                       (Goto(Table.STORAGE_ERROR),), "ICMP error")  # fmt: skip
+        yield flow(feature, table, Priority.SPECIFIC, match(reg1=1), (Goto(Table.STORAGE_ERROR),), "too large")
+        yield flow(feature, table, Priority.MISS, Match(), (), "no-machine")
+    yield from _arp(storage)
+    for ttl in (0, 1):
+        yield flow(feature, Table.STORAGE_IN, Priority.SPECIFIC, match("ip", ttl=ttl), (), "ttl")
+    yield flow(feature, Table.STORAGE_IN, Priority.MISS, Match(), (), "not-a-drive")
+    yield flow(feature, Table.STORAGE_OUT, Priority.MISS, Match(), (), "drive-unknown")
+    yield flow(feature, Table.STORAGE_ERROR, Priority.MISS, Match(), (), "drive-unknown")
+
+
+def _arp(storage: Storage) -> Iterator[Flow]:
+    table = Table.STORAGE_IN
+    yield flow(feature, table, Priority.SPECIFIC, match("arp", arp_op=1, arp_tpa=storage.ip),
+               (set_mac(Field.ARP_THA, storage.mac), Goto(Table.ARP_REPLY)), f"ARP for {storage.ip}")  # fmt: skip
+    yield flow(feature, table, Priority.NORMAL, match("arp", eth_dst=storage.mac, arp_op=2, arp_tpa=storage.ip),
+               (Meter(STORAGE_METER), Output(CONTROLLER)), "MAC of a drive")  # fmt: skip
+    # Who announces an address (RFC 5227) may have moved. Everybody's requests come here
+    # too, so that they have a meter of their own.
+    yield flow(feature, table, Priority.NORMAL, match("arp", eth_dst=_BROADCAST),
+               (Meter(STORAGE_NEWS_METER), Output(CONTROLLER)), "announcement of an address")  # fmt: skip
+
+
+def flows(network: Network, site: Site) -> Iterator[Flow]:
+    """Three flows a drive whose MAC is known; two a machine and one in all when there are any."""
+    storage, port = site.appliance.storage, site.storage_port
+    found = [(drive, mac) for drive in network.drives if (mac := site.neighbors.get(drive.address)) is not None]
+    if storage is None or port is None or not found:
+        return
+    key = network.key
+    for drive, mac in found:
+        yield flow(feature, Table.ROUTE, Priority.EXCEPTION, match("ip", metadata=key, ip_dst=drive.address),
+                   (*_check(network.mtu, storage.mtu), Goto(Table.STORAGE)), f"to drive {drive.name}", key)  # fmt: skip
+        yield flow(feature, Table.STORAGE_OUT, Priority.NORMAL, match("ip", metadata=key, ip_dst=drive.address),
+                   (set_mac(Field.ETH_SRC, storage.mac), set_mac(Field.ETH_DST, mac), Output(port)),
+                   f"to drive {drive.name}", key)  # fmt: skip
+        yield flow(feature, Table.STORAGE_IN, Priority.NORMAL,
+                   match("ip", eth_src=mac, eth_dst=storage.mac, ip_src=drive.address, ip_dst=storage.clients),
+                   (DecTtl(), *_check(storage.mtu, network.mtu), WriteMetadata(key), Goto(Table.STORAGE_MACHINE)),
+                   f"from drive {drive.name}", key)  # fmt: skip
+    for machine in network.machines:
+        yield from _machine(machine, network, storage, site)
+    yield flow(feature, Table.STORAGE_ERROR, Priority.NORMAL, match(metadata=key),
+               (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER)),
+               "too large, or an ICMP error", key)  # fmt: skip
+
+
+def unreachable(network: Network, site: Site) -> dict[str, str]:
+    """Why drives have no flows now: `drives/NAME` → reason in words."""
+    storage = site.appliance.storage
+    if storage is None:
+        return {f"drives/{drive.name}": "the appliance has no storage network" for drive in network.drives}
+    if site.storage_port is None:
+        return {f"drives/{drive.name}": f"port {storage.port} is not on the bridge" for drive in network.drives}
+    return {
+        f"drives/{drive.name}": f"nobody on the storage network answers ARP for {drive.address}"
+        for drive in network.drives
+        if drive.address not in site.neighbors
+    }
+
+
+def _check(before: int, after: int) -> tuple[Action, ...]:
+    """Find out about packets too large for the way out, where that is the narrower one (MTUs in bytes)."""
+    return (CheckPacketLarger(after + _ETHERNET_HEADER, TOO_LARGE),) if before > after else ()
+
+
+def _machine(machine: Machine, network: Network, storage: Storage, site: Site) -> Iterator[Flow]:
+    key, client = network.key, client_address(storage, machine.number)
+    yield flow(feature, Table.STORAGE, Priority.NORMAL, match("ip", metadata=key, ip_src=machine.address),
+               (set_ip(Field.IP_SRC, client), Goto(Table.STORAGE_OUT)), f"{machine.name} is {client}", key)  # fmt: skip
+    actions = (
+        set_ip(Field.IP_DST, machine.address),
+        set_mac(Field.ETH_SRC, site.appliance.router_mac),
+        set_mac(Field.ETH_DST, machine.mac),
+        Goto(Table.SWITCH),
+    )
+    yield flow(feature, Table.STORAGE_MACHINE, Priority.NORMAL, match("ip", metadata=key, ip_dst=client),
+               actions, f"{client} is {machine.name}", key)  # fmt: skip

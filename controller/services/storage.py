@@ -1,0 +1,80 @@
+"""The way between machines and drives, where flows cannot go it: ICMP errors and too large packets.
+
+Flows change one address in the outer header only. An ICMP error quotes the
+packet it is about, whose address must change with it (RFC 5508 section 4.2).
+"""
+
+from __future__ import annotations
+
+from controller.flow import Output
+from controller.pipeline import Table
+from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
+from controller.services.embedded import is_error, requoted
+from controller.services.fragment import fragments
+from controller.services.icmp_error import TOO_LARGE, UNREACHABLE, error, report, silence
+from controller.services.packet import ETHERNET, Ipv4, ethernet, parse_ipv4
+from controller.services.readdress import DESTINATION, SOURCE, readdressed
+from controller.services.way import deliver, inject, machine_of_mac
+from state.model import Machine, Network, Storage
+from state.storage import client_address
+
+
+def answer(packet: PacketIn, view: View) -> Answer:
+    """For STORAGE_ERROR: ICMP errors are passed on; of packets that are too large the sender is told."""
+    ip = parse_ipv4(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network, storage = view.network(packet.key), view.appliance.storage
+    if network is None or storage is None:
+        return Answer("unknown-network")
+    if packet.in_port == view.site.storage_port:
+        return _to_machine(packet, ip, network, storage, view)
+    return _to_drive(packet, ip, network, storage, view)
+
+
+def _to_drive(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, view: View) -> Answer:
+    machine = machine_of_mac(network, ip.eth_src)
+    if machine is None or machine.address != ip.source:
+        return Answer("unknown-machine")
+    header, actions = packet.frame[:ETHERNET], inject(network.key, Table.STORAGE_OUT)
+    client = client_address(storage, machine.number)
+    if is_error(ip):
+        message = requoted(ip, DESTINATION, machine.address, client)
+        if message is None:
+            return Answer("foreign-quote")
+        return Answer(
+            "icmp-error-out", (PacketOut(header + readdressed(ip.header, SOURCE, client) + message, actions),)
+        )
+    if ip.dont_fragment:
+        return report(packet, view, UNREACHABLE, TOO_LARGE, "fragmentation-needed", storage.mtu)
+    # In pieces only now: flows cannot rewrite fragments.
+    whole = parse_ipv4(header + readdressed(ip.datagram, SOURCE, client))
+    parts = fragments(whole, storage.mtu) if whole else ()
+    return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in parts))
+
+
+def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, view: View) -> Answer:
+    machine = _machine_of_client(network, storage, ip.destination)
+    actions = deliver(machine, view) if machine else None
+    if machine is None or actions is None:
+        return Answer("unknown-machine")
+    header = ethernet(machine.mac, view.appliance.router_mac, b"")
+    if is_error(ip):
+        message = requoted(ip, SOURCE, ip.destination, machine.address)
+        if message is None:
+            return Answer("foreign-quote")
+        datagram = readdressed(ip.header, DESTINATION, machine.address) + message
+        return Answer("icmp-error-in", (PacketOut(header + datagram, actions),))
+    if ip.dont_fragment:
+        if reason := silence(ip, storage.address):
+            return Answer(reason)
+        datagram = error(storage.ip, ip, ip.datagram, UNREACHABLE, TOO_LARGE, network.mtu)
+        out = PacketOut(ethernet(ip.eth_src, storage.mac, datagram), (Output(packet.in_port),))
+        return Answer("fragmentation-needed", (out,))
+    whole = parse_ipv4(packet.frame[:ETHERNET] + readdressed(ip.datagram, DESTINATION, machine.address))
+    parts = fragments(whole, network.mtu) if whole else ()
+    return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in parts))
+
+
+def _machine_of_client(network: Network, storage: Storage, address: str) -> Machine | None:
+    return next((m for m in network.machines if client_address(storage, m.number) == address), None)
