@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, STORAGE_METER, STORAGE_NEWS_METER, MeterClass, meter
-from state.model import Appliance, Network
+from state.model import Appliance, Kind, Machine, Network
 
 _GATEWAY_RATE = 100
 _NEXT_HOP_RATE = 10
 _STORAGE_RATE = 100
+# With 0.1 s a TCP connection gets half of the limit, with 0.25 s all of it; more is over the limit at first.
+_BURST_SECONDS = 0.25
+# More than one packet of 64 KiB, as a kernel hands it over before it is cut: less would let none of them through.
+_LEAST_BURST = 600
 
 
 class Unit(enum.IntEnum):
@@ -35,6 +39,11 @@ def packets(value: int) -> Rate:
     return Rate(value, Unit.PPS, value)
 
 
+def limit(kbps: int) -> Rate:
+    """Kilobits a second, with a burst of `_BURST_SECONDS`, or of `_LEAST_BURST` where that is more."""
+    return Rate(kbps, Unit.KBPS, max(round(kbps * _BURST_SECONDS), _LEAST_BURST))
+
+
 APPLIANCE_METERS: Mapping[int, Rate] = {
     GATEWAY_METER: packets(_GATEWAY_RATE),
     NEXT_HOP_METER: packets(_NEXT_HOP_RATE),
@@ -50,4 +59,16 @@ def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
     for machine in network.machines:
         found[meter(MeterClass.MACHINE_DHCP, machine.number)] = packets(appliance.dhcp_rate)
         found[meter(MeterClass.MACHINE_ROUTER, machine.number)] = packets(appliance.router_rate)
+        public = limit(_public_rate(machine, network, appliance))
+        found[meter(MeterClass.MACHINE_PUBLIC_OUT, machine.number)] = public
+        found[meter(MeterClass.MACHINE_PUBLIC_IN, machine.number)] = public
+    if network.kind is Kind.PRIVATE:
+        public = limit(network.public_rate or appliance.public_rate)
+        found[meter(MeterClass.NETWORK_PUBLIC_OUT, network.key)] = public
+        found[meter(MeterClass.NETWORK_PUBLIC_IN, network.key)] = public
     return found
+
+
+def _public_rate(machine: Machine, network: Network, appliance: Appliance) -> int:
+    own = machine.public_rate or appliance.public_rate
+    return min(own, network.public_rate or appliance.public_rate) if network.kind is Kind.ISOLATED else own

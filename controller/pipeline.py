@@ -110,6 +110,7 @@ class Feature(enum.IntEnum):
     PATH_MTU = 11
     DNS = 13
     STORAGE = 14
+    RATE = 15
 
     @property
     def label(self) -> str:
@@ -194,7 +195,7 @@ class Table(enum.Enum):
         "Where to: the own network, its drives, the Internet, or nowhere.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {TOO_LARGE},
-        ("DELIVER", "UNROUTABLE", "STORAGE", "PATH_MTU"),
+        ("DELIVER", "UNROUTABLE", "STORAGE", "RATE_OUT"),
     )
     UNROUTABLE = _spec(26, "Counts what has no way out, and has the controller say so.",
                        {F.METADATA, F.ETH_TYPE}, set(), (), controller=True)  # fmt: skip
@@ -205,6 +206,10 @@ class Table(enum.Enum):
         {F.IP_SRC},
         ("STORAGE_OUT", "STORAGE_ERROR"),
     )
+    RATE_OUT = _spec(28, "The machine's limit towards the Internet.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+                     set(), ("NETWORK_RATE_OUT", "PATH_MTU"))  # fmt: skip
+    NETWORK_RATE_OUT = _spec(29, "The limit of all machines of the network together.", {F.METADATA},
+                             set(), ("PATH_MTU",))  # fmt: skip
     PATH_MTU = _spec(
         30,
         "Is the packet too large for the gateway?",
@@ -294,11 +299,15 @@ class Table(enum.Enum):
         "Is the packet too large for the network? ICMP errors for private networks go to the controller.",
         {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
         {TOO_LARGE},
-        ("INBOUND_FRAGMENTATION", "SWITCH"),
+        ("INBOUND_FRAGMENTATION", "RATE_IN"),
         controller=True,
     )
     INBOUND_FRAGMENTATION = _spec(57, "Has the controller say 'fragmentation needed' to the sender.",
-                                  {F.METADATA, TOO_LARGE}, set(), ("SWITCH",), controller=True)  # fmt: skip
+                                  {F.METADATA, TOO_LARGE}, set(), ("RATE_IN",), controller=True)  # fmt: skip
+    RATE_IN = _spec(58, "The machine's limit from the Internet.", {F.METADATA, MARK, F.ETH_DST},
+                    set(), ("NETWORK_RATE_IN", "SWITCH"))  # fmt: skip
+    NETWORK_RATE_IN = _spec(59, "The limit of all machines of the network together.", {F.METADATA},
+                            set(), ("SWITCH",))  # fmt: skip
     DELIVER = _spec(
         60,
         "From the router to a machine of the same network: its MAC.",

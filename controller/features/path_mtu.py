@@ -21,7 +21,7 @@ def shared(site: Site) -> Iterator[Flow]:
     """Where the MTUs are equal packets just go on."""
     yield flow(feature, Table.PATH_MTU, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
     yield flow(feature, Table.FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
-    yield flow(feature, Table.INBOUND_FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.SWITCH),), "fits")
+    yield flow(feature, Table.INBOUND_FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.RATE_IN),), "fits")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:

@@ -35,7 +35,7 @@ def shared(site: Site) -> Iterator[Flow]:
     for prefix in not_outside(site):
         yield flow(feature, Table.ROUTE, Priority.NORMAL, match("ip", ip_dst=prefix),
                    (Goto(Table.UNROUTABLE),), f"{prefix} is not in the Internet")  # fmt: skip
-    yield flow(feature, Table.ROUTE, Priority.MISS, Match(), (Goto(Table.PATH_MTU),), "to the Internet")
+    yield flow(feature, Table.ROUTE, Priority.MISS, Match(), (Goto(Table.RATE_OUT),), "to the Internet")
     yield flow(feature, Table.UNROUTABLE, Priority.MISS, Match(), (), "unroutable")
     yield flow(feature, Table.DELIVER, Priority.MISS, Match(), (), "no-machine")
 

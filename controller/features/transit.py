@@ -34,7 +34,7 @@ def shared(site: Site) -> Iterator[Flow]:
     """Isolated networks' addresses are unique as they are."""
     yield flow(feature, Table.TRANSIT, Priority.MISS, Match(), (Goto(Table.SNAT),), "address is unique")
     yield flow(feature, Table.INBOUND, Priority.MISS, Match(), (), "no-machine")
-    yield flow(feature, Table.INBOUND_MTU, Priority.MISS, Match(), (Goto(Table.SWITCH),), "to the machine")
+    yield flow(feature, Table.INBOUND_MTU, Priority.MISS, Match(), (Goto(Table.RATE_IN),), "to the machine")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:

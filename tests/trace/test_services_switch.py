@@ -231,7 +231,7 @@ def test_next_hop_is_learned(bench: Bench) -> None:
     ("ip", "table", "what"),
     [
         (IP(dst=SERVER, ttl=1) / UDP(), Table.TTL, "time-exceeded"),
-        (IP(dst="10.0.0.1") / UDP(), Table.ROUTER_LOCAL, "port-unreachable"),
+        (IP(dst="10.0.0.1") / UDP(sport=4000, dport=7), Table.ROUTER_LOCAL, "port-unreachable"),
         (IP(dst="10.0.0.1", proto=47) / Raw(b"gre!"), Table.ROUTER_LOCAL, "protocol-unreachable"),
         (IP(dst="10.0.0.1") / TCP(flags="S"), Table.ROUTER_LOCAL, "tcp-reset"),
         (IP(dst="172.16.0.2") / UDP(), Table.UNROUTABLE, "network-unreachable"),

@@ -60,7 +60,7 @@ class Verdict:
     the tables that send it (or, where its size decides, might send it) to the
     controller, each with the meter; `final_flow` the fields of the packet when
     it left, as text; `nat` the range it is given and `tracked` the source it
-    had before.
+    had before; `meters` every one it passed.
     """
 
     tables: tuple[Table, ...]
@@ -71,6 +71,7 @@ class Verdict:
     final_flow: dict[str, str]
     nat: str | None
     tracked: str | None
+    meters: tuple[int, ...]
 
 
 class Tracer:
@@ -122,6 +123,7 @@ class Tracer:
         tables: list[Table] = []
         output: list[Out] = []
         controller: list[tuple[Table, int]] = []
+        meters: list[int] = []
         dropped = dropped_by = nat = tracked = None
         table, meter, why, key = Table.CLASSIFY, 0, "", 0
         vlan: int | None = None
@@ -129,7 +131,7 @@ class Tracer:
         final: dict[str, str] = {}
         for line in text.splitlines():
             if found := _STEP.match(line):
-                table = NUMBERS[int(found[1])]
+                table, meter = NUMBERS[int(found[1])], 0
                 # A branch that is taken only by a large packet is indented.
                 if not line.startswith("    "):
                     tables.append(table)
@@ -149,6 +151,7 @@ class Tracer:
                 vlan = None
             elif action == "meter":
                 meter = int(value)
+                meters.append(meter)
             elif action == "CONTROLLER":
                 controller.append((table, meter))
             elif action == "output":
@@ -162,7 +165,9 @@ class Tracer:
                 dropped, dropped_by = why, key
             elif line.startswith(("Flow: ", "Final flow: ")) and not line.endswith("unchanged"):
                 final = dict(pair.partition("=")[::2] for pair in line.partition(": ")[2].split(","))
-        return Verdict(tuple(tables), tuple(output), dropped, dropped_by, tuple(controller), final, nat, tracked)
+        return Verdict(
+            tuple(tables), tuple(output), dropped, dropped_by, tuple(controller), final, nat, tracked, tuple(meters)
+        )
 
 
 @contextmanager

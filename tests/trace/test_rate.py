@@ -1,0 +1,72 @@
+"""Which meters a packet passes: the machine's, then its network's, only with the Internet and each once."""
+
+from __future__ import annotations
+
+import examples
+import pytest
+from tracer import INTERNET, Out, Tracer, echo, ip, out_of, outside, reply
+
+from controller.compile import compile_network
+from controller.meters import Unit
+from controller.pipeline import MeterClass, Table, meter
+from state.model import Kind, Machine, Network
+
+MACHINES = [(network, machine) for network in examples.NETWORKS for machine in network.machines]
+EACH = pytest.mark.parametrize(("network", "machine"), MACHINES, ids=lambda value: value.name)
+
+
+def limits(network: Network, of_machine: MeterClass, machine: Machine, of_network: MeterClass) -> tuple[int, ...]:
+    """The machine's meter, and the network's where it has more than one machine."""
+    own = (meter(of_machine, machine.number),)
+    return own if network.kind is Kind.ISOLATED else (*own, meter(of_network, network.key))
+
+
+def rates(meters: tuple[int, ...], network: Network) -> tuple[int, ...]:
+    """Those of `meters` that limit a bandwidth."""
+    known = compile_network(network, examples.SITE).meters
+    return tuple(one for one in meters if known[one].unit is Unit.KBPS)
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["tcp", "udp", "icmp"])
+def test_out(tracer: Tracer, network: Network, machine: Machine, kind: str) -> None:
+    verdict = tracer.trace(ip(machine, INTERNET, kind=kind))
+    assert verdict.output == (Out("uplink"),)
+    expected = limits(network, MeterClass.MACHINE_PUBLIC_OUT, machine, MeterClass.NETWORK_PUBLIC_OUT)
+    assert rates(verdict.meters, network) == expected
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["tcp", "udp", "icmp"])
+def test_in(tracer: Tracer, network: Network, machine: Machine, kind: str) -> None:
+    verdict = tracer.trace(reply(machine, kind=kind))
+    assert verdict.output == out_of(machine)
+    expected = limits(network, MeterClass.MACHINE_PUBLIC_IN, machine, MeterClass.NETWORK_PUBLIC_IN)
+    assert rates(verdict.meters, network) == expected
+
+
+@EACH
+def test_fragments_are_metered_like_whole_packets(tracer: Tracer, network: Network, machine: Machine) -> None:
+    whole = tracer.trace(ip(machine, INTERNET)).meters
+    assert tracer.trace(ip(machine, INTERNET, more="nw_frag=later")).meters == whole
+
+
+@pytest.mark.parametrize("network", [examples.OFFICE, examples.SHOP], ids=lambda n: n.name)
+def test_neighbours_have_no_limit(tracer: Tracer, network: Network) -> None:
+    sender, receiver = network.machines[0], network.machines[-1]
+    for mac in (examples.APPLIANCE.router_mac, receiver.mac):
+        verdict = tracer.trace(echo(sender, receiver.address, mac))
+        assert (verdict.output, verdict.meters) == (out_of(receiver), ())
+
+
+@EACH
+def test_the_router_and_what_is_unroutable_use_up_no_limit(tracer: Tracer, network: Network, machine: Machine) -> None:
+    for target in (network.router, "192.168.7.7"):
+        assert rates(tracer.trace(echo(machine, target)).meters, network) == ()
+
+
+@EACH
+def test_nobody_uses_up_the_limit_of_a_machine_from_outside(tracer: Tracer, network: Network, machine: Machine) -> None:
+    """What conntrack does not know ends before."""
+    verdict = tracer.trace(outside(machine.transit, more="ct_state=trk|new"))
+    assert (verdict.tables[-1], verdict.meters) == (Table.GATEWAY_TRACK, ())
