@@ -12,7 +12,7 @@ WORLD := $(SUDO) $(PY) mininet/world.py
 PYTEST := $(PY) -m pytest
 
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
-            udhcpc iperf3 tcpdump python3-venv gcc libc6-dev
+            bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev
 
 PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps

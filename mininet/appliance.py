@@ -28,8 +28,9 @@ VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SLUICE_SCHEMA = ROOT / "state" / "sluice.ovsschema"
 
 SWITCH_DATABASE, SWITCH, DATABASE, AGENT, CONTROLLER = "ovsdb-server", "ovs-vswitchd", "database", "agent", "controller"
+RESOLVER = "resolver"
 
-METRICS = {AGENT: "127.0.0.1:7401", CONTROLLER: "127.0.0.1:7402"}
+METRICS = {AGENT: "127.0.0.1:7401", CONTROLLER: "127.0.0.1:7402", RESOLVER: "127.0.0.1:7403"}
 
 START_SECONDS = 30.0
 
@@ -39,7 +40,7 @@ class Appliance:
 
     Names for `stop`, `start`, `restart` and `kill`: `ovsdb-server` and
     `ovs-vswitchd` (the switch), `database` (desired state), `agent`,
-    `controller`.
+    `controller`, `resolver`.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Appliance:
         Raises DaemonError with the end of the log of the daemon that failed.
         """
         self.start_switch()
-        for name in (DATABASE, CONTROLLER, AGENT):
+        for name in (DATABASE, CONTROLLER, AGENT, RESOLVER):
             self._supervisor[name].start()
             if name == DATABASE:
                 self._await_socket(name, self.paths.database_socket)
@@ -80,6 +81,8 @@ class Appliance:
         self._await_socket(SWITCH_DATABASE, self.paths.switch_socket, seconds)
         self._await_socket(AGENT, self.paths.api_socket, seconds)
         self.daemon(AGENT).await_running(self._bridge_exists, f"bridge {BRIDGE} made", seconds)
+        if self.settings.resolver_port:
+            self.daemon(RESOLVER).await_running(self._names_plugged, "resolver's port on the bridge", seconds)
         self.daemon(CONTROLLER).await_running(self.controller_settled, "controller at one with the bridge", seconds)
 
     def stop(self, name: str | None = None) -> None:
@@ -124,7 +127,7 @@ class Appliance:
         return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Metrics of `agent` or `controller` as they are now, by name and labels; empty while it does not answer."""
+        """Metrics of `agent`, `controller` or `resolver` now, by name and labels; empty while it does not answer."""
         try:
             # Straight to loopback: a proxy of the environment is of no use in a world.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -145,6 +148,9 @@ class Appliance:
 
     def _bridge_exists(self) -> bool:
         return BRIDGE in self.vsctl("list-br").split()
+
+    def _names_plugged(self) -> bool:
+        return self.settings.resolver_port in self.vsctl("list-ports", BRIDGE).split()
 
     def _switch_configured(self) -> bool:
         state = json.loads(self.vsctl("--format=json", "--columns=cur_cfg,next_cfg", "list", "Open_vSwitch", "."))
@@ -204,6 +210,16 @@ class Appliance:
                     *("--metrics-port", METRICS[CONTROLLER].rpartition(":")[2]),
                 ],
                 paths.log(CONTROLLER),
+                python,
+            ),
+            Program(
+                RESOLVER,
+                [
+                    *(sys.executable, "-m", "controller.resolver.main"),
+                    *("--database", str(paths.database_socket)),
+                    *("--metrics-port", METRICS[RESOLVER].rpartition(":")[2]),
+                ],
+                paths.log(RESOLVER),
                 python,
             ),
             Program(

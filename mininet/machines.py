@@ -45,6 +45,7 @@ class Lease:
     mtu: int
     hostname: str
     domain: str
+    search: str
     seconds: int
     server: str
 
@@ -95,7 +96,8 @@ class Machine(Host):
                 [
                     *("mnexec", "-a", str(self.pid)),
                     *("udhcpc", "-f", "-q", "-n", "-i", INTERFACE, "-s", str(DHCP_SCRIPT)),
-                    *("-T", "1", "-t", str(max(1, round(seconds))), "-O", "mtu", "-x", f"hostname:{self.name}"),
+                    *("-T", "1", "-t", str(max(1, round(seconds)))),
+                    *("-O", "mtu", "-O", "search", "-x", f"hostname:{self.name}"),
                 ],
                 env={**os.environ, "LEASE": str(file)},
                 capture_output=True,
@@ -121,6 +123,7 @@ def read_lease(text: str) -> Lease:
         mtu=int(options["mtu"] or 0),
         hostname=options["hostname"],
         domain=options["domain"],
+        search=options["search"],
         seconds=int(options["lease"] or 0),
         server=options["serverid"],
     )

@@ -14,8 +14,9 @@ from pathlib import Path
 import grpc
 from appliance import Appliance
 from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site
+from name_server import NameServer
 from responders import Responders
-from settings import Settings
+from settings import UPSTREAM, Settings
 
 from controller import explain
 from sluice.v1 import (
@@ -42,6 +43,7 @@ class Wanted:
     vni: int | None = None
     address: str = ""
     mac: str = ""
+    hostname: str = ""
 
 
 class Sandbox:
@@ -57,6 +59,7 @@ class Sandbox:
         self.appliance = Appliance(settings, state, datapath)
         self.site = Site(self.appliance)
         self.responders = Responders()
+        self.upstream: NameServer | None = None
         self._channel = grpc.insecure_channel(self.appliance.paths.api)
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.machines = machine_pb2_grpc.MachineServiceStub(self._channel)
@@ -70,6 +73,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the appliance and the Internet. Raises DaemonError."""
+        self.upstream = NameServer(UPSTREAM)
         self.appliance.start()
         internet = self.site.add_internet()
         self.responders.add("internet", internet.pid, (*SERVERS, MANAGEMENT, INTERNET_ADDRESS.split("/")[0]))
@@ -80,6 +84,8 @@ class Sandbox:
         self.responders.stop()
         self.site.stop()
         self.appliance.stop()
+        if self.upstream is not None:
+            self.upstream.close()
 
     def plug(self, wanted: Wanted) -> Machine:
         """Bring a machine's interface to the appliance; the API knows nothing of it yet."""
@@ -188,6 +194,7 @@ def creation(wanted: Wanted, host: Machine) -> machine_pb2.CreateMachineRequest:
         network=f"networks/{wanted.network}" if wanted.network else "",
         mac_address=host.mac,
         address=wanted.address,
+        hostname=wanted.hostname,
         attachment=attachment,
         tenant=wanted.tenant,
     )

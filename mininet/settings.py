@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BRIDGE = "br-sluice"
+# The resolver for names outside, on the world's own loopback.
+UPSTREAM = "127.0.0.53"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,9 @@ class Settings:
     transit: Sequence[str] = ("224.0.0.0/3",)
     block_size: int = 4096
     reuse_after_seconds: int = 60
-    dns_servers: Sequence[str] = ("198.51.100.53",)
+    dns_servers: Sequence[str] = ()
+    resolver_port: str = "names"
+    dns_upstream: Sequence[str] = (UPSTREAM,)
     domain: str = "internal"
     lease_seconds: int = 3600
     protected: Sequence[str] = ("192.0.2.0/24",)
@@ -60,6 +64,7 @@ class Settings:
                 "domain": self.domain,
                 "lease_seconds": self.lease_seconds,
             },
+            "dns": {"port": self.resolver_port, "upstream": list(self.dns_upstream)},
             "protected": {"prefixes": list(self.protected)},
         }
         for name, values in self.extra.items():

@@ -25,17 +25,15 @@ _CANDIDATES = (1, 2, 3, 4, 5, 6, 8, 9, 11, 13)
 def stand_in(appliance: Appliance) -> IPv4Network | None:
     """The prefix of four bits that stands for 224.0.0.0/4; None where no transit address is of it.
 
-    Raises ValueError when the pools leave none free.
+    Also None where pools that cover most of all addresses leave none free: then
+    machines with such a transit address get no answers.
     """
     transit = [IPv4Network(prefix) for prefix in appliance.transit_pool]
     if not any(prefix.overlaps(MULTICAST) for prefix in transit):
         return None
     taken = [*transit, *map(IPv4Network, appliance.isolated_pool)]
-    for bits in _CANDIDATES:
-        prefix = IPv4Network((bits << TOP_SHIFT, TOP_BITS))
-        if not any(prefix.overlaps(other) for other in taken):
-            return prefix
-    raise ValueError("the pools of isolated networks and transit addresses leave no prefix of four bits free")
+    candidates = (IPv4Network((bits << TOP_SHIFT, TOP_BITS)) for bits in _CANDIDATES)
+    return next((prefix for prefix in candidates if not any(prefix.overlaps(other) for other in taken)), None)
 
 
 def seen_as(transit: str, prefix: IPv4Network | None) -> str:

@@ -124,6 +124,11 @@ def _options(
     return list(options)
 
 
+def _wire_name(domain: str) -> bytes:
+    """A domain as RFC 3397 has it: labels with their lengths (RFC 1035 section 3.1)."""
+    return b"".join(bytes((len(label),)) + label.encode() for label in domain.split(".")) + b"\0"
+
+
 def _limit(request: Request, network: Network) -> int:
     """Bytes of the largest IP packet the client takes (RFC 2132 section 9.10)."""
     value = request.options.get(Option.LARGEST_MESSAGE, b"")
@@ -135,7 +140,9 @@ def _parameters(machine: Machine, network: Network, appliance: Appliance) -> lis
     """All a client may ask for, the most useful first; the mask precedes the router (RFC 2132 section 3.3)."""
     mask = prefix_mask(int(network.prefix.partition("/")[2]))
     broadcast = ip_to_int(machine.address) | ~mask & 0xFFFFFFFF
-    servers = (network.dns_servers or appliance.dns_servers)[:63]
+    own = (network.router,) if appliance.resolver_port else ()
+    servers = (network.dns_servers or appliance.dns_servers or own)[:63]
+    domain = network.search_domain or f"{network.name}.{appliance.domain}"
     return [
         (Option.SUBNET_MASK, struct.pack("!I", mask)),
         (Option.ROUTER, socket.inet_aton(network.router)),
@@ -143,5 +150,6 @@ def _parameters(machine: Machine, network: Network, appliance: Appliance) -> lis
         (Option.DNS_SERVERS, b"".join(map(socket.inet_aton, servers))),
         (Option.BROADCAST, struct.pack("!I", broadcast)),
         (Option.HOSTNAME, machine.hostname.encode()[:255]),
-        (Option.DOMAIN, appliance.domain.encode()[:255]),
+        (Option.DOMAIN, domain.encode()[:255]),
+        (Option.SEARCH, _wire_name(domain)),
     ]

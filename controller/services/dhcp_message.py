@@ -36,7 +36,7 @@ class Kind(enum.IntEnum):
 
 
 class Option(enum.IntEnum):
-    """Options read or written here (RFC 2132)."""
+    """Options read or written here (RFC 2132; SEARCH: RFC 3397)."""
 
     SUBNET_MASK = 1
     ROUTER = 3
@@ -56,6 +56,7 @@ class Option(enum.IntEnum):
     RENEWAL_TIME = 58
     REBINDING_TIME = 59
     CLIENT_ID = 61
+    SEARCH = 119
 
 
 @dataclass(frozen=True, slots=True)

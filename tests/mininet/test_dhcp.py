@@ -108,8 +108,9 @@ def test_a_machine_alone_gets_its_half_of_a_30(sandbox: Sandbox, lone: Machine) 
     assert lease is not None
     assert (lease.address, lease.prefix_length) == (sandbox.machine(lone.name).address, 30)
     assert (lease.router, lease.server) == (network.router_address, network.router_address)
-    assert (lease.mtu, lease.dns_servers) == (1500, ("198.51.100.53",))
-    assert (lease.hostname, lease.domain, lease.seconds) == (lone.name, "internal", 3600)
+    assert (lease.mtu, lease.dns_servers) == (1500, (lease.router,))
+    assert lease.search == lease.domain
+    assert (lease.hostname, lease.domain, lease.seconds) == (lone.name, f"{lone.name}.internal", 3600)
 
 
 def test_a_network_has_its_own_mtu_and_dns_servers(sandbox: Sandbox, maker: Tenants) -> None:

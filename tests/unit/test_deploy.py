@@ -15,10 +15,16 @@ from agent import main as agent
 from agent.config import Config, parse
 from controller import main as controller
 from controller import restore
+from controller.resolver import main as resolver
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-PROGRAMS = {"sluice-agent": agent.main, "sluice-controller": controller.main, "sluice-restore": restore.main}
+PROGRAMS = {
+    "sluice-agent": agent.main,
+    "sluice-controller": controller.main,
+    "sluice-resolver": resolver.main,
+    "sluice-restore": restore.main,
+}
 UNITS = [*DEPLOY.glob("*.service"), *DEPLOY.glob("*.service.d/*.conf")]
 
 
@@ -69,6 +75,7 @@ def test_everybody_meets_at_the_same_sockets() -> None:
     for program in ("sluice-controller", "sluice-restore"):
         options = started(program)
         assert (options["database"], options["bridge"]) == (config.database, config.bridge.name)
+    assert started("sluice-resolver")["database"] == config.database
     assert started("sluice-controller")["listen"] == config.bridge.controller
 
 

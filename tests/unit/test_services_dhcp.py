@@ -31,7 +31,7 @@ from controller.flow import Output, PushVlan, SetField
 from controller.match import Field
 from controller.pipeline import Table
 from controller.services import Answer
-from state.model import Machine, Network
+from state.model import Appliance, Machine, Network
 
 XID = 0xC0FFEE42
 EVERYTHING = [1, 3, 6, 12, 15, 26, 28, 51, 58, 59]
@@ -93,7 +93,7 @@ def test_discover_gets_an_offer_with_everything_a_machine_needs() -> None:
         "router": "172.16.0.1",
         "name_server": "192.0.2.1",
         "hostname": b"alone",
-        "domain": b"example.internal",
+        "domain": b"solo.example.internal",
         "interface-mtu": 1500,
         "broadcast_address": "172.16.0.3",
     }
@@ -302,15 +302,39 @@ def test_what_is_no_request_over_ethernet_is_malformed(field: dict[str, Any]) ->
 
 def test_answer_is_never_larger_than_the_client_takes() -> None:
     servers = tuple(f"192.0.2.{n}" for n in range(1, 61))
+    domain = ".".join(["d" * 60] * 3)
     network = replace(PRIVATE, dns_servers=servers)
-    world = replace(with_network(network), appliance=replace(APPLIANCE, domain="d" * 200))
+    world = replace(with_network(network), appliance=replace(APPLIANCE, domain=domain))
     small, options = reply(say(network, client(ANNE, ("message-type", "discover")), world))
     assert len(small[IP]) <= 576
     assert len(options["name_server"]) == 60
     assert "domain" not in options
     large, options = reply(say(network, client(ANNE, ("message-type", "discover"), ("max_dhcp_size", 1400)), world))
     assert len(large[IP]) > 576
-    assert options["domain"] == b"d" * 200
+    assert options["domain"] == f"{PRIVATE.name}.{domain}".encode()
+
+
+def servers_and_domain(network: Network, appliance: Appliance) -> tuple[object, bytes, bytes]:
+    packet, options = reply(
+        say(network, client(ANNE, ("message-type", "discover"), ("param_req_list", [6, 15, 119])),
+            replace(with_network(network), appliance=appliance))
+    )  # fmt: skip
+    raw = bytes(packet[DHCP])
+    at = raw.index(b"\x77")
+    return options.get("name_server"), options["domain"], raw[at + 2 : at + 2 + raw[at + 1]]
+
+
+def test_names_are_asked_of_the_router_unless_told_otherwise() -> None:
+    """Search domain by options 15 and 119 (RFC 3397), the latter as labels with their lengths."""
+    silent = replace(APPLIANCE, dns_servers=())
+    resolving = replace(silent, resolver_port="names")
+    network = replace(PRIVATE, name="shop", dns_servers=())
+    own = (b"shop.example.internal", b"\x04shop\x07example\x08internal\0")
+    assert servers_and_domain(network, silent) == (None, *own)
+    assert servers_and_domain(network, resolving) == (network.router, *own)
+    assert servers_and_domain(network, replace(resolving, dns_servers=("192.0.2.1",))) == ("192.0.2.1", *own)
+    chosen = replace(network, dns_servers=("10.0.0.9",), search_domain="ad.corp")
+    assert servers_and_domain(chosen, resolving) == ("10.0.0.9", b"ad.corp", b"\x02ad\x04corp\0")
 
 
 def test_later_state_changes_the_answer_and_nothing_else_does() -> None:

@@ -1,0 +1,71 @@
+"""What to do about a question: answer it, or ask servers that know. Nothing here asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from controller.features.route import not_outside
+from controller.resolver.zone import Labels, Question, Reply, Zones, labels_of
+from controller.site import Site
+from state.model import Appliance, Network
+from state.resolver import seen_as, stand_in
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server to ask. `source` is the router's address where it is a machine of the asker's network.
+
+    Then `address` is the machine's in the resolver's namespace; others are asked from the host.
+    """
+
+    address: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask these, in this order; there may be none that can be asked."""
+
+    servers: tuple[Server, ...]
+
+
+class View:
+    """What one network's machines are told, and by whom."""
+
+    def __init__(self, network: Network, appliance: Appliance) -> None:
+        self.network = network
+        self._zones = Zones(network, appliance.domain)
+        self._upstream = Ask(tuple(Server(address) for address in appliance.dns_upstream))
+        self._rules: dict[Labels, Ask] = {
+            labels_of(rule.domain): Ask(tuple(_servers(rule.servers, network, appliance)))
+            for rule in network.dns_forwarding
+        }
+
+    def decide(self, question: Question) -> Reply | Ask:
+        """The answer, or whom to ask: the longest domain counts, and a network's own rule before our own zone."""
+        labels = question.labels
+        for at in range(len(labels) + 1):
+            domain = labels[at:]
+            if domain in self._rules:
+                return self._rules[domain]
+            if self._zones.holds(domain):
+                return self._zones.answer(question, domain)
+        return self._upstream
+
+
+def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -> Iterable[Server]:
+    """Those of a rule that may be asked.
+
+    The host could reach what no machine may, so the same holds for servers of
+    a tenant's choice: nothing that is not in the Internet, nor of the appliance.
+    """
+    closed = [IPv4Network(prefix) for prefix in not_outside(Site(appliance))]
+    machines = {machine.address: machine for machine in network.machines}
+    for text in addresses:
+        machine = machines.get(text)
+        if machine is not None:
+            yield Server(seen_as(machine.transit, stand_in(appliance)), network.router)
+        elif not any(IPv4Address(text) in prefix for prefix in closed):
+            yield Server(text)

@@ -1,0 +1,161 @@
+"""DNS messages between bytes and values: what is asked, and how an answer is written (RFC 1035, RFC 6891)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+from dns.flags import EDNSFlag, Flag
+from dns.opcode import Opcode
+from dns.rcode import Rcode
+from dns.rdatatype import RdataType
+
+from controller.resolver.zone import IN, Question, Reply
+
+UDP_SIZE = 1232
+"""Bytes of the largest message over UDP, asked for and sent: it passes everywhere without fragments."""
+
+TCP_SIZE = 65535
+_SMALLEST = 512
+_HEADER = struct.Struct("!HHHHHH")
+_EDNS_VERSION = 0
+# Zone transfers, and types that only make sense in a message of their own (RFC 6895 section 3.1).
+_REFUSED = (RdataType.AXFR, RdataType.IXFR)
+_FIRST_META, _LAST_META = 128, 255
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question as it came. `size` is the largest answer the asker takes over UDP, None without EDNS."""
+
+    id: int
+    question: Question
+    flags: int
+    size: int | None = None
+    dnssec: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a message gets no answer but an error, or, where `wire` is empty, nothing at all."""
+
+    what: str
+    wire: bytes = b""
+
+
+def read(wire: bytes) -> Query | Refusal:
+    """What a message from a machine asks.
+
+    Nothing is said to what is no question: two who answer each other's
+    answers would never end.
+    """
+    if len(wire) < _HEADER.size:
+        return Refusal("malformed")
+    number, flags, *_ = _HEADER.unpack_from(wire)
+    if flags & Flag.QR:
+        return Refusal("response")
+    if dns.opcode.from_flags(flags) is not Opcode.QUERY:
+        return _refuse("notimp", Rcode.NOTIMP, number, flags)
+    try:
+        message = dns.message.from_wire(wire)
+    except (dns.exception.DNSException, ValueError):
+        return _refuse("formerr", Rcode.FORMERR, number, flags)
+    if len(message.question) != 1 or message.answer or message.authority:
+        return _refuse("formerr", Rcode.FORMERR, number, flags)
+    asked = message.question[0]
+    question = Question(asked.name, tuple(label.lower() for label in asked.name.labels[:-1]), asked.rdtype)
+    edns = message.edns >= 0
+    size = max(_SMALLEST, message.payload) if edns else None
+    query = Query(number, question, message.flags, size, bool(message.ednsflags & EDNSFlag.DO))
+    if message.edns > _EDNS_VERSION:
+        return Refusal("badvers", write(query, Reply(Rcode.BADVERS)))
+    if asked.rdclass is not IN:
+        return Refusal("refused", _echo(wire, asked, number, flags, Rcode.REFUSED))
+    if asked.rdtype in _REFUSED:
+        return Refusal("refused", write(query, Reply(Rcode.REFUSED)))
+    if asked.rdtype is RdataType.OPT or (
+        _FIRST_META <= asked.rdtype <= _LAST_META and asked.rdtype is not RdataType.ANY
+    ):
+        return Refusal("notimp", write(query, Reply(Rcode.NOTIMP)))
+    return query
+
+
+def _refuse(what: str, rcode: Rcode, number: int, flags: int) -> Refusal:
+    """An error by the header alone: the rest was not understood."""
+    return Refusal(what, _HEADER.pack(number, _error_flags(flags, rcode), 0, 0, 0, 0))
+
+
+def _error_flags(flags: int, rcode: Rcode) -> int:
+    return Flag.QR | flags & (0x7800 | Flag.RD) | rcode
+
+
+def _echo(wire: bytes, asked: dns.rrset.RRset, number: int, flags: int, rcode: Rcode) -> bytes:
+    length = len(asked.name.to_wire() or b"") + 4
+    return _HEADER.pack(number, _error_flags(flags, rcode), 1, 0, 0, 0) + wire[_HEADER.size : _HEADER.size + length]
+
+
+def write(query: Query, reply: Reply, limit: int = UDP_SIZE) -> bytes:
+    """The answer to `query` in at most `limit` bytes; what does not fit is left out, and TC says so.
+
+    For UDP `limit` is UDP_SIZE, and the asker's own limit holds as well.
+    """
+    if limit == UDP_SIZE:
+        limit = min(limit, query.size or _SMALLEST)
+    message = dns.message.QueryMessage(id=query.id)
+    message.flags = Flag.QR | Flag.RA | query.flags & (Flag.RD | Flag.CD)
+    if reply.own:
+        message.flags |= Flag.AA
+    if query.size is not None:
+        message.use_edns(_EDNS_VERSION, EDNSFlag.DO if query.dnssec else 0, UDP_SIZE)
+    message.set_rcode(reply.rcode)
+    message.question = [dns.rrset.RRset(query.question.name, IN, query.question.kind)]
+    message.answer = list(reply.answer)
+    message.authority = list(reply.authority)
+    message.additional = list(reply.additional)
+    return message.to_wire(max_size=limit, prefer_truncation=True)
+
+
+def ask(query: Query, number: int) -> bytes:
+    """The same question for another server, with another id."""
+    message = dns.message.QueryMessage(id=number)
+    message.flags = Flag.RD | query.flags & Flag.CD
+    message.use_edns(_EDNS_VERSION, EDNSFlag.DO if query.dnssec else 0, UDP_SIZE)
+    message.question = [dns.rrset.RRset(query.question.name, IN, query.question.kind)]
+    return message.to_wire()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What another server said; `truncated`: not all of it."""
+
+    reply: Reply
+    truncated: bool
+
+
+def understand(wire: bytes, query: Query, number: int) -> Answered | None:
+    """What a server answered to `ask(query, number)`; None for what is no answer to that."""
+    if len(wire) < _HEADER.size or _HEADER.unpack_from(wire)[0] != number:
+        return None
+    try:
+        message = dns.message.from_wire(wire)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    if not message.flags & Flag.QR or message.opcode() is not Opcode.QUERY:
+        return None
+    if message.question:
+        asked = message.question[0]
+        if len(message.question) > 1 or (asked.name, asked.rdtype, asked.rdclass) != (
+            query.question.name, query.question.kind, IN,
+        ):  # fmt: skip
+            return None
+    elif message.rcode() in (Rcode.NOERROR, Rcode.NXDOMAIN):
+        return None
+    reply = Reply(message.rcode(), tuple(message.answer), tuple(message.authority), tuple(message.additional))
+    return Answered(reply, bool(message.flags & Flag.TC))

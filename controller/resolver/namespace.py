@@ -1,0 +1,181 @@
+"""The network namespace in which questions arrive: made when it is missing, used as it is found.
+
+Every address is local to what comes by its one link, so that a socket there
+gets what was sent to any network's router and answers from that address.
+Replies leave by the link with a fixed MAC: nothing is looked up by ARP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.thread import BrokenThreadPool
+from pathlib import Path
+from typing import TypeVar
+
+from state import resolver
+
+DIRECTORY = Path("/run/netns")
+LINK = "dns0"
+DOMAIN = 53
+_TABLE = _RULE = "53"
+_BEYOND = "169.254.0.1"
+_CLONE_NEWNET = 0x40000000
+_SECONDS = 10
+# <linux/in.h>
+IP_PKTINFO, IP_TRANSPARENT = 8, 19
+_BACKLOG = 256
+_RECEIVE_BYTES = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+Result = TypeVar("Result")
+
+
+class NamespaceError(Exception):
+    """The namespace or its link could not be made; the text says why."""
+
+
+def _run(*command: str, lines: Sequence[str] = ()) -> str:
+    try:
+        done = subprocess.run(
+            command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, timeout=_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NamespaceError(str(error)) from error
+    if done.returncode:
+        raise NamespaceError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _exists(device: str) -> bool:
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return False
+    return True
+
+
+def _settle() -> None:
+    """What a namespace takes over from the host and must not."""
+    for conf in ("all", "default", LINK):
+        for key, value in (("rp_filter", "0"), ("forwarding", "0")):
+            Path(f"/proc/sys/net/ipv4/conf/{conf}/{key}").write_text(value)
+        ipv6 = Path(f"/proc/sys/net/ipv6/conf/{conf}/disable_ipv6")
+        if ipv6.exists():
+            ipv6.write_text("1")
+
+
+class Namespace:
+    """The namespace called `name`; `make` it before anything else. Sockets opened in it stay in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file = DIRECTORY / name
+        self._thread = ThreadPoolExecutor(1, "namespace", self._enter)
+
+    def make(self) -> None:
+        """Make the namespace unless there is one. Raises NamespaceError."""
+        if not os.path.ismount(self._file):
+            # The name may be there without the namespace: the mount ended with whoever made it.
+            self._file.unlink(missing_ok=True)
+            _run("ip", "netns", "add", self._name)
+
+    def present(self) -> bool:
+        """Whether the link is there."""
+        return self.within(lambda: _exists(LINK))
+
+    def link(self, port: str, router_mac: str) -> bool:
+        """Have the link to the bridge's `port` as it must be; False when it was. Raises NamespaceError, OSError.
+
+        An alias, given last, says what the link was made for: a link without it
+        was made for something else, or not to the end.
+        """
+        alias = f"{port} {router_mac}"
+        if self.present():
+            shown = json.loads(self._ip("-json", "link", "show", LINK))
+            if shown[0].get("ifalias") == alias:
+                return False
+            # Its other end goes with it.
+            self._ip("link", "delete", LINK)
+        if _exists(port):
+            raise NamespaceError(f"a device {port} exists that is not the resolver's")
+        _run("ip", "link", "add", port, "type", "veth", "peer", "name", LINK, "address", resolver.MAC,
+             "netns", self._name)  # fmt: skip
+        # The userspace datapath passes packets on as they are: checksums must be whole.
+        _run("ethtool", "-K", port, "tx", "off")
+        self.within(lambda: _run("ethtool", "-K", LINK, "tx", "off"))
+        self.within(_settle)
+        with contextlib.suppress(NamespaceError):
+            self._ip("rule", "delete", "priority", _RULE)
+        self._ip("-batch", "-", lines=(
+            "link set lo up",
+            f"link set {LINK} arp off up",
+            f"route replace local default dev lo table {_TABLE}",
+            f"route replace default via {_BEYOND} dev {LINK} onlink",
+            f"neighbor replace {_BEYOND} lladdr {router_mac} dev {LINK} nud permanent",
+            f"rule add iif {LINK} lookup {_TABLE} priority {_RULE}",
+        ))  # fmt: skip
+        _run("ip", "link", "set", port, "up")
+        self._ip("link", "set", LINK, "alias", alias)
+        return True
+
+    def _ip(self, *command: str, lines: Sequence[str] = ()) -> str:
+        # Not by `ip -n`, which needs mounts of its own as well.
+        return self.within(lambda: _run("ip", *command, lines=lines))
+
+    def within(self, call: Callable[[], Result]) -> Result:
+        """The result of `call`, run in the namespace. Raises what it raises."""
+        return self.submit(call).result()
+
+    def submit(self, call: Callable[[], Result]) -> Future[Result]:
+        """As `within`, without waiting. Raises NamespaceError."""
+        try:
+            return self._thread.submit(call)
+        except BrokenThreadPool as error:
+            raise NamespaceError(f"namespace {self._name} cannot be entered") from error
+
+    def listener(self, kind: socket.SocketKind) -> socket.socket:
+        """A socket at port 53 of every address. Raises OSError, NamespaceError."""
+        made = self.within(lambda: _socket(kind))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind is socket.SOCK_DGRAM:
+            # Which of the addresses a question was sent to: the answer leaves from it.
+            made.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        made.bind(("0.0.0.0", DOMAIN))
+        if kind is socket.SOCK_STREAM:
+            made.listen(_BACKLOG)
+        return made
+
+    async def client(self, kind: socket.SocketKind, source: str) -> socket.socket:
+        """A socket of a random port of `source`, any address. Raises OSError, NamespaceError."""
+        made = await asyncio.wrap_future(self.submit(lambda: _socket(kind)))
+        try:
+            made.bind((source, 0))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _enter(self) -> None:
+        descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"setns(2) to {self._file}")
+        finally:
+            os.close(descriptor)
+
+
+def _socket(kind: socket.SocketKind) -> socket.socket:
+    made = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+    # Addresses that are local by the policy route alone may be bound and answered from.
+    made.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    return made
