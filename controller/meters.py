@@ -62,6 +62,14 @@ def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
         public = limit(_public_rate(machine, network, appliance))
         found[meter(MeterClass.MACHINE_PUBLIC_OUT, machine.number)] = public
         found[meter(MeterClass.MACHINE_PUBLIC_IN, machine.number)] = public
+        if network.drives:
+            storage = limit(machine.storage_rate or appliance.storage_rate)
+            found[meter(MeterClass.MACHINE_STORAGE_OUT, machine.number)] = storage
+            found[meter(MeterClass.MACHINE_STORAGE_IN, machine.number)] = storage
+    if network.drives:
+        storage = limit(network.storage_rate or appliance.storage_rate)
+        found[meter(MeterClass.NETWORK_STORAGE_OUT, network.key)] = storage
+        found[meter(MeterClass.NETWORK_STORAGE_IN, network.key)] = storage
     if network.kind is Kind.PRIVATE:
         public = limit(network.public_rate or appliance.public_rate)
         found[meter(MeterClass.NETWORK_PUBLIC_OUT, network.key)] = public

@@ -104,11 +104,13 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.ROUTE, Priority.EXCEPTION, match("ip", metadata=key, ip_dst=drive.address),
                    (*_check(network.mtu, storage.mtu), Goto(Table.STORAGE)), f"to drive {drive.name}", key)  # fmt: skip
         yield flow(feature, Table.STORAGE_OUT, Priority.NORMAL, match("ip", metadata=key, ip_dst=drive.address),
-                   (set_mac(Field.ETH_SRC, storage.mac), set_mac(Field.ETH_DST, mac), Output(port)),
+                   (Meter(meter(MeterClass.NETWORK_STORAGE_OUT, key)), set_mac(Field.ETH_SRC, storage.mac),
+                    set_mac(Field.ETH_DST, mac), Output(port)),
                    f"to drive {drive.name}", key)  # fmt: skip
         yield flow(feature, Table.STORAGE_IN, Priority.NORMAL,
                    match("ip", eth_src=mac, eth_dst=storage.mac, ip_src=drive.address, ip_dst=storage.clients),
-                   (DecTtl(), *_check(storage.mtu, network.mtu), WriteMetadata(key), Goto(Table.STORAGE_MACHINE)),
+                   (Meter(meter(MeterClass.NETWORK_STORAGE_IN, key)), DecTtl(), *_check(storage.mtu, network.mtu),
+                    WriteMetadata(key), Goto(Table.STORAGE_MACHINE)),
                    f"from drive {drive.name}", key)  # fmt: skip
     for machine in network.machines:
         yield from _machine(machine, network, storage, site)
@@ -139,8 +141,11 @@ def _check(before: int, after: int) -> tuple[Action, ...]:
 def _machine(machine: Machine, network: Network, storage: Storage, site: Site) -> Iterator[Flow]:
     key, client = network.key, client_address(storage, machine.number)
     yield flow(feature, Table.STORAGE, Priority.NORMAL, match("ip", metadata=key, ip_src=machine.address),
-               (set_ip(Field.IP_SRC, client), Goto(Table.STORAGE_OUT)), f"{machine.name} is {client}", key)  # fmt: skip
+               (Meter(meter(MeterClass.MACHINE_STORAGE_OUT, machine.number)), set_ip(Field.IP_SRC, client),
+                Goto(Table.STORAGE_OUT)),
+               f"{machine.name} is {client}", key)  # fmt: skip
     actions = (
+        Meter(meter(MeterClass.MACHINE_STORAGE_IN, machine.number)),
         set_ip(Field.IP_DST, machine.address),
         set_mac(Field.ETH_SRC, site.appliance.router_mac),
         set_mac(Field.ETH_DST, machine.mac),

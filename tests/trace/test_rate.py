@@ -10,6 +10,7 @@ from controller.compile import compile_network
 from controller.meters import Unit
 from controller.pipeline import MeterClass, Table, meter
 from state.model import Kind, Machine, Network
+from state.storage import client_address
 
 MACHINES = [(network, machine) for network in examples.NETWORKS for machine in network.machines]
 EACH = pytest.mark.parametrize(("network", "machine"), MACHINES, ids=lambda value: value.name)
@@ -70,3 +71,25 @@ def test_nobody_uses_up_the_limit_of_a_machine_from_outside(tracer: Tracer, netw
     """What conntrack does not know ends before."""
     verdict = tracer.trace(outside(machine.transit, more="ct_state=trk|new"))
     assert (verdict.tables[-1], verdict.meters) == (Table.GATEWAY_TRACK, ())
+
+
+DRIVES = [(network, machine) for network, machine in MACHINES if network.drives]
+
+
+@pytest.mark.parametrize(("network", "machine"), DRIVES, ids=lambda value: value.name)
+def test_drives_have_limits_of_their_own(tracer: Tracer, network: Network, machine: Machine) -> None:
+    storage, drive = examples.APPLIANCE.storage, network.drives[0]
+    assert storage is not None
+    verdict = tracer.trace(ip(machine, drive.address, kind="tcp"))
+    assert verdict.output == (Out("storage"),)
+    expected = limits(network, MeterClass.MACHINE_STORAGE_OUT, machine, MeterClass.NETWORK_STORAGE_OUT)
+    assert rates(verdict.meters, network) == expected
+    answer = (
+        f"in_port={examples.SITE.ports['storage']},dl_src={examples.SITE.neighbors[drive.address]},"
+        f"dl_dst={storage.mac},tcp,nw_src={drive.address},nw_dst={client_address(storage, machine.number)},nw_ttl=64"
+    )
+    verdict = tracer.trace(answer)
+    assert verdict.output == out_of(machine)
+    of_machine, of_network = MeterClass.MACHINE_STORAGE_IN, MeterClass.NETWORK_STORAGE_IN
+    # The drive's flow has the network's meter: a drive takes at most four flows.
+    assert rates(verdict.meters, network) == limits(network, of_machine, machine, of_network)[::-1]
