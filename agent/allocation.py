@@ -213,13 +213,14 @@ def _one(slot: int | None) -> range:
     return range(0) if slot is None else range(slot, slot + 1)
 
 
-def number_pool(name: str, last: int) -> Pool:
-    """The numbers 1..last."""
+def number_pool(name: str, last: int, first: int = 1, *, cooldown: int = 0) -> Pool:
+    """The numbers `first`..`last`."""
     return Pool(
         name,
-        last,
-        lambda index: str(index + 1),
-        lambda value: _one(int(value) - 1 if 1 <= int(value) <= last else None),
+        last - first + 1,
+        lambda index: str(index + first),
+        lambda value: _one(int(value) - first if first <= int(value) <= last else None),
+        cooldown=cooldown,
     )
 
 
@@ -244,6 +245,18 @@ def prefix_pool(
         covered,
         cooldown=cooldown,
         without=_without(ranges, slot, without),
+    )
+
+
+def host_pool(name: str, prefixes: Sequence[str], *, cooldown: int = 0) -> Pool:
+    """Every address of `prefixes`, which do not overlap, the first and last ones too."""
+    size, address_of, slot = slots_of(sorted(_bounds(prefix) for prefix in prefixes))
+    return Pool(
+        name,
+        size,
+        lambda number: str(ipaddress.IPv4Address(address_of(number))),
+        lambda value: _one(slot(int(ipaddress.IPv4Address(value)))),
+        cooldown=cooldown,
     )
 
 

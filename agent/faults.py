@@ -69,7 +69,7 @@ class Missing(NamesResource):
 
 
 class NotHeld(Fault):
-    """Nobody had the public address and port at that time."""
+    """Nobody had the public address, or that port of a shared one, at that time."""
 
     reason = "NOT_HELD"
 
@@ -88,6 +88,15 @@ class InUse(NamesResource):
     def __init__(self, resource: str, message: str, users: Sequence[str] = ()) -> None:
         super().__init__(resource, message)
         self.users = tuple(users)
+
+
+class Unsuitable(Fault):
+    """What the command needs is not so; `reason` is a constant, `subject` names what would have to differ."""
+
+    def __init__(self, reason: str, subject: str, message: str) -> None:
+        super().__init__(message, {"resource": subject})
+        self.reason = reason
+        self.subject = subject
 
 
 class Exhausted(Fault):

@@ -1,4 +1,4 @@
-"""Who had which port block, and when: the answer a shared address owes (RFC 7422 section 2)."""
+"""Who had which port block or public address, and when: the answer an address owes (RFC 7422 section 2)."""
 
 from __future__ import annotations
 
@@ -78,3 +78,54 @@ class History:
             if before and not 0 < held[before - 1].released_at <= moment:
                 return held[before - 1]
         return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Assignment:
+    """A public address stood for a machine from `allocated_at` until before `released_at` (ms; 0: it still does)."""
+
+    allocated_at: int
+    released_at: int
+    machine: str
+    network: str
+    tenant: str
+    prefix: str
+
+
+def assignment_value(address: str, machine: str, zone: int) -> str:
+    """The value of an `Allocation` row of the pool `assignment`: unique, since zones rest after their release."""
+    return f"{address} {machine} {zone}"
+
+
+class Assignments:
+    """Assignments by public address, without those that lasted no time; a look-up costs O(log n) in those of one."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[Assignment]] = {}
+
+    @staticmethod
+    def _read(row: Row) -> tuple[str, Assignment]:
+        address, machine, _ = row["value"].split(" ")
+        times = row["allocated_at"], row["released_at"]
+        return address, Assignment(*times, machine, row["network"], row["tenant"], row["prefix"])
+
+    def add(self, row: Row) -> None:
+        """Take in an `Allocation` row of an assignment."""
+        address, held = self._read(row)
+        if held.allocated_at != held.released_at:
+            insort(self._of.setdefault(address, []), held)
+
+    def remove(self, row: Row) -> None:
+        """Forget an `Allocation` row taken in before."""
+        address, held = self._read(row)
+        if held.allocated_at == held.released_at:
+            return
+        self._of[address].remove(held)
+        if not self._of[address]:
+            del self._of[address]
+
+    def at(self, address: str, moment: int) -> Assignment | None:
+        """The machine `address` stood for at `moment` (ms), if any."""
+        held = self._of.get(address, [])
+        before = bisect_right(held, moment, key=lambda h: h.allocated_at)
+        return held[before - 1] if before and not 0 < held[before - 1].released_at <= moment else None

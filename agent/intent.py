@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """Names below `domain` are answered by `servers`."""
+
+    domain: str = ""
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NewNetwork:
-    """A network to create. `kind` is `ISOLATED` or `PRIVATE`."""
+    """A network to create. `kind` is `ISOLATED` or `PRIVATE`; rates are in kbit/s."""
 
     name: str = ""
     kind: str = "PRIVATE"
@@ -19,6 +27,21 @@ class NewNetwork:
     prefix: str = ""
     dns_servers: tuple[str, ...] = ()
     mtu: int = 0
+    search_domain: str = ""
+    dns_forwarding: tuple[Forward, ...] = ()
+    public_rate: int = 0
+    storage_rate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChange:
+    """New values for a network; None leaves the old one."""
+
+    dns_servers: tuple[str, ...] | None = None
+    search_domain: str | None = None
+    dns_forwarding: tuple[Forward, ...] | None = None
+    public_rate: int | None = None
+    storage_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +64,8 @@ class NewMachine:
     hostname: str = ""
     attachment: Tagged | None = None
     tenant: str = ""
+    public_rate: int = 0
+    storage_rate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,35 @@ class MachineChange:
     mac: str | None = None
     hostname: str | None = None
     attachment: Tagged | None = None
+    public_rate: int | None = None
+    storage_rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPublicAddress:
+    """A public address to take; `machine` is a resource name."""
+
+    name: str = ""
+    address: str = ""
+    machine: str = ""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddressChange:
+    """New values for a public address; None leaves the old one, an empty machine takes it away."""
+
+    machine: str | None = None
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDrive:
+    """A drive to make reachable; `network` is a resource name."""
+
+    name: str = ""
+    network: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from prometheus_client import start_http_server
 
 from agent import metrics
 from agent.api.server import Server
-from agent.config import Config, ConfigError, load
+from agent.config import Config, ConfigError, load, own_ports
 from agent.host.bridge import Bridge, BridgeDriver
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state import logs
-from state.model import Appliance
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.agent")
@@ -41,12 +40,6 @@ def main(path: str, check: bool) -> None:
         return
     logs.configure(config.log_level)
     serve(config)
-
-
-def own_ports(appliance: Appliance) -> tuple[str, ...]:
-    """The ports of the bridge that are the appliance's own: gateway, storage and resolver, those there are."""
-    storage = "" if appliance.storage is None else appliance.storage.port
-    return tuple(port for port in (appliance.gateway.port, storage, appliance.resolver_port) if port)
 
 
 def serve(config: Config) -> None:

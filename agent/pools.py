@@ -5,14 +5,19 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from agent.allocation import Pool, address_pool, number_pool, port_block_pool, prefix_pool
+from agent.allocation import Pool, address_pool, host_pool, number_pool, port_block_pool, prefix_pool
 from agent.transit import TransitPool
 from agent.validation import NEVER_ROUTED
 from state.model import Appliance
-from state.public import public_addresses
+from state.public import assignable_prefixes, public_addresses
 
 # OVS's userspace datapath has 262,144 meters, of which each kind of limit has 16,384.
 LAST_NUMBER = 16383
+
+# Conntrack zones of public addresses (0 and 1 are the appliance's own), and how long one rests at least, in ms:
+# longer than Linux keeps the state of a connection that ended or of an exchange over UDP.
+FIRST_ZONE, LAST_ZONE = 2, 65535
+ZONE_REST = 180_000
 
 
 def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
@@ -21,10 +26,20 @@ def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
     return [
         *((prefix, "which is never routed") for prefix in NEVER_ROUTED),
         (str(ipaddress.IPv4Interface(gateway.address).network), "the gateway's subnet"),
-        *((prefix, "the pool of public addresses") for prefix in appliance.nat_pool),
+        *((prefix, "the pool of shared addresses") for prefix in appliance.nat_pool),
+        *((prefix, "the pool of public addresses") for prefix in appliance.public_pool),
+        *_of_storage(appliance),
         *((prefix, "the transit pool") for prefix in appliance.transit_pool),
         *((prefix, "a protected prefix of the appliance") for prefix in appliance.protected),
     ]
+
+
+def _of_storage(appliance: Appliance) -> list[tuple[str, str]]:
+    storage = appliance.storage
+    if storage is None:
+        return []
+    network = str(ipaddress.IPv4Interface(storage.address).network)
+    return [(network, "the storage network"), (storage.clients, "the machines' addresses in the storage network")]
 
 
 class Pools:
@@ -39,8 +54,10 @@ class Pools:
         self.private = prefix_pool("private-prefix", appliance.private_pool, 16, without=own)
         self.transit = TransitPool(appliance.transit_pool, cooldown=cooldown)
         self.block = port_block_pool("port-block", public_addresses(appliance), appliance.block_size, cooldown=cooldown)
+        self.public = host_pool("public-address", assignable_prefixes(appliance), cooldown=cooldown)
+        self.zone = number_pool("public-zone", LAST_ZONE, FIRST_ZONE, cooldown=max(cooldown, ZONE_REST))
         self.by_allocation: dict[str, Pool | TransitPool] = {
-            pool.name: pool for pool in (self.isolated, self.transit, self.block)
+            pool.name: pool for pool in (self.isolated, self.transit, self.block, self.public, self.zone)
         }
 
     def addresses(self, name: str, prefix: str, used: Iterable[str], released: Iterable[tuple[str, int]]) -> Pool:
@@ -54,4 +71,4 @@ class Pools:
 
     def __iter__(self) -> Iterator[Pool]:
         """The pools of the whole appliance."""
-        return iter((self.key, self.number, self.isolated, self.private, self.block))
+        return iter((self.key, self.number, self.isolated, self.private, self.block, self.public, self.zone))

@@ -9,134 +9,74 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from sortedcontainers import SortedDict, SortedSet
+from sortedcontainers import SortedDict
 
 from agent.allocation import Pool
-from agent.history import History
-from agent.pools import Pools
-from agent.transit import TransitPool
+from agent.ledger import Ledger
+from agent.pools import ZONE_REST, Pools
+from agent.records import (
+    DriveRecord,
+    DriveView,
+    MachineRecord,
+    MachineView,
+    NetworkRecord,
+    NetworkView,
+    PublicAddressRecord,
+    PublicAddressView,
+    View,
+    address_status,
+    drive_status,
+    machine_status,
+    network_status,
+)
 from state import rows
-from state.model import Attachment, Kind, Machine, Network, NetworkStatus, State
-from state.ovsdb import Change, Row, atoms
+from state.model import Kind, NetworkStatus, State
+from state.ovsdb import Change, Row
 
 MONITORED = {name: rows.COLUMNS[name] for name in rows.COLUMNS if name != "Neighbor"}
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectStatus:
-    """How far an object has come, and one sentence for a person."""
-
-    state: State
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkView:
-    """A network as clients see it (its machines apart)."""
-
-    network: Network
-    status: ObjectStatus
-
-
-@dataclass(frozen=True, slots=True)
-class MachineView:
-    """A machine as clients see it; `network` and `tenant` are names."""
-
-    machine: Machine
-    network: str
-    tenant: str
-    created_at: int
-    status: ObjectStatus
-
-
-KEEP_REQUESTS = 86_400_000
-"""How long, in ms, a request id is remembered."""
-
-View = NetworkView | MachineView
-
-WAITING = ObjectStatus(State.PENDING, "stored; waiting for the controller to put its flows on the switch")
-LIVE = ObjectStatus(State.LIVE, "")
-
-
-@dataclass(slots=True, eq=False)
-class MachineRecord:
-    """A machine, its row, and the network revision it was last changed in."""
-
-    uuid: str
-    machine: Machine
-    network: NetworkRecord
-    created_at: int
-    since: int
-    gone: bool = False
-    view: MachineView = field(init=False)
-
-
-@dataclass(slots=True, eq=False)
-class NetworkRecord:
-    """A network, its row, and indexes of what is unique within it."""
-
-    uuid: str
-    network: Network
-    view: NetworkView = field(init=False)
-    status: NetworkStatus | None = None
-    gone: bool = False
-    machines: SortedDict[str, MachineRecord] = field(default_factory=SortedDict)
-    macs: dict[str, str] = field(default_factory=dict)
-    addresses: dict[str, str] = field(default_factory=dict)
-    hostnames: dict[str, str] = field(default_factory=dict)
-    attachments: dict[Attachment, set[str]] = field(default_factory=dict)
-    pending: set[str] = field(default_factory=set)
-    pool: Pool | None = None
-    waiting: threading.Condition | None = None
-
-    @property
-    def created_at(self) -> int:
-        """When it was created, in ms since the epoch."""
-        return self.network.created_at
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """A request that was answered, so that its repetition gets the same answer."""
-
-    digest: str
-    names: tuple[str, ...]
-    created_at: int
-
 
 Listener = Callable[[View | None, View | None], None]
 
 
 class Replica:
-    """The networks, machines, allocations and requests of one database.
+    """The objects, allocations and requests of one database.
 
-    `listener(before, after)` is called under the lock for each network and
-    machine that was created (before None), changed or deleted (after None). Rows of released port blocks expire
-    `keep_blocks` ms after the release, those of other pools `keep_released`.
+    `listener(before, after)` is called under the lock for each object that was
+    created (before None), changed or deleted (after None). Rows that tell who
+    had an address or a port block expire `keep_blocks` ms after the release,
+    those of other pools `keep_released`.
     """
 
     def __init__(self, pools: Pools, listener: Listener, *, keep_blocks: int, keep_released: int) -> None:
         self.lock = threading.RLock()
-        self._keep, self._keep_others = {"port-block": keep_blocks}, keep_released
+        keep = {"port-block": keep_blocks, "assignment": keep_blocks, "public-zone": max(keep_released, ZONE_REST)}
         self.pools = pools
+        self.ledger = Ledger(pools, self._addresses_of, keep=keep, keep_others=keep_released)
         self.networks: SortedDict[str, NetworkRecord] = SortedDict()
         self.machines: SortedDict[str, MachineRecord] = SortedDict()
+        self.drives: SortedDict[str, DriveRecord] = SortedDict()
+        self.public_addresses: SortedDict[str, PublicAddressRecord] = SortedDict()
         self.tenants: dict[str, SortedDict[str, NetworkRecord]] = {}
-        self.claims: dict[tuple[str, str], tuple[str, str]] = {}
-        self.released: dict[str, dict[str, tuple[str, int]]] = {}
-        self.requests: dict[str, RequestRecord] = {}
-        self.expiring: SortedSet[tuple[int, str, str]] = SortedSet()
-        self.history = History()
+        self.address_tenants: dict[str, SortedDict[str, PublicAddressRecord]] = {}
+        self.by_address: dict[str, PublicAddressRecord] = {}
+        self.drives_by_address: dict[str, DriveRecord] = {}
         self.appliance: tuple[str, Row] | None = None
         self._networks_by_uuid: dict[str, NetworkRecord] = {}
         self._machines_by_uuid: dict[str, MachineRecord] = {}
+        self._drives_by_uuid: dict[str, DriveRecord] = {}
+        self._public_by_uuid: dict[str, PublicAddressRecord] = {}
         self._statuses: dict[str, NetworkStatus] = {}
         self._listener = listener
 
+    def _addresses_of(self, name: str) -> Pool | None:
+        network = self.networks.get(name)
+        return None if network is None else network.pool
+
     # Deleted rows first, so that a name or value that changed hands within one update is free when it is
-    # taken again; networks before machines, since a machine's row refers to its network's.
+    # taken again; networks before machines and drives, whose rows refer to them. Public addresses are known
+    # before machines, which show theirs, and looked at after them, since they show their machines' status.
     def apply(self, changes: Sequence[Change], _reset: bool = False) -> None:
         """Take in the changes of one update of the database."""
         by_table: dict[str, list[Change]] = {}
@@ -145,32 +85,50 @@ class Replica:
                 by_table.setdefault(change.table, []).append(change)
         with self.lock:
             touched: dict[str, NetworkRecord] = {}
-            for change in by_table.get("Machine", ()):
-                if change.new is None:
-                    self._machine_gone(change.uuid)
-                elif change.old is not None:
-                    self._unindex(self._machines_by_uuid[change.uuid])
-            for change in by_table.get("Network", ()):
-                if change.new is None:
-                    self._network_gone(change.uuid)
+            self._deleted(by_table)
             for change in sorted(by_table.get("Network_Status", ()), key=lambda c: c.new is not None):
                 self._status(change, touched)
             for change in by_table.get("Network", ()):
                 if change.new is not None:
                     record = self._network(change.uuid, change.new)
                     touched[record.network.name] = record
+            addresses = [
+                self._public_address(change.uuid, change.new)
+                for change in by_table.get("Public_Address", ())
+                if change.new is not None
+            ]
             for change in by_table.get("Machine", ()):
                 if change.new is not None:
                     self._machine(change.uuid, change.new)
+            for change in by_table.get("Drive", ()):
+                if change.new is not None:
+                    self._drive(change.uuid, change.new)
+            for address in addresses:
+                self._assigned(address)
             for change in sorted(by_table.get("Allocation", ()), key=lambda c: c.new is not None):
-                self._allocation(change)
+                self.ledger.allocation(change)
             for change in by_table.get("Request", ()):
-                self._request(change)
+                self.ledger.request(change)
             for change in by_table.get("Appliance", ()):
                 self.appliance = None if change.new is None else (change.uuid, change.new)
             for record in touched.values():
                 if not record.gone:
                     self._refresh(record)
+
+    def _deleted(self, by_table: dict[str, list[Change]]) -> None:
+        for change in by_table.get("Machine", ()):
+            if change.new is None:
+                self._machine_gone(change.uuid)
+            elif change.old is not None:
+                self._unindex(self._machines_by_uuid[change.uuid])
+        for table, gone in (
+            ("Drive", self._drive_gone),
+            ("Public_Address", self._public_address_gone),
+            ("Network", self._network_gone),
+        ):
+            for change in by_table.get(table, ()):
+                if change.new is None:
+                    gone(change.uuid)
 
     def _network(self, uuid: str, row: Row) -> NetworkRecord:
         record = self._networks_by_uuid.get(uuid)
@@ -282,102 +240,108 @@ class Replica:
         if before is not after:
             concerned: Iterable[str]
             if before is None or after is None or before.state is not after.state or after.state is State.ERROR:
-                concerned = list(record.machines)
+                concerned = [*record.machines, *(f"drives/{name}" for name in record.drives)]
             else:
                 concerned = {*before.machines, *after.machines, *record.pending}
             for name in concerned:
-                machine = record.machines.get(name)
+                machine, drive = record.machines.get(name), record.drives.get(name.removeprefix("drives/"))
                 if machine is not None:
                     self._look(machine, machine.view)
+                elif drive is not None and name.startswith("drives/"):
+                    self._look_at_drive(drive, drive.view)
         self._wake(record)
 
     def _look(self, record: MachineRecord, before: MachineView | None) -> None:
-        """Work out how clients see a machine now, and tell of a difference."""
-        network = record.network
+        """Work out how clients see a machine and its public address now, and tell of a difference."""
+        network, value = record.network, record.machine
         status = machine_status(record)
-        (network.pending.add if status.state is State.PENDING else network.pending.discard)(record.machine.name)
-        record.view = MachineView(
-            record.machine, network.network.name, network.network.tenant, record.created_at, status
-        )
+        (network.pending.add if status.state is State.PENDING else network.pending.discard)(value.name)
+        address = self.by_address.get(value.public)
+        shown = "" if address is None else address.address.name
+        record.view = MachineView(value, network.network.name, network.network.tenant, record.created_at, status, shown)
         if record.view != before:
             self._listener(before, record.view)
+        if address is not None and address.since is not None:
+            self._look_at_address(address)
+
+    def _public_address(self, uuid: str, row: Row) -> PublicAddressRecord:
+        value = rows.public_address(row)
+        record = self._public_by_uuid.get(uuid)
+        if record is None:
+            record = self._public_by_uuid[uuid] = PublicAddressRecord(uuid, value)
+            self.public_addresses[value.name] = self.by_address[value.address] = record
+        else:
+            self._address_tenant(record, add=False)
+            if record.address.machine != value.machine:
+                self._wake_machine(record)
+                record.since = None
+            record.address = value
+        self._address_tenant(record, add=True)
+        return record
+
+    def _assigned(self, record: PublicAddressRecord) -> None:
+        if record.since is None:
+            machine = self.machines.get(record.address.machine)
+            record.since = 0 if machine is None else machine.network.network.revision
+        self._look_at_address(record)
+
+    def _look_at_address(self, record: PublicAddressRecord) -> None:
+        before = record.view
+        status = address_status(record, self.machines.get(record.address.machine))
+        # Clients see no revision.
+        record.view = PublicAddressView(replace(record.address, revision=0), status)
+        if record.view != before:
+            self._listener(before, record.view)
+
+    def _public_address_gone(self, uuid: str) -> None:
+        record = self._public_by_uuid.pop(uuid)
+        del self.public_addresses[record.address.name], self.by_address[record.address.address]
+        self._address_tenant(record, add=False)
+        record.gone = True
+        self._wake_machine(record)
+        self._listener(record.view, None)
+
+    def _address_tenant(self, record: PublicAddressRecord, *, add: bool) -> None:
+        name, tenant = record.address.name, record.address.tenant
+        if add:
+            self.address_tenants.setdefault(tenant, SortedDict())[name] = record
+            return
+        members = self.address_tenants[tenant]
+        del members[name]
+        if not members:
+            del self.address_tenants[tenant]
+
+    def _wake_machine(self, record: PublicAddressRecord) -> None:
+        """Let those look again who wait for an address to become live with its machine."""
+        machine = self.machines.get(record.address.machine)
+        if machine is not None:
+            self._wake(machine.network)
+
+    def _drive(self, uuid: str, row: Row) -> None:
+        network = self._networks_by_uuid[row["network"][1]]
+        value = rows.drive(row)
+        record = DriveRecord(uuid, value, network, row["created_at"], network.network.revision)
+        self._drives_by_uuid[uuid] = self.drives_by_address[value.address] = record
+        self.drives[value.name] = network.drives[value.name] = record
+        self._look_at_drive(record, None)
+
+    def _look_at_drive(self, record: DriveRecord, before: DriveView | None) -> None:
+        network, name = record.network, record.drive.name
+        status = drive_status(record)
+        (network.pending.add if status.state is State.PENDING else network.pending.discard)(f"drives/{name}")
+        record.view = DriveView(record.drive, network.network.name, network.network.tenant, record.created_at, status)
+        if record.view != before:
+            self._listener(before, record.view)
+
+    def _drive_gone(self, uuid: str) -> None:
+        record = self._drives_by_uuid.pop(uuid)
+        value, network = record.drive, record.network
+        del self.drives[value.name], self.drives_by_address[value.address], network.drives[value.name]
+        network.pending.discard(f"drives/{value.name}")
+        record.gone = True
+        self._wake(network)
+        self._listener(record.view, None)
 
     def _wake(self, record: NetworkRecord) -> None:
         if record.waiting is not None:
             record.waiting.notify_all()
-
-    def _allocation(self, change: Change) -> None:
-        for row, present in ((change.old, False), (change.new, True)):
-            if row is not None:
-                self._allocation_row(change.uuid, row, present)
-
-    def _allocation_row(self, uuid: str, row: Row, present: bool) -> None:
-        name, value, released_at = row["pool"], row["value"], row["released_at"]
-        if name == "port-block":
-            (self.history.add if present else self.history.remove)(row)
-        pool: Pool | TransitPool | None = self.pools.by_allocation.get(name)
-        if name.startswith("address/"):
-            network = self.networks.get(row["network"])
-            pool = None if network is None else network.pool
-            markers = self.released.setdefault(row["network"], {})
-            if present:
-                markers[uuid] = (value, released_at)
-            else:
-                markers.pop(uuid, None)
-                if not markers:
-                    del self.released[row["network"]]
-        if released_at == 0:
-            if present:
-                self.claims[name, value] = (uuid, row["network"])
-            else:
-                self.claims.pop((name, value), None)
-            if pool is not None:
-                (pool.use if present else pool.unuse)(value)
-        else:
-            self._expiry("Allocation", uuid, released_at + self._keep.get(name, self._keep_others), present)
-            if pool is not None:
-                (pool.cool if present else pool.forget)(value, released_at)
-
-    def _expiry(self, table: str, uuid: str, due: int, present: bool) -> None:
-        (self.expiring.add if present else self.expiring.discard)((due, table, uuid))
-
-    def _request(self, change: Change) -> None:
-        for row, present in ((change.old, False), (change.new, True)):
-            if row is not None:
-                self._expiry("Request", change.uuid, row["created_at"] + KEEP_REQUESTS, present)
-        if change.old is not None:
-            self.requests.pop(change.old["request_id"], None)
-        if change.new is not None:
-            names = tuple(name.split(" ", 1)[1] for name in sorted(atoms(change.new["names"])))
-            record = RequestRecord(change.new["digest"], names, change.new["created_at"])
-            self.requests[change.new["request_id"]] = record
-
-
-def network_status(record: NetworkRecord) -> ObjectStatus:
-    """A network is live when the flows of its present revision are on the switch."""
-    status = record.status
-    if status is None or status.revision < record.network.revision:
-        return WAITING
-    return _reported(status)
-
-
-def machine_status(record: MachineRecord) -> ObjectStatus:
-    """A machine is live when flows at least as new as its last change are on the switch.
-
-    Later changes of other machines of its network do not make it pending again.
-    """
-    status = record.network.status
-    if status is None or status.revision < record.since:
-        return WAITING
-    reason = status.machines.get(record.machine.name)
-    return _reported(status) if reason is None else ObjectStatus(State.ERROR, reason)
-
-
-def _reported(status: NetworkStatus) -> ObjectStatus:
-    match status.state:
-        case State.LIVE:
-            return LIVE
-        case State.PENDING:
-            return ObjectStatus(State.PENDING, status.detail or WAITING.detail)
-        case State.ERROR:
-            return ObjectStatus(State.ERROR, status.detail or "the controller gave no reason; see its log")

@@ -88,5 +88,5 @@ class Upkeep:
     def _expired(self) -> list[Operation]:
         now = self._store.clock()
         with self._store.replica.lock:
-            due = list(islice(self._store.replica.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
+            due = list(islice(self._store.replica.ledger.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
         return [{"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]} for _, table, uuid in due]

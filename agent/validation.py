@@ -12,7 +12,18 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 
 from agent.faults import Violation
-from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
+from agent.intent import (
+    Forward,
+    MachineChange,
+    NetworkChange,
+    NewDrive,
+    NewMachine,
+    NewNetwork,
+    NewPublicAddress,
+    PublicAddressChange,
+    Tagged,
+)
+from state.model import Storage
 
 MAX_BATCH = 1000
 MAX_PAGE = 1000
@@ -21,9 +32,15 @@ DEFAULT_MTU = 1500
 MAX_TENANT = 63
 MAX_RESOLVERS = 8
 MAX_VNI = (1 << 24) - 1
+MAX_FORWARDING = 16
+MAX_SERVERS = 4
+LEAST_RATE, MOST_RATE = 64, 100_000_000
 
 # This host, loopback, link-local, multicast and reserved: RFC 6890 section 2.2.2.
 NEVER_ROUTED = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+
+# Of somebody's own network: RFC 1918, RFC 6598.
+NOT_INTERNET = (*NEVER_ROUTED, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -36,6 +53,11 @@ IDENTIFIER_RULE = "1 to 63 of a-z, 0-9 and '-', starting with a letter, ending w
 def is_label(value: str) -> bool:
     """Whether `value` is a host name label in lower case (RFC 1123 section 2.1)."""
     return _LABEL.fullmatch(value) is not None
+
+
+def is_domain(value: str) -> bool:
+    """Whether `value` is a domain name in lower case, without a dot at the end (RFC 1123 section 2.1)."""
+    return len(value) <= 253 and all(is_label(label) for label in value.split("."))
 
 
 def is_port_name(value: str) -> bool:
@@ -116,7 +138,7 @@ def requested_prefix(field: str, value: str, own: Sequence[tuple[str, str]]) -> 
 
 
 def new_network(request: NewNetwork, own: Sequence[tuple[str, str]]) -> list[Violation]:
-    """Every violation of a request to create a network."""
+    """Every violation of a request to create a network that needs no look at other objects."""
     found = [*identifier("network_id", request.name), *tenant("network.tenant", request.tenant)]
     if request.kind not in ("ISOLATED", "PRIVATE"):
         found.append(wrong("network.kind", request.kind, "ISOLATED or PRIVATE"))
@@ -124,15 +146,84 @@ def new_network(request: NewNetwork, own: Sequence[tuple[str, str]]) -> list[Vio
         found.append(wrong("network.prefix", request.prefix, "empty for an ISOLATED network"))
     elif request.prefix:
         found += requested_prefix("network.prefix", request.prefix, own)
-    if len(request.dns_servers) > MAX_RESOLVERS:
-        found.append(wrong("network.dns_servers", list(request.dns_servers), f"at most {MAX_RESOLVERS} addresses"))
-    for at, server in enumerate(request.dns_servers):
-        address = _address(server)
-        if address is None or address.is_multicast or address.is_unspecified or server in request.dns_servers[:at]:
-            found.append(wrong(f"network.dns_servers[{at}]", server, "a unicast IPv4 address, each only once"))
+    found += resolvers("network.dns_servers", request.dns_servers)
     if request.mtu and not 576 <= request.mtu <= 9000:
         found.append(wrong("network.mtu", request.mtu, f"576 to 9000, or 0 (meaning {DEFAULT_MTU})"))
+    found += search_domain("network.search_domain", request.search_domain)
+    found += forwarding("network.dns_forwarding", request.dns_forwarding)
+    found += limits("network.limits", request.public_rate, request.storage_rate)
     return found
+
+
+def network_change(change: NetworkChange) -> list[Violation]:
+    """Every violation of a change of a network that needs no look at other objects."""
+    return [
+        *resolvers("network.dns_servers", change.dns_servers or ()),
+        *search_domain("network.search_domain", change.search_domain or ""),
+        *forwarding("network.dns_forwarding", change.dns_forwarding or ()),
+        *limits("network.limits", change.public_rate or 0, change.storage_rate or 0),
+    ]
+
+
+def resolvers(field: str, servers: Sequence[str]) -> Iterator[Violation]:
+    """Check the resolvers handed out by DHCP."""
+    if len(servers) > MAX_RESOLVERS:
+        yield wrong(field, list(servers), f"at most {MAX_RESOLVERS} addresses")
+    for at, server in enumerate(servers):
+        address = _address(server)
+        if address is None or address.is_multicast or address.is_unspecified or server in servers[:at]:
+            yield wrong(f"{field}[{at}]", server, "a unicast IPv4 address, each only once")
+
+
+def search_domain(field: str, value: str) -> Iterator[Violation]:
+    """Check a search domain; empty means the network's own."""
+    if value and not is_domain(value.lower()):
+        yield wrong(field, value, "a domain name, corp.example, or empty for the network's own")
+
+
+def limits(field: str, public_rate: int, storage_rate: int) -> Iterator[Violation]:
+    """Check rates in kbit/s; 0 means the appliance's default."""
+    for name, value in (("public_kbps", public_rate), ("storage_kbps", storage_rate)):
+        if value and not LEAST_RATE <= value <= MOST_RATE:
+            yield wrong(f"{field}.{name}", value, f"{LEAST_RATE} to {MOST_RATE}, or 0 for the appliance's default")
+
+
+def forwarding(field: str, rules: Sequence[Forward]) -> Iterator[Violation]:
+    """Check forwarding rules by themselves; `forwarding_within` checks them against their network."""
+    if len(rules) > MAX_FORWARDING:
+        yield wrong(field, len(rules), f"at most {MAX_FORWARDING} rules")
+    domains = [rule.domain.lower() for rule in rules[:MAX_FORWARDING]]
+    for at, rule in enumerate(rules[:MAX_FORWARDING]):
+        path = f"{field}[{at}]"
+        if not is_domain(domains[at]) or domains[at] in domains[:at]:
+            yield wrong(f"{path}.domain", rule.domain, "a domain name, corp.example, each only once")
+        if not 1 <= len(rule.servers) <= MAX_SERVERS or len(set(rule.servers)) < len(rule.servers):
+            yield wrong(f"{path}.servers", list(rule.servers), f"1 to {MAX_SERVERS} IPv4 addresses, each only once")
+        for number, server in enumerate(rule.servers[:MAX_SERVERS]):
+            if _address(server) is None:
+                yield wrong(f"{path}.servers[{number}]", server, "an IPv4 address")
+
+
+def forwarding_within(
+    field: str, rules: Sequence[Forward], own_domain: str, prefix: str, own: Sequence[tuple[str, str]]
+) -> Iterator[Violation]:
+    """Check forwarding rules against the network's `prefix`, the appliance's domain and its `own` prefixes.
+
+    A server of the Internet is asked from the appliance's host: no rule may
+    make that ask an address of its own networks.
+    """
+    network = ipaddress.IPv4Network(prefix)
+    router, last = network.network_address + 1, network.broadcast_address
+    closed = [ipaddress.IPv4Network(p) for p in (*NOT_INTERNET, *(p for p, _ in own))]
+    for at, rule in enumerate(rules):
+        domain = rule.domain.lower()
+        if domain == own_domain or domain.endswith(f".{own_domain}"):
+            yield wrong(f"{field}[{at}].domain", rule.domain, f"a domain outside of {own_domain}, the appliance's own")
+        for number, server in enumerate(rule.servers):
+            address = ipaddress.IPv4Address(server)
+            if not (router < address < last or not any(address in prefix for prefix in closed)):
+                allowed = f"an address of {prefix} other than the router's, or one of the Internet"
+                yield wrong(f"{field}[{at}].servers[{number}]", server, allowed)
 
 
 def attachment(field: str, value: Tagged | None, own_ports: Collection[str]) -> Iterator[Violation]:
@@ -177,6 +268,7 @@ def new_machine(request: NewMachine, own_ports: Collection[str], router_mac: str
     found += hostname("machine.hostname", request.hostname)
     found += attachment("machine.attachment", request.attachment, own_ports)
     found += tenant("machine.tenant", request.tenant)
+    found += limits("machine.limits", request.public_rate, request.storage_rate)
     return found
 
 
@@ -197,12 +289,52 @@ def machine_change(change: MachineChange, own_ports: Collection[str], router_mac
         found += hostname("machine.hostname", change.hostname)
     if change.attachment is not None:
         found += attachment("machine.attachment", change.attachment, own_ports)
+    found += limits("machine.limits", change.public_rate or 0, change.storage_rate or 0)
     return found
 
 
-def public_port(address: str, port: int) -> Iterator[Violation]:
-    """Check the question who used a public address and port."""
+def new_public_address(request: NewPublicAddress) -> list[Violation]:
+    """Every violation of a request for a public address that needs no look at other objects."""
+    found = list(identifier("public_address_id", request.name))
+    if request.address and _address(request.address) is None:
+        allowed = "an IPv4 address, or empty for the lowest free one"
+        found.append(wrong("public_address.address", request.address, allowed))
+    return [*found, *public_address_change(PublicAddressChange(request.machine, request.tenant))]
+
+
+def public_address_change(change: PublicAddressChange) -> list[Violation]:
+    """Every violation of a change of a public address."""
+    found: list[Violation] = []
+    if change.machine:
+        found += resource_name("public_address.machine", change.machine, "machines")
+    if change.tenant is not None:
+        found += tenant("public_address.tenant", change.tenant)
+    return found
+
+
+def new_drive(request: NewDrive, storage: Storage | None) -> list[Violation]:
+    """Every violation of a request for a drive that needs no look at other objects."""
+    found = list(identifier("drive_id", request.name))
+    found += resource_name("drive.network", request.network, "networks")
+    address = _address(request.address)
+    if address is None:
+        found.append(wrong("drive.address", request.address, "an IPv4 address of the storage network"))
+    elif storage is not None:
+        prefix = ipaddress.IPv4Interface(storage.address).network
+        own = (storage.ip, str(prefix.network_address), str(prefix.broadcast_address))
+        if address not in prefix or request.address in own:
+            allowed = f"an address of {prefix}, the storage network, other than {storage.ip}, the appliance's"
+            found.append(wrong("drive.address", request.address, allowed))
+    return found
+
+
+def public_address(address: str) -> Iterator[Violation]:
+    """Check the question who had a public address."""
     if _address(address) is None:
         yield wrong("address", address, "an IPv4 address")
+
+
+def public_port(port: int) -> Iterator[Violation]:
+    """Check the question who used a port of a shared address."""
     if not 1 <= port <= 65535:
         yield wrong("port", port, "1 to 65535")

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from agent import metrics
 from agent.faults import Contended, Unreachable
-from agent.replica import MachineView, NetworkView, View
+from agent.records import DriveView, MachineView, NetworkView, PublicAddressView, View
 
 
 class ChangeKind(enum.Enum):
@@ -22,7 +22,7 @@ class ChangeKind(enum.Enum):
     DELETED = "deleted"
 
 
-V = TypeVar("V", NetworkView, MachineView)
+V = TypeVar("V", NetworkView, MachineView, PublicAddressView, DriveView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Hub:
             watcher.put(kind, view)
 
     def add(self, of: type[V], wanted: Callable[[V], bool]) -> Watcher[V]:
-        """A new stream of the changes of networks, or of machines, that `wanted` selects."""
+        """A new stream of those changes of objects of one kind that `wanted` selects."""
         watcher = Watcher(of, wanted, self._depth)
         with self._lock:
             self._watchers.add(watcher)

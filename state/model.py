@@ -67,6 +67,18 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """An address of the Internet that stands for `machine` (a name; empty: for none)."""
+
+    name: str
+    address: str
+    tenant: str = ""
+    machine: str = ""
+    revision: int = 0
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Drive:
     """A shared drive: an address of the storage network that one private network reaches."""
 

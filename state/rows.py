@@ -17,6 +17,7 @@ from state.model import (
     Network,
     NetworkStatus,
     PortBlock,
+    PublicAddress,
     State,
 )
 from state.ovsdb import Row, atoms, mapping, to_map, to_set
@@ -75,6 +76,18 @@ def machine(row: Row) -> Machine:
         public_zone=_optional(row["public_zone"]) or 0,
         public_rate=row["public_rate"],
         storage_rate=row["storage_rate"],
+    )
+
+
+def public_address(row: Row) -> PublicAddress:
+    """A `Public_Address` row as a value."""
+    return PublicAddress(
+        name=row["name"],
+        address=row["address"],
+        tenant=row["tenant"],
+        machine=_optional(row["machine"]) or "",
+        revision=row["revision"],
+        created_at=row["created_at"],
     )
 
 
@@ -152,6 +165,18 @@ def machine_row(value: Machine, network_reference: list[str], created_at: int) -
         "public_rate": value.public_rate,
         "storage_rate": value.storage_rate,
         "created_at": created_at,
+    }
+
+
+def public_address_row(value: PublicAddress) -> Row:
+    """The columns of a `Public_Address` row."""
+    return {
+        "name": value.name,
+        "address": value.address,
+        "tenant": value.tenant,
+        "machine": to_set([value.machine] if value.machine else []),
+        "revision": value.revision,
+        "created_at": value.created_at,
     }
 
 

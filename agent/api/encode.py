@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent.replica import MachineView, NetworkView, ObjectStatus
+from agent.records import DriveView, MachineView, NetworkView, ObjectStatus, PublicAddressView
 from agent.watch import ChangeKind
-from sluice.v1 import machine_pb2, network_pb2, status_pb2
+from sluice.v1 import drive_pb2, limits_pb2, machine_pb2, network_pb2, public_address_pb2, status_pb2
 from state.model import Attachment, Kind, PortBlock, State
 
 KINDS = {Kind.ISOLATED: network_pb2.Network.ISOLATED, Kind.PRIVATE: network_pb2.Network.PRIVATE}
@@ -54,7 +54,17 @@ def network(view: NetworkView) -> network_pb2.Network:
         port_block=port_block(value.block),
         status=status(view.status),
         create_time=moment(value.created_at),
+        search_domain=value.search_domain,
+        dns_forwarding=[
+            network_pb2.DnsForwarding(domain=rule.domain, servers=rule.servers) for rule in value.dns_forwarding
+        ],
+        limits=limits(value.public_rate, value.storage_rate),
     )
+
+
+def limits(public_rate: int, storage_rate: int) -> limits_pb2.Limits:
+    """Rates in kbit/s as they were set; 0 means the appliance's default."""
+    return limits_pb2.Limits(public_kbps=public_rate, storage_kbps=storage_rate)
 
 
 def attachment(value: Attachment) -> machine_pb2.Attachment:
@@ -66,8 +76,8 @@ def attachment(value: Attachment) -> machine_pb2.Attachment:
     return machine_pb2.Attachment(port=value.port)
 
 
-def machine(view: MachineView) -> machine_pb2.Machine:
-    """A machine."""
+def machine(view: MachineView, domain: str) -> machine_pb2.Machine:
+    """A machine; `domain` is the appliance's."""
     value = view.machine
     return machine_pb2.Machine(
         name=f"machines/{value.name}",
@@ -76,6 +86,34 @@ def machine(view: MachineView) -> machine_pb2.Machine:
         address=value.address,
         hostname=value.hostname,
         attachment=attachment(value.attachment),
+        tenant=view.tenant,
+        status=status(view.status),
+        create_time=moment(view.created_at),
+        limits=limits(value.public_rate, value.storage_rate),
+        public_address=view.public_address and f"publicAddresses/{view.public_address}",
+        dns_name=f"{value.hostname}.{view.network}.{domain}",
+    )
+
+
+def public_address(view: PublicAddressView) -> public_address_pb2.PublicAddress:
+    """A public address."""
+    value = view.address
+    return public_address_pb2.PublicAddress(
+        name=f"publicAddresses/{value.name}",
+        address=value.address,
+        machine=value.machine and f"machines/{value.machine}",
+        tenant=value.tenant,
+        status=status(view.status),
+        create_time=moment(value.created_at),
+    )
+
+
+def drive(view: DriveView) -> drive_pb2.Drive:
+    """A drive."""
+    return drive_pb2.Drive(
+        name=f"drives/{view.drive.name}",
+        network=f"networks/{view.network}",
+        address=view.drive.address,
         tenant=view.tenant,
         status=status(view.status),
         create_time=moment(view.created_at),

@@ -17,6 +17,7 @@ from agent.faults import (
     NotHeld,
     Taken,
     Unreachable,
+    Unsuitable,
 )
 
 DOMAIN = "sluice"
@@ -27,12 +28,18 @@ CODES: dict[type[Fault], int] = {
     NotHeld: code_pb2.NOT_FOUND,
     Taken: code_pb2.ALREADY_EXISTS,
     InUse: code_pb2.FAILED_PRECONDITION,
+    Unsuitable: code_pb2.FAILED_PRECONDITION,
     Exhausted: code_pb2.RESOURCE_EXHAUSTED,
     Contended: code_pb2.ABORTED,
     Unreachable: code_pb2.UNAVAILABLE,
 }
 
-RESOURCE_TYPES = {"networks": "sluice/Network", "machines": "sluice/Machine"}
+RESOURCE_TYPES = {
+    "networks": "sluice/Network",
+    "machines": "sluice/Machine",
+    "publicAddresses": "sluice/PublicAddress",
+    "drives": "sluice/Drive",
+}
 
 
 def to_status(fault: Fault) -> status_pb2.Status:
@@ -70,6 +77,11 @@ def _details(fault: Fault) -> list[Message]:
                 for subject in fault.users or (fault.resource,)
             ]
             return [_resource(fault), error_details_pb2.PreconditionFailure(violations=failures)]
+        case Unsuitable():
+            failure = error_details_pb2.PreconditionFailure.Violation(
+                type=fault.reason, subject=fault.subject, description=fault.message
+            )
+            return [error_details_pb2.PreconditionFailure(violations=[failure])]
         case NamesResource():
             return [_resource(fault)]
         case Exhausted():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.faults import Invalid, Violation, within
 from agent.intent import MachineChange, NewMachine, Tagged
@@ -15,8 +17,8 @@ from agent.store import Store
 from agent.validation import wrong
 from sluice.v1 import machine_pb2, machine_pb2_grpc, status_pb2
 
-CHANGEABLE = ("mac_address", "hostname", "attachment")
-IMMUTABLE = ("network", "address")
+RATES = ("limits.public_kbps", "limits.storage_kbps")
+CHANGEABLE = ("mac_address", "hostname", "attachment", "limits")
 
 
 def _tagged(message: machine_pb2.Attachment) -> Tagged:
@@ -34,6 +36,8 @@ def _new(request: machine_pb2.CreateMachineRequest) -> NewMachine:
         hostname=asked.hostname,
         attachment=_tagged(asked.attachment) if asked.HasField("attachment") else None,
         tenant=asked.tenant,
+        public_rate=asked.limits.public_kbps,
+        storage_rate=asked.limits.storage_kbps,
     )
 
 
@@ -42,6 +46,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
 
     def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
+        self._encode = partial(encode.machine, domain=store.config.appliance.domain)
 
     def CreateMachine(self, request: machine_pb2.CreateMachineRequest, context: Context) -> machine_pb2.Machine:
         """Create a machine, and wait for its flows if asked to."""
@@ -50,7 +55,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
             views = self._store.create_machines([_new(request)], repeat, time_left(context), batch=False)
             if request.wait_live:
                 views = self._store.wait_machines(views, time_left(context))
-        return encode.machine(views[0])
+        return self._encode(views[0])
 
     def BatchCreateMachines(
         self, request: machine_pb2.BatchCreateMachinesRequest, context: Context
@@ -71,7 +76,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
             )
             if request.wait_live:
                 views = self._store.wait_machines(views, time_left(context))
-        return machine_pb2.BatchCreateMachinesResponse(machines=map(encode.machine, views))
+        return machine_pb2.BatchCreateMachinesResponse(machines=map(self._encode, views))
 
     def GetMachine(self, request: machine_pb2.GetMachineRequest, context: Context) -> machine_pb2.Machine:
         """One machine."""
@@ -81,7 +86,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         if request.wait_live:
             with self._waiting.seated():
                 view = self._store.wait_machines([view], time_left(context))[0]
-        return encode.machine(view)
+        return self._encode(view)
 
     def ListMachines(
         self, request: machine_pb2.ListMachinesRequest, context: Context
@@ -94,7 +99,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         views = self._store.list_machines(network, after, size + 1)
         more = len(views) > size
         return machine_pb2.ListMachinesResponse(
-            machines=map(encode.machine, views[:size]),
+            machines=map(self._encode, views[:size]),
             next_page_token=paging.encode("machines", network, views[size - 1].machine.name) if more else "",
         )
 
@@ -108,35 +113,23 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
             mac=asked.mac_address if "mac_address" in paths else None,
             hostname=asked.hostname if "hostname" in paths else None,
             attachment=_tagged(asked.attachment) if "attachment" in paths else None,
+            public_rate=asked.limits.public_kbps if paths & {"limits", RATES[0]} else None,
+            storage_rate=asked.limits.storage_kbps if paths & {"limits", RATES[1]} else None,
         )
         with self._waiting.seated(request.wait_live):
             view = self._store.update_machine(name, change, time_left(context))
             if request.wait_live:
                 view = self._store.wait_machines([view], time_left(context))[0]
-        return encode.machine(view)
+        return self._encode(view)
 
     def _mask(self, request: machine_pb2.UpdateMachineRequest, name: str) -> set[str]:
         """Which fields to set (https://google.aip.dev/134). Raises Invalid, Missing."""
-        paths = list(request.update_mask.paths)
-        if paths == ["*"]:
-            return set(CHANGEABLE)
-        found = [
-            wrong("update_mask", path, "mac_address, hostname, attachment, or * alone")
-            for path in paths
-            if path not in CHANGEABLE
-        ]
-        if not paths:
+        kept = None
+        if not request.update_mask.paths:
             # A client that writes back what it read has every field set: those that cannot change must be the same.
             present = self._store.machine(name)
             kept = {"network": f"networks/{present.network}", "address": present.machine.address}
-            for field in IMMUTABLE:
-                value = getattr(request.machine, field)
-                if value and value != kept[field]:
-                    found.append(wrong(f"machine.{field}", value, f"{kept[field]}; it cannot be changed"))
-            paths = [f for f in CHANGEABLE if f in {d.name for d, _ in request.machine.ListFields()}]
-        if found:
-            raise Invalid(found)
-        return set(paths)
+        return mask("machine", request.machine, request.update_mask, CHANGEABLE, RATES, kept)
 
     def DeleteMachine(self, request: machine_pb2.DeleteMachineRequest, context: Context) -> Empty:
         """Delete a machine, and the network made with it."""
@@ -155,9 +148,9 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
                 if not context.add_callback(watcher.close):
                     return
                 for view in existing:
-                    yield machine_pb2.MachineEvent(type=status_pb2.EXISTING, machine=encode.machine(view))
+                    yield machine_pb2.MachineEvent(type=status_pb2.EXISTING, machine=self._encode(view))
                 yield machine_pb2.MachineEvent(type=status_pb2.SYNCED)
                 for event in watcher:
-                    yield machine_pb2.MachineEvent(type=encode.CHANGES[event.kind], machine=encode.machine(event.view))
+                    yield machine_pb2.MachineEvent(type=encode.CHANGES[event.kind], machine=self._encode(event.view))
             finally:
                 self._store.hub.remove(watcher)

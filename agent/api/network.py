@@ -8,8 +8,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
-from agent.intent import NewNetwork
+from agent.intent import Forward, NetworkChange, NewNetwork
 from agent.store import Store
 from sluice.v1 import network_pb2, network_pb2_grpc, status_pb2
 
@@ -18,6 +19,12 @@ KIND_NAMES = {
     network_pb2.Network.PRIVATE: "PRIVATE",
     network_pb2.Network.ISOLATED: "ISOLATED",
 }
+RATES = ("limits.public_kbps", "limits.storage_kbps")
+CHANGEABLE = ("dns_servers", "search_domain", "dns_forwarding", "limits")
+
+
+def _forwarding(asked: network_pb2.Network) -> tuple[Forward, ...]:
+    return tuple(Forward(rule.domain, tuple(rule.servers)) for rule in asked.dns_forwarding)
 
 
 class NetworkService(network_pb2_grpc.NetworkServiceServicer):
@@ -36,6 +43,10 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
             prefix=asked.prefix,
             dns_servers=tuple(asked.dns_servers),
             mtu=asked.mtu,
+            search_domain=asked.search_domain,
+            dns_forwarding=_forwarding(asked),
+            public_rate=asked.limits.public_kbps,
+            storage_rate=asked.limits.storage_kbps,
         )
         with self._waiting.seated(request.wait_live):
             view = self._store.create_network(new, idempotency(request, "CreateNetwork"), time_left(context))
@@ -66,6 +77,33 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
             networks=map(encode.network, views[:size]),
             next_page_token=paging.encode("networks", request.tenant, views[size - 1].network.name) if more else "",
         )
+
+    def UpdateNetwork(self, request: network_pb2.UpdateNetworkRequest, context: Context) -> network_pb2.Network:
+        """Change what the mask names."""
+        asked = request.network
+        name = identifier("network.name", asked.name, "networks")
+        self._store.wait_connected(time_left(context))
+        paths = self._mask(request, name)
+        change = NetworkChange(
+            dns_servers=tuple(asked.dns_servers) if "dns_servers" in paths else None,
+            search_domain=asked.search_domain if "search_domain" in paths else None,
+            dns_forwarding=_forwarding(asked) if "dns_forwarding" in paths else None,
+            public_rate=asked.limits.public_kbps if paths & {"limits", RATES[0]} else None,
+            storage_rate=asked.limits.storage_kbps if paths & {"limits", RATES[1]} else None,
+        )
+        with self._waiting.seated(request.wait_live):
+            view = self._store.update_network(name, change, time_left(context))
+            if request.wait_live:
+                view = self._store.wait_network(view, time_left(context))
+        return encode.network(view)
+
+    def _mask(self, request: network_pb2.UpdateNetworkRequest, name: str) -> set[str]:
+        """Which fields to set. Raises Invalid, Missing."""
+        kept = None
+        if not request.update_mask.paths:
+            present = encode.network(self._store.network(name))
+            kept = {field: getattr(present, field) for field in ("kind", "tenant", "prefix", "mtu")}
+        return mask("network", request.network, request.update_mask, CHANGEABLE, RATES, kept)
 
     def DeleteNetwork(self, request: network_pb2.DeleteNetworkRequest, context: Context) -> Empty:
         """Delete an empty network."""

@@ -11,16 +11,22 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from agent.api.calls import Guard, Seats
+from agent.api.drive import DriveService
 from agent.api.machine import MachineService
 from agent.api.network import NetworkService
+from agent.api.public_address import PublicAddressService
 from agent.api.translation import TranslationService
 from agent.config import Config
 from agent.store import Store
 from sluice.v1 import (
+    drive_pb2,
+    drive_pb2_grpc,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    public_address_pb2,
+    public_address_pb2_grpc,
     translation_pb2,
     translation_pb2_grpc,
 )
@@ -34,6 +40,8 @@ HEALTH_INTERVAL = 0.2
 SERVICES = (
     network_pb2.DESCRIPTOR.services_by_name["NetworkService"].full_name,
     machine_pb2.DESCRIPTOR.services_by_name["MachineService"].full_name,
+    public_address_pb2.DESCRIPTOR.services_by_name["PublicAddressService"].full_name,
+    drive_pb2.DESCRIPTOR.services_by_name["DriveService"].full_name,
     translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
 )
 
@@ -51,6 +59,10 @@ class Server:
         self._server = grpc.server(pool, interceptors=[Guard()], options=[("grpc.so_reuseport", 0)])
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(store, waiting, watching), self._server)
         machine_pb2_grpc.add_MachineServiceServicer_to_server(MachineService(store, waiting, watching), self._server)
+        public_address_pb2_grpc.add_PublicAddressServiceServicer_to_server(
+            PublicAddressService(store, waiting, watching), self._server
+        )
+        drive_pb2_grpc.add_DriveServiceServicer_to_server(DriveService(store, waiting, watching), self._server)
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
         # Not on the pool's account: its own watch streams are callbacks without a thread.
         self._health = health.HealthServicer()

@@ -1,4 +1,4 @@
-"""TranslationService: who used a public address and port, and when."""
+"""TranslationService: who used a public address, or a port of a shared one, and when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agent.api import encode
 from agent.api.calls import Context, time_left
 from agent.faults import Invalid, NotHeld, Violation
 from agent.store import Store
-from agent.validation import public_port
+from agent.validation import public_address, public_port
 from sluice.v1 import translation_pb2, translation_pb2_grpc
 
 
@@ -19,20 +19,34 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
     def LookupTranslation(
         self, request: translation_pb2.LookupTranslationRequest, context: Context
     ) -> translation_pb2.Translation:
-        """The network that had the port block of an address and port."""
-        violations = list(public_port(request.address, request.port))
+        """The network that had the port block of an address and port, or the machine a public address stood for."""
         moment, when = None, "now"
+        address, violations = request.address, list(public_address(request.address))
         try:
             if request.HasField("time"):
                 moment, when = request.time.ToMilliseconds(), f"at {request.time.ToJsonString()}"
         except ValueError as error:
             violations.append(Violation("time", f"time: {error}"))
+        if not violations:
+            self._store.wait_connected(time_left(context))
+            assigned = self._store.assignment(address, moment)
+            if assigned is not None:
+                return translation_pb2.Translation(
+                    network=f"networks/{assigned.network}",
+                    tenant=assigned.tenant,
+                    prefix=assigned.prefix,
+                    machine=f"machines/{assigned.machine}",
+                    allocate_time=encode.moment(assigned.allocated_at),
+                    release_time=encode.moment(assigned.released_at) if assigned.released_at else None,
+                )
+            if self._store.is_assignable(address):
+                raise NotHeld(f"{address} stood for no machine {when}")
+        violations += public_port(request.port)
         if violations:
             raise Invalid(violations)
-        self._store.wait_connected(time_left(context))
-        held = self._store.translation(request.address, request.port, moment)
+        held = self._store.translation(address, request.port, moment)
         if held is None:
-            raise NotHeld(f"no network used {request.address}:{request.port} {when}")
+            raise NotHeld(f"no network used {address}:{request.port} {when}")
         return translation_pb2.Translation(
             network=f"networks/{held.network}",
             tenant=held.tenant,

@@ -246,10 +246,10 @@ class Commands(RuleBasedStateMachine):
         with mine.lock:
             assert list(fresh.networks) == list(mine.networks)
             assert [m.view for m in fresh.machines.values()] == [m.view for m in mine.machines.values()]
-            assert fresh.claims == mine.claims
-            assert fresh.released == mine.released
-            assert fresh.requests == mine.requests
-            assert list(fresh.expiring) == list(mine.expiring)
+            assert fresh.ledger.claims == mine.ledger.claims
+            assert fresh.ledger.released == mine.ledger.released
+            assert fresh.ledger.requests == mine.ledger.requests
+            assert list(fresh.ledger.expiring) == list(mine.ledger.expiring)
             now = self._clock.now
             for one, other in zip(fresh.pools, mine.pools, strict=True):
                 ahead = zip(one.free(now), other.free(now), strict=False)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent.history import History
 from agent.pools import Pools
-from agent.replica import MachineView, Replica, View
+from agent.records import DriveView, MachineView, NetworkView, PublicAddressView, View
+from agent.replica import Replica
 from state import rows
 from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, NetworkStatus, PortBlock, State
 from state.ovsdb import Change, Row
@@ -30,7 +31,15 @@ class Heard:
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before
         assert view is not None
-        name = f"machines/{view.machine.name}" if isinstance(view, MachineView) else f"networks/{view.network.name}"
+        match view:
+            case NetworkView():
+                name = f"networks/{view.network.name}"
+            case MachineView():
+                name = f"machines/{view.machine.name}"
+            case PublicAddressView():
+                name = f"publicAddresses/{view.address.name}"
+            case DriveView():
+                name = f"drives/{view.drive.name}"
         sign = "+" if before is None else "-" if after is None else "~"
         self.events.append(f"{sign}{name}" + (f" {view.status.state.value}" if sign == "~" else ""))
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent.faults import Exhausted, Fault, InUse, Invalid, Missing, Taken, Unreachable
 from agent.intent import Idempotency, MachineChange, NewMachine, NewNetwork, Tagged
-from agent.replica import MachineView
+from agent.records import MachineView
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state.model import Kind, State

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agent.api.server import Server
 from agent.config import Limits
-from agent.replica import WAITING, NetworkView
+from agent.records import WAITING, NetworkView
 from agent.store import Store
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks

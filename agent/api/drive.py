@@ -1,0 +1,75 @@
+"""DriveService: decode, call the store, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.empty_pb2 import Empty
+
+from agent.api import encode, paging
+from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.names import identifier, optional_identifier
+from agent.intent import NewDrive
+from agent.store import Store
+from sluice.v1 import drive_pb2, drive_pb2_grpc, status_pb2
+
+
+class DriveService(drive_pb2_grpc.DriveServiceServicer):
+    """Drives over gRPC; the contract is drive.proto. Faults become statuses in `calls`."""
+
+    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+        self._store, self._waiting, self._watching = store, waiting, watching
+
+    def CreateDrive(self, request: drive_pb2.CreateDriveRequest, context: Context) -> drive_pb2.Drive:
+        """Make a drive reachable, and wait for its flows if asked to."""
+        new = NewDrive(request.drive_id, request.drive.network, request.drive.address)
+        with self._waiting.seated(request.wait_live):
+            view = self._store.create_drive(new, idempotency(request, "CreateDrive"), time_left(context))
+            if request.wait_live:
+                view = self._store.wait_drive(view, time_left(context))
+        return encode.drive(view)
+
+    def GetDrive(self, request: drive_pb2.GetDriveRequest, context: Context) -> drive_pb2.Drive:
+        """One drive."""
+        name = identifier("name", request.name, "drives")
+        self._store.wait_connected(time_left(context))
+        view = self._store.drive(name)
+        if request.wait_live:
+            with self._waiting.seated():
+                view = self._store.wait_drive(view, time_left(context))
+        return encode.drive(view)
+
+    def ListDrives(self, request: drive_pb2.ListDrivesRequest, context: Context) -> drive_pb2.ListDrivesResponse:
+        """A page of drives in order of name."""
+        size = paging.size(request.page_size)
+        network = optional_identifier("network", request.network, "networks")
+        after = paging.decode("drives", network, request.page_token)
+        self._store.wait_connected(time_left(context))
+        views = self._store.list_drives(network, after, size + 1)
+        more = len(views) > size
+        return drive_pb2.ListDrivesResponse(
+            drives=map(encode.drive, views[:size]),
+            next_page_token=paging.encode("drives", network, views[size - 1].drive.name) if more else "",
+        )
+
+    def DeleteDrive(self, request: drive_pb2.DeleteDriveRequest, context: Context) -> Empty:
+        """Take a drive away from its network."""
+        self._store.delete_drive(identifier("name", request.name, "drives"), time_left(context))
+        return Empty()
+
+    def WatchDrives(self, request: drive_pb2.WatchDrivesRequest, context: Context) -> Iterator[drive_pb2.DriveEvent]:
+        """Every drive there is, SYNCED, then each change."""
+        network = optional_identifier("network", request.network, "networks")
+        self._store.wait_connected(time_left(context))
+        with self._watching.seated():
+            existing, watcher = self._store.watch_drives(network)
+            try:
+                if not context.add_callback(watcher.close):
+                    return
+                for view in existing:
+                    yield drive_pb2.DriveEvent(type=status_pb2.EXISTING, drive=encode.drive(view))
+                yield drive_pb2.DriveEvent(type=status_pb2.SYNCED)
+                for event in watcher:
+                    yield drive_pb2.DriveEvent(type=encode.CHANGES[event.kind], drive=encode.drive(event.view))
+            finally:
+                self._store.hub.remove(watcher)

@@ -1,0 +1,40 @@
+"""Update masks: which fields a request sets (https://google.aip.dev/134)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+from agent.faults import Invalid
+from agent.validation import wrong
+
+
+def mask(
+    what: str,
+    asked: Message,
+    update_mask: FieldMask,
+    changeable: Sequence[str],
+    parts: Sequence[str] = (),
+    kept: Mapping[str, object] | None = None,
+) -> set[str]:
+    """The paths among `changeable` and their `parts` that are to be set.
+
+    Without a mask those that are set in `asked`; then fields in `kept`, which
+    cannot change, must be empty or hold the value given there. Raises Invalid.
+    """
+    paths = list(update_mask.paths)
+    if paths == ["*"]:
+        return set(changeable)
+    known = (*changeable, *parts)
+    found = [wrong("update_mask", path, f"{', '.join(known)}, or * alone") for path in paths if path not in known]
+    if not paths:
+        for field, value in (kept or {}).items():
+            given = getattr(asked, field)
+            if given and given != value:
+                found.append(wrong(f"{what}.{field}", given, f"{value}; it cannot be changed"))
+        paths = [field.name for field, _ in asked.ListFields() if field.name in changeable]
+    if found:
+        raise Invalid(found)
+    return set(paths)

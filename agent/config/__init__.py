@@ -1,0 +1,63 @@
+"""The agent's configuration: TOML text → frozen values, every mistake reported at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from agent.config import sections
+from agent.config.contradictions import contradictions
+from agent.config.reader import Reader, one_of, some_text, whole
+from agent.config.values import (
+    DATABASE,
+    HISTORY_DAYS,
+    REUSE_AFTER_SECONDS,
+    ApiSettings,
+    BridgeSettings,
+    Config,
+    ConfigError,
+    Limits,
+    own_ports,
+)
+from state.model import Appliance, Gateway
+
+__all__ = ["ApiSettings", "BridgeSettings", "Config", "ConfigError", "Limits", "load", "own_ports", "parse"]
+
+
+def load(path: str) -> Config:
+    """Read the configuration file at `path`. Raises ConfigError."""
+    try:
+        return parse(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+
+
+def parse(text: str) -> Config:
+    """A configuration from TOML `text`. Raises ConfigError naming every mistake."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"not TOML: {error}"]) from error
+    reader = Reader(document)
+    take = reader.take
+    gateway, pools, behaviour = sections.gateway(take), sections.pools(take), sections.behaviour(take)
+    storage = sections.storage(take)
+    api, bridge = sections.api(take), sections.bridge(take)
+    limits = Limits(
+        watches=take("limits", "watches", Limits().watches, whole(1, 1024)),
+        waiting_calls=take("limits", "waiting_calls", Limits().waiting_calls, whole(1, 1024)),
+    )
+    others = {
+        "database": take("database", "path", DATABASE, some_text),
+        "reuse_after_seconds": take("pools", "reuse_after_seconds", REUSE_AFTER_SECONDS, whole(0, 86400 * 30)),
+        "history_days": take("pools", "history_days", HISTORY_DAYS, whole(0, 3650)),
+        "log_level": take("log", "level", "info", one_of("debug", "info", "warning", "error")),
+    }
+    reader.unknown()
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    appliance = Appliance(gateway=Gateway(**gateway), storage=storage, **pools, **behaviour)
+    problems = [*contradictions(appliance, bridge.name)]
+    if problems:
+        raise ConfigError(problems)
+    return Config(appliance=appliance, api=api, bridge=bridge, limits=limits, **others)

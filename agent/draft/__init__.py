@@ -1,0 +1,10 @@
+"""One command as the operations of one transaction; each module plans one kind of object."""
+
+from __future__ import annotations
+
+from agent.draft.drives import DrivePlans
+from agent.draft.machines import MachinePlans
+
+
+class Draft(MachinePlans, DrivePlans):
+    """The plan of one command, as `Transaction` says, of any kind of object."""

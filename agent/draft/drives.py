@@ -1,0 +1,51 @@
+"""Planning of shared drives."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from agent.draft.transaction import Transaction, fresh
+from agent.faults import Invalid, Missing, Taken, Unsuitable
+from agent.intent import NewDrive
+from agent.records import NetworkRecord
+from agent.validation import wrong
+from state import rows
+from state.model import Drive, Kind
+
+
+class DrivePlans(Transaction):
+    """Creates and deletes drives."""
+
+    def create_drive(self, new: NewDrive) -> tuple[Drive, NetworkRecord]:
+        """Plan a drive; raises Missing, Taken, Invalid, Unsuitable."""
+        name = new.name or fresh("drive", self._replica.drives)
+        if name in self._replica.drives:
+            raise Taken(f"drives/{name}", f"drives/{name} exists already")
+        if self._appliance.storage is None:
+            raise Unsuitable(
+                "NO_STORAGE_NETWORK", "appliance", "this appliance has no storage network ([storage] port)"
+            )
+        record = self._network_named(new.network.removeprefix("networks/"))
+        network = record.network
+        if network.kind is Kind.ISOLATED:
+            of = f"networks/{network.name}"
+            raise Unsuitable("NETWORK_ISOLATED", of, f"{of} is ISOLATED; drives are for machines of PRIVATE networks")
+        if ipaddress.IPv4Address(new.address) in ipaddress.IPv4Network(network.prefix):
+            allowed = f"an address outside of {network.prefix}, the prefix of networks/{network.name}"
+            raise Invalid([wrong("drive.address", new.address, allowed)])
+        present = self._replica.drives_by_address.get(new.address)
+        if present is not None:
+            owner = f"drives/{present.drive.name}"
+            raise Taken(owner, f"address {new.address} is that of {owner}")
+        self._change(record)
+        drive = Drive(name, new.address)
+        self._insert("Drive", rows.drive_row(drive, ["uuid", record.uuid], self.now))
+        return drive, record
+
+    def delete_drive(self, name: str) -> None:
+        """Plan the end of a drive; raises Missing."""
+        record = self._replica.drives.get(name)
+        if record is None:
+            raise Missing(f"drives/{name}", f"drives/{name} does not exist")
+        self._change(record.network)
+        self._delete("Drive", record.uuid)

@@ -1,0 +1,27 @@
+"""Desired state behind commands and questions; each module has those of one kind of object."""
+
+from __future__ import annotations
+
+from agent.history import Assignment, Holding
+from agent.store.drives import Drives
+from agent.store.machines import Machines
+from agent.store.networks import Networks
+from agent.store.public_addresses import PublicAddresses
+
+
+class Store(Networks, Machines, PublicAddresses, Drives):
+    """The only writer of desired state, as `DesiredState` says."""
+
+    def translation(self, address: str, port: int, moment: int | None) -> Holding | None:
+        """Who had `port` of public `address` at `moment` (ms; None means now)."""
+        with self.replica.lock:
+            return self.replica.ledger.history.at(address, port, self.clock() if moment is None else moment)
+
+    def assignment(self, address: str, moment: int | None) -> Assignment | None:
+        """Which machine public `address` stood for at `moment` (ms; None means now)."""
+        with self.replica.lock:
+            return self.replica.ledger.assignments.at(address, self.clock() if moment is None else moment)
+
+    def is_assignable(self, address: str) -> bool:
+        """Whether `address` can stand for a machine."""
+        return bool(self.replica.pools.public.covered(address))

@@ -1,0 +1,178 @@
+"""The only writer of desired state: one command is one durable transaction.
+
+A command is planned on the replica and sent with guards (unique indexes, and
+`wait` on the revision of a network it changes). When another agent was
+faster the server refuses it whole; by then the replica knows why, and the
+command is planned again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from agent import metrics
+from agent.config import Config, own_ports
+from agent.draft import Draft
+from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
+from agent.intent import Idempotency
+from agent.ledger import RequestRecord
+from agent.pools import Pools, own_prefixes
+from agent.records import DriveRecord, MachineRecord, NetworkRecord, PublicAddressRecord
+from agent.replica import MONITORED, Replica
+from agent.watch import Hub
+from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
+
+log = logging.getLogger("sluice.store")
+
+T = TypeVar("T")
+R = TypeVar("R", NetworkRecord, MachineRecord, PublicAddressRecord, DriveRecord)
+
+ATTEMPTS = 30
+# Refusals that mean another writer was faster (RFC 7047 sections 3 and 5.2.6).
+CONFLICTS = ("constraint violation", "timed out", "referential integrity violation")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class DesiredState:
+    """The replica, and the way of a command to the database; all safe to call from any thread.
+
+    `timeout` is in seconds and bounds waiting for the database; what needs it
+    raises Unreachable. `clock` answers ms since the epoch.
+    """
+
+    def __init__(self, client: Client, config: Config, clock: Callable[[], int] = _now) -> None:
+        self.config = config
+        self.client = client
+        self.clock = clock
+        self.hub = Hub()
+        cooldown = config.reuse_after_seconds * 1000
+        self.replica = Replica(
+            Pools(config.appliance, cooldown),
+            self.hub.publish,
+            keep_blocks=max(config.history_days * 86_400_000, cooldown),
+            keep_released=cooldown,
+        )
+        self.own_prefixes = own_prefixes(config.appliance)
+        self.own_ports = (*own_ports(config.appliance), config.bridge.name)
+        self._commands = threading.Lock()
+        self.stopping = False
+        self._unsound = ""
+        client.monitor(MONITORED, self._apply)
+
+    @property
+    def serving(self) -> bool:
+        """Whether commands and questions can be answered now."""
+        return self.client.connected.is_set() and not self._unsound
+
+    def _apply(self, changes: Sequence[Change], reset: bool) -> None:
+        """Take in changes; what cannot be understood ends the service, since nothing may be given out on a guess."""
+        try:
+            self.replica.apply(changes, reset)
+        except Exception as error:
+            metrics.INTERNAL.inc()
+            log.exception("rows of the database cannot be understood; mend them and restart the agent")
+            self._unsound = f"the agent cannot understand the database's contents ({error!r}); its log has more"
+
+    def made_before(self, request: Idempotency) -> RequestRecord | None:
+        """What `request` made when it was sent before. Raises Invalid when it was another request."""
+        made = self.replica.ledger.requests.get(request.request_id) if request.request_id else None
+        if made is not None and made.digest != request.digest:
+            description = f"request_id {request.request_id} was used for another request; send a new one"
+            raise Invalid([Violation("request_id", description)])
+        return made
+
+    def run(self, plan: Callable[[Draft], T], timeout: float, *, repeatable: bool = False) -> T:
+        """Plan and send until nobody else was faster.
+
+        `repeatable`: the plan finds what an earlier sending of it made, so it
+        is sent again when the answer was lost.
+        """
+        until = time.monotonic() + timeout
+        for attempt in range(ATTEMPTS):
+            self.wait_connected(until - time.monotonic())
+            if not self._commands.acquire(timeout=max(0.0, until - time.monotonic())):
+                raise Unreachable("other commands are still waiting for the database; try again")
+            try:
+                with self.replica.lock:
+                    draft = Draft(self.replica, self.config.appliance, self.clock())
+                    answer = plan(draft)
+                if draft.operations:
+                    self.client.transact(draft.operations, timeout=max(0.1, until - time.monotonic()))
+                return answer
+            except Refused as refusal:
+                if refusal.error not in CONFLICTS:
+                    log.error("the database refused a transaction", extra={"error": str(refusal)})
+                    raise Unreachable(f"the database refused the transaction ({refusal.error}); try again") from refusal
+                metrics.CONFLICTS.inc()
+                log.info("another writer was faster", extra={"error": str(refusal), "attempt": attempt})
+            except Unavailable as error:
+                log.info("the database went away before a transaction", extra={"error": str(error)})
+            except OutcomeUnknown as error:
+                if not repeatable:
+                    raise Unreachable(
+                        f"{error}: whether it was done is unknown; "
+                        "look, or send a create with a request_id, which can be repeated safely"
+                    ) from error
+                if time.monotonic() >= until:
+                    raise Unreachable(
+                        f"{error}: whether it was done is unknown; send it again with the same request_id"
+                    ) from error
+            finally:
+                self._commands.release()
+            if attempt > 2:
+                time.sleep(random.uniform(0, 0.002 * attempt))
+        raise Contended(f"other writers were faster {ATTEMPTS} times; send the same request again")
+
+    def wait_connected(self, timeout: float) -> None:
+        """Wait for the database. Raises Unreachable."""
+        if self._unsound:
+            raise Unreachable(self._unsound)
+        try:
+            self.client.wait_connected(max(0.0, min(timeout, 5.0)))
+        except Unavailable as error:
+            raise Unreachable(str(error)) from error
+
+    def await_settled(self, record: NetworkRecord, settled: Callable[[], bool], timeout: float) -> None:
+        """Wait, under the lock, until `settled` as the network or what is in it changes, at most `timeout` s."""
+        if record.waiting is None:
+            record.waiting = threading.Condition(self.replica.lock)
+        record.waiting.wait_for(lambda: self.stopping or settled(), max(0.0, timeout))
+
+    def release_waiting(self) -> None:
+        """The agent stops: answer waiting calls with objects as they are, end watch streams."""
+        with self.replica.lock:
+            self.stopping = True
+            for record in self.replica.networks.values():
+                if record.waiting is not None:
+                    record.waiting.notify_all()
+        self.hub.close()
+
+
+def check(violations: Sequence[Violation]) -> None:
+    """Raise Invalid if there are violations."""
+    if violations:
+        raise Invalid(violations)
+
+
+def find(records: Mapping[str, R], resource: str) -> R:
+    """The record of an object. Raises Missing."""
+    record = records.get(resource.partition("/")[2])
+    if record is None:
+        raise Missing(resource, f"{resource} does not exist")
+    return record
+
+
+def remade(records: Mapping[str, R], resource: str, created_at: int) -> R:
+    """The object made at `created_at`, not a later one of its name."""
+    record = records.get(resource.partition("/")[2])
+    if record is None or record.created_at != created_at:
+        raise Missing(resource, f"{resource} was made by this request and has been deleted since")
+    return record

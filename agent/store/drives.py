@@ -1,0 +1,72 @@
+"""Commands and questions about drives."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from agent.draft import Draft
+from agent.faults import Missing
+from agent.intent import Idempotency, NewDrive
+from agent.records import WAITING, DriveView
+from agent.store.desired_state import DesiredState, check, find, remade
+from agent.validation import new_drive, request_id
+from agent.watch import Watcher
+from state.model import State
+
+
+class Drives(DesiredState):
+    """Drives of the store."""
+
+    def create_drive(self, new: NewDrive, request: Idempotency, timeout: float) -> DriveView:
+        """Make a drive reachable. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+        check([*request_id("request_id", request.request_id), *new_drive(new, self.config.appliance.storage)])
+
+        def plan(draft: Draft) -> DriveView:
+            made = self.made_before(request)
+            if made is not None:
+                return remade(self.replica.drives, f"drives/{made.names[0]}", made.created_at).view
+            drive, record = draft.create_drive(new)
+            draft.answered(request, [drive.name])
+            return DriveView(drive, record.network.name, record.network.tenant, draft.now, WAITING)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.drives.get(view.drive.name)
+            return view if record is None else record.view
+
+    def delete_drive(self, name: str, timeout: float) -> None:
+        """Take a drive away from its network. Raises Missing, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_drive(name), timeout)
+
+    def drive(self, name: str) -> DriveView:
+        """One drive. Raises Missing."""
+        with self.replica.lock:
+            return find(self.replica.drives, f"drives/{name}").view
+
+    def list_drives(self, network: str, after: str, count: int) -> list[DriveView]:
+        """At most `count` drives with names above `after`, in order; of one network unless it is empty."""
+        with self.replica.lock:
+            of = self.replica.networks.get(network)
+            index = self.replica.drives if not network else None if of is None else of.drives
+            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
+            return [self.replica.drives[name].view for name in names]
+
+    def wait_drive(self, view: DriveView, timeout: float) -> DriveView:
+        """The drive once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        name = f"drives/{view.drive.name}"
+        with self.replica.lock:
+            record = remade(self.replica.drives, name, view.created_at)
+            self.await_settled(
+                record.network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout
+            )
+            if record.gone:
+                raise Missing(name, f"{name} was deleted meanwhile")
+            return record.view
+
+    def watch_drives(self, network: str) -> tuple[list[DriveView], Watcher[DriveView]]:
+        """The drives there are (only those of `network` unless it is empty) and a stream of changes after them."""
+        with self.replica.lock:
+            record = self.replica.networks.get(network)
+            drives = record.drives if record is not None else {} if network else self.replica.drives
+            watcher = self.hub.add(DriveView, lambda view: network in ("", view.network))
+            return [drive.view for drive in drives.values()], watcher

@@ -1,0 +1,109 @@
+"""Commands and questions about machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+
+from agent.draft import Draft
+from agent.faults import Fault, Missing, Violation, within
+from agent.intent import Idempotency, MachineChange, NewMachine
+from agent.records import WAITING, MachineRecord, MachineView
+from agent.store.desired_state import DesiredState, check, find, remade
+from agent.validation import MAX_BATCH, machine_change, new_machine, request_id
+from agent.watch import Watcher
+from state.model import State
+
+
+class Machines(DesiredState):
+    """Machines of the store."""
+
+    def create_machines(
+        self, requests: Sequence[NewMachine], request: Idempotency, timeout: float, *, batch: bool
+    ) -> list[MachineView]:
+        """Create machines, all or none, and answer in the order of `requests`.
+
+        Raises Invalid, Missing, Taken, InUse, Exhausted, Contended,
+        Unreachable; of a batch they name the index of the request at fault.
+        """
+        found = list(request_id("request_id", request.request_id))
+        if batch and not 1 <= len(requests) <= MAX_BATCH:
+            found.append(Violation("requests", f"requests holds {len(requests)}; allowed: 1 to {MAX_BATCH}"))
+        for at, new in enumerate(requests[:MAX_BATCH]):
+            violations = new_machine(new, self.own_ports, self.config.appliance.router_mac)
+            found += within(violations, f"requests[{at}]") if batch else violations
+        check(found)
+        # Those that ask for an address come first, so that no other of the batch is given it.
+        order = sorted(range(len(requests)), key=lambda at: not requests[at].address)
+
+        def plan(draft: Draft) -> list[MachineView]:
+            made = self.made_before(request)
+            if made is not None:
+                return [remade(self.replica.machines, f"machines/{n}", made.created_at).view for n in made.names]
+            planned: dict[int, MachineView] = {}
+            for at in order:
+                try:
+                    machine, network = draft.create_machine(requests[at])
+                except Fault as fault:
+                    raise fault.in_request(at) if batch else fault from None
+                planned[at] = MachineView(machine, network.name, network.tenant, draft.now, WAITING)
+            views = [planned[at] for at in range(len(requests))]
+            draft.answered(request, [view.machine.name for view in views])
+            return views
+
+        views = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            records = [self.replica.machines.get(view.machine.name) for view in views]
+            return [view if record is None else record.view for view, record in zip(views, records, strict=True)]
+
+    def update_machine(self, name: str, change: MachineChange, timeout: float) -> MachineView:
+        """Change a machine. Raises Invalid, Missing, Taken, Contended, Unreachable."""
+        check(machine_change(change, self.own_ports, self.config.appliance.router_mac))
+        self.run(lambda draft: draft.update_machine(name, change), timeout)
+        return self.machine(name)
+
+    def delete_machine(self, name: str, timeout: float) -> None:
+        """Delete a machine and the network made with it. Raises Missing, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_machine(name), timeout)
+
+    def machine(self, name: str) -> MachineView:
+        """One machine. Raises Missing."""
+        with self.replica.lock:
+            return find(self.replica.machines, f"machines/{name}").view
+
+    def list_machines(self, network: str, after: str, count: int) -> list[MachineView]:
+        """At most `count` machines with names above `after`, in order; of one network unless it is empty."""
+        with self.replica.lock:
+            of = self.replica.networks.get(network)
+            index = self.replica.machines if not network else None if of is None else of.machines
+            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
+            return [self.replica.machines[name].view for name in names]
+
+    def wait_machines(self, views: Sequence[MachineView], timeout: float) -> list[MachineView]:
+        """The machines once none is pending, or as they are after `timeout`. Raises Missing."""
+        until = time.monotonic() + timeout
+        settled = []
+        with self.replica.lock:
+            for view in views:
+                name = f"machines/{view.machine.name}"
+                record = remade(self.replica.machines, name, view.created_at)
+                self._await_machine(record, until - time.monotonic())
+                if record.gone:
+                    raise Missing(name, f"{name} was deleted meanwhile")
+                settled.append(record)
+            return [record.view for record in settled]
+
+    def _await_machine(self, record: MachineRecord, timeout: float) -> None:
+        self.await_settled(
+            record.network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout
+        )
+
+    def watch_machines(self, network: str) -> tuple[list[MachineView], Watcher[MachineView]]:
+        """The machines there are (only those of `network` unless it is empty) and a stream of changes after them."""
+
+        with self.replica.lock:
+            record = self.replica.networks.get(network)
+            machines = record.machines if record is not None else {} if network else self.replica.machines
+            watcher = self.hub.add(MachineView, lambda view: network in ("", view.network))
+            return [machine.view for machine in machines.values()], watcher

@@ -1,0 +1,74 @@
+"""Commands and questions about networks."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from agent.draft import Draft
+from agent.faults import Missing
+from agent.intent import Idempotency, NetworkChange, NewNetwork
+from agent.records import WAITING, NetworkView
+from agent.store.desired_state import DesiredState, check, find, remade
+from agent.validation import network_change, new_network, request_id
+from agent.watch import Watcher
+from state.model import State
+
+
+class Networks(DesiredState):
+    """Networks of the store."""
+
+    def create_network(self, new: NewNetwork, request: Idempotency, timeout: float) -> NetworkView:
+        """Create a network. Raises Invalid, Taken, Exhausted, Contended, Unreachable."""
+        check([*request_id("request_id", request.request_id), *new_network(new, self.own_prefixes)])
+
+        def plan(draft: Draft) -> NetworkView:
+            made = self.made_before(request)
+            if made is not None:
+                return remade(self.replica.networks, f"networks/{made.names[0]}", made.created_at).view
+            network = draft.create_network(new)
+            draft.answered(request, [network.name])
+            return NetworkView(network, WAITING)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.networks.get(view.network.name)
+            return view if record is None else record.view
+
+    def update_network(self, name: str, change: NetworkChange, timeout: float) -> NetworkView:
+        """Change a network. Raises Invalid, Missing, Contended, Unreachable."""
+        check(network_change(change))
+        self.run(lambda draft: draft.update_network(name, change), timeout)
+        return self.network(name)
+
+    def delete_network(self, name: str, timeout: float) -> None:
+        """Delete a network. Raises Missing, InUse, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_network(name), timeout)
+
+    def network(self, name: str) -> NetworkView:
+        """One network. Raises Missing."""
+        with self.replica.lock:
+            return find(self.replica.networks, f"networks/{name}").view
+
+    def list_networks(self, tenant: str, after: str, count: int) -> list[NetworkView]:
+        """At most `count` networks with names above `after`, in order; of one tenant unless it is empty."""
+        with self.replica.lock:
+            index = self.replica.tenants.get(tenant) if tenant else self.replica.networks
+            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
+            return [self.replica.networks[name].view for name in names]
+
+    def wait_network(self, view: NetworkView, timeout: float) -> NetworkView:
+        """The network once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        with self.replica.lock:
+            record = remade(self.replica.networks, f"networks/{view.network.name}", view.network.created_at)
+            self.await_settled(record, lambda: record.gone or record.view.status.state is not State.PENDING, timeout)
+            if record.gone:
+                raise Missing(f"networks/{view.network.name}", f"networks/{view.network.name} was deleted meanwhile")
+            return record.view
+
+    def watch_networks(self, name: str) -> tuple[list[NetworkView], Watcher[NetworkView]]:
+        """The networks there are (only `name` unless it is empty) and a stream of changes after them."""
+
+        with self.replica.lock:
+            records = self.replica.networks.values() if not name else [self.replica.networks.get(name)]
+            watcher = self.hub.add(NetworkView, lambda view: name in ("", view.network.name))
+            return [record.view for record in records if record is not None], watcher

@@ -1,0 +1,93 @@
+"""Commands and questions about public addresses."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import islice
+
+from agent.draft import Draft
+from agent.faults import Missing
+from agent.intent import Idempotency, NewPublicAddress, PublicAddressChange
+from agent.records import LIVE, WAITING, PublicAddressRecord, PublicAddressView
+from agent.store.desired_state import DesiredState, check, find, remade
+from agent.validation import new_public_address, public_address_change, request_id
+from agent.watch import Watcher
+from state.model import State
+
+
+class PublicAddresses(DesiredState):
+    """Public addresses of the store."""
+
+    def create_public_address(self, new: NewPublicAddress, request: Idempotency, timeout: float) -> PublicAddressView:
+        """Take a public address. Raises Invalid, Missing, Taken, InUse, Exhausted, Contended, Unreachable."""
+        check([*request_id("request_id", request.request_id), *new_public_address(new)])
+
+        def plan(draft: Draft) -> PublicAddressView:
+            made = self.made_before(request)
+            if made is not None:
+                record = remade(self.replica.public_addresses, f"publicAddresses/{made.names[0]}", made.created_at)
+                return shown(record)
+            value = draft.create_public_address(new)
+            draft.answered(request, [value.name])
+            return PublicAddressView(replace(value, revision=0), WAITING if value.machine else LIVE)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.public_addresses.get(view.address.name)
+            return view if record is None else shown(record)
+
+    def update_public_address(self, name: str, change: PublicAddressChange, timeout: float) -> PublicAddressView:
+        """Change a public address. Raises Invalid, Missing, InUse, Exhausted, Contended, Unreachable."""
+        check(public_address_change(change))
+        self.run(lambda draft: draft.update_public_address(name, change), timeout)
+        return self.public_address(name)
+
+    def delete_public_address(self, name: str, timeout: float) -> None:
+        """Release a public address. Raises Missing, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_public_address(name), timeout)
+
+    def public_address(self, name: str) -> PublicAddressView:
+        """One public address. Raises Missing."""
+        with self.replica.lock:
+            return shown(find(self.replica.public_addresses, f"publicAddresses/{name}"))
+
+    def list_public_addresses(self, tenant: str, after: str, count: int) -> list[PublicAddressView]:
+        """At most `count` with names above `after`, in order; of one tenant unless it is empty."""
+        with self.replica.lock:
+            index = self.replica.address_tenants.get(tenant) if tenant else self.replica.public_addresses
+            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
+            return [shown(self.replica.public_addresses[name]) for name in names]
+
+    def wait_public_address(self, view: PublicAddressView, timeout: float) -> PublicAddressView:
+        """The address once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        name = f"publicAddresses/{view.address.name}"
+        until = time.monotonic() + timeout
+        with self.replica.lock:
+            record = remade(self.replica.public_addresses, name, view.address.created_at)
+
+            def settled() -> bool:
+                return record.gone or shown(record).status.state is not State.PENDING
+
+            # It may be given to a machine of another network meanwhile.
+            while not settled() and time.monotonic() < until and not self.stopping:
+                machine = record.address.machine
+                network = self.replica.machines[machine].network
+                moved = lambda of=machine: settled() or record.address.machine != of  # noqa: E731
+                self.await_settled(network, moved, until - time.monotonic())
+            if record.gone:
+                raise Missing(name, f"{name} was deleted meanwhile")
+            return shown(record)
+
+    def watch_public_addresses(self, name: str) -> tuple[list[PublicAddressView], Watcher[PublicAddressView]]:
+        """The public addresses there are (only `name` unless it is empty) and a stream of changes after them."""
+        with self.replica.lock:
+            records = self.replica.public_addresses.values() if not name else [self.replica.public_addresses.get(name)]
+            watcher = self.hub.add(PublicAddressView, lambda view: name in ("", view.address.name))
+            return [shown(record) for record in records if record is not None], watcher
+
+
+def shown(record: PublicAddressRecord) -> PublicAddressView:
+    """What clients see of a record that was taken in."""
+    assert record.view is not None
+    return record.view
