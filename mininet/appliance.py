@@ -197,7 +197,7 @@ class Appliance:
                 DATABASE,
                 _ovsdb_server(paths.database_file, paths.database_socket, run_directory / "sluice-database.pid"),
                 paths.log(DATABASE),
-                before=lambda: create_database(paths.database_file, SLUICE_SCHEMA),
+                before=lambda: prepare_database(paths.database_file),
             ),
             Program(
                 CONTROLLER,
@@ -281,6 +281,11 @@ def create_database(file: Path, schema: Path) -> None:
     """Make an empty database unless there is one."""
     if not file.exists():
         run(["ovsdb-tool", "create", str(file), str(schema)])
+
+
+def prepare_database(file: Path) -> None:
+    """Make the database of desired state, or convert it to this version's schema, as the unit does."""
+    run([str(ROOT / "deploy" / "prepare-database"), str(file), str(SLUICE_SCHEMA)])
 
 
 def accepts(path: Path) -> bool:

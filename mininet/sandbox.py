@@ -6,13 +6,14 @@ Packet tests and `datacenter.py` are written with this.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from appliance import Appliance
+from google.protobuf.field_mask_pb2 import FieldMask
 from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site
 from name_server import NameServer
 from responders import Responders
@@ -20,10 +21,15 @@ from settings import UPSTREAM, Settings
 
 from controller import explain
 from sluice.v1 import (
+    drive_pb2,
+    drive_pb2_grpc,
+    limits_pb2,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    public_address_pb2,
+    public_address_pb2_grpc,
     status_pb2,
     translation_pb2_grpc,
 )
@@ -63,6 +69,8 @@ class Sandbox:
         self._channel = grpc.insecure_channel(self.appliance.paths.api)
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.machines = machine_pb2_grpc.MachineServiceStub(self._channel)
+        self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self._channel)
+        self.drives = drive_pb2_grpc.DriveServiceStub(self._channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self._channel)
 
     @property
@@ -141,6 +149,81 @@ class Sandbox:
         """Delete a network by the API. Raises grpc.RpcError."""
         self.networks.DeleteNetwork(network_pb2.DeleteNetworkRequest(name=f"networks/{name}"), timeout=CALL_SECONDS)
 
+    def update_network(
+        self,
+        name: str,
+        *,
+        limits: limits_pb2.Limits | None = None,
+        search_domain: str = "",
+        forwarding: Mapping[str, Sequence[str]] | None = None,
+    ) -> network_pb2.Network:
+        """Change what is given of a network, and wait until it is live. Raises grpc.RpcError, NotLive."""
+        rules = [network_pb2.DnsForwarding(domain=d, servers=s) for d, s in (forwarding or {}).items()]
+        network = network_pb2.Network(
+            name=f"networks/{name}", limits=limits, search_domain=search_domain, dns_forwarding=rules
+        )
+        request = network_pb2.UpdateNetworkRequest(network=network, wait_live=True)
+        changed = self.networks.UpdateNetwork(request, timeout=CALL_SECONDS)
+        require_live(changed)
+        return changed
+
+    def limit_machine(self, name: str, *, public_kbps: int = 0, storage_kbps: int = 0) -> machine_pb2.Machine:
+        """Set both limits of a machine (0: the appliance's), and wait. Raises grpc.RpcError, NotLive."""
+        limits = limits_pb2.Limits(public_kbps=public_kbps, storage_kbps=storage_kbps)
+        request = machine_pb2.UpdateMachineRequest(
+            machine=machine_pb2.Machine(name=f"machines/{name}", limits=limits),
+            update_mask=FieldMask(paths=["limits"]),
+            wait_live=True,
+        )
+        changed = self.machines.UpdateMachine(request, timeout=CALL_SECONDS)
+        require_live(changed)
+        return changed
+
+    def create_public_address(
+        self, name: str, *, machine: str = "", address: str = ""
+    ) -> public_address_pb2.PublicAddress:
+        """A live public address, for a machine if one is named. Raises grpc.RpcError, NotLive."""
+        wanted = public_address_pb2.PublicAddress(address=address, machine=machine and f"machines/{machine}")
+        request = public_address_pb2.CreatePublicAddressRequest(
+            public_address_id=name, public_address=wanted, wait_live=True
+        )
+        made = self.public_addresses.CreatePublicAddress(request, timeout=CALL_SECONDS)
+        require_live(made)
+        return made
+
+    def assign(self, name: str, machine: str) -> public_address_pb2.PublicAddress:
+        """Give a public address to a machine (empty: to none), and wait. Raises grpc.RpcError, NotLive."""
+        changed = public_address_pb2.PublicAddress(
+            name=f"publicAddresses/{name}", machine=machine and f"machines/{machine}"
+        )
+        request = public_address_pb2.UpdatePublicAddressRequest(
+            public_address=changed, update_mask=FieldMask(paths=["machine"]), wait_live=True
+        )
+        now = self.public_addresses.UpdatePublicAddress(request, timeout=CALL_SECONDS)
+        require_live(now)
+        return now
+
+    def unassign(self, name: str) -> public_address_pb2.PublicAddress:
+        """Take a public address away from its machine; its flows may be there for a moment yet."""
+        return self.assign(name, "")
+
+    def delete_public_address(self, name: str) -> None:
+        """Release a public address by the API. Raises grpc.RpcError."""
+        request = public_address_pb2.DeletePublicAddressRequest(name=f"publicAddresses/{name}")
+        self.public_addresses.DeletePublicAddress(request, timeout=CALL_SECONDS)
+
+    def create_drive(self, name: str, network: str, address: str) -> drive_pb2.Drive:
+        """A live drive of a network. Raises grpc.RpcError, NotLive."""
+        wanted = drive_pb2.Drive(network=f"networks/{network}", address=address)
+        request = drive_pb2.CreateDriveRequest(drive_id=name, drive=wanted, wait_live=True)
+        made = self.drives.CreateDrive(request, timeout=CALL_SECONDS)
+        require_live(made)
+        return made
+
+    def delete_drive(self, name: str) -> None:
+        """Take a drive away from its network by the API. Raises grpc.RpcError."""
+        self.drives.DeleteDrive(drive_pb2.DeleteDriveRequest(name=f"drives/{name}"), timeout=CALL_SECONDS)
+
     def network(self, name: str) -> network_pb2.Network:
         """A network as the API has it; of a machine made alone it has the machine's name. Raises grpc.RpcError."""
         return self.networks.GetNetwork(network_pb2.GetNetworkRequest(name=f"networks/{name}"), timeout=CALL_SECONDS)
@@ -175,7 +258,10 @@ class NotLive(Exception):
     """An object did not become live; the text is its status."""
 
 
-def require_live(made: machine_pb2.Machine | network_pb2.Network) -> None:
+Live = network_pb2.Network | machine_pb2.Machine | public_address_pb2.PublicAddress | drive_pb2.Drive
+
+
+def require_live(made: Live) -> None:
     """Raise NotLive unless the object's status is LIVE."""
     if made.status.state != status_pb2.Status.LIVE:
         state = status_pb2.Status.State.Name(made.status.state)

@@ -21,6 +21,7 @@ class Settings:
     next_hop: str = "203.0.113.1"
     mtu: int = 1500
     nat: Sequence[str] = ("203.0.113.64/28",)
+    public: Sequence[str] = ("203.0.113.96/28",)
     isolated: Sequence[str] = ("172.16.0.0/12",)
     private: Sequence[str] = ("10.0.0.0/8",)
     transit: Sequence[str] = ("224.0.0.0/3",)
@@ -32,6 +33,7 @@ class Settings:
     domain: str = "internal"
     lease_seconds: int = 3600
     protected: Sequence[str] = ("192.0.2.0/24",)
+    storage: dict[str, object] = field(default_factory=dict)
     extra: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def configuration(self, paths: Paths, datapath: str, metrics: str) -> str:
@@ -53,6 +55,7 @@ class Settings:
             },
             "pools": {
                 "nat": list(self.nat),
+                "public": list(self.public),
                 "isolated": list(self.isolated),
                 "private": list(self.private),
                 "transit": list(self.transit),
@@ -65,6 +68,7 @@ class Settings:
                 "lease_seconds": self.lease_seconds,
             },
             "dns": {"port": self.resolver_port, "upstream": list(self.dns_upstream)},
+            "storage": dict(self.storage),
             "protected": {"prefixes": list(self.protected)},
         }
         for name, values in self.extra.items():

@@ -23,9 +23,16 @@ from grpc_status import rpc_status
 from agent.api.server import Server
 from agent.config import Config, parse
 from agent.store import Store
+from sluice.v1 import (
+    drive_pb2_grpc,
+    machine_pb2_grpc,
+    network_pb2_grpc,
+    public_address_pb2_grpc,
+    translation_pb2_grpc,
+)
 from sluice.v1 import machine_pb2 as machines
-from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc
 from sluice.v1 import network_pb2 as networks
+from sluice.v1 import public_address_pb2 as addresses
 from state import rows
 from state.model import NetworkStatus, State
 from state.ovsdb import Client
@@ -52,6 +59,10 @@ next_hop = "203.0.113.1"
 nat = ["198.51.100.0/27"]
 block_size = 1024
 reuse_after_seconds = 60
+public = ["203.0.113.96/29"]
+[storage]
+port = "disks"
+address = "10.250.0.2/24"
 [protected]
 prefixes = ["192.168.0.0/16"]
 """
@@ -101,7 +112,7 @@ class Database:
     def dump(self, *tables: str) -> str:
         """The contents as JSON lines, in a fixed order; of `tables` or of all with desired state."""
         lines = []
-        for table in tables or ("Network", "Machine", "Allocation", "Request"):
+        for table in tables or ("Network", "Machine", "Public_Address", "Drive", "Allocation", "Request"):
             command = ["ovsdb-client", "--timeout=10", "-f", "json", "dump", f"unix:{self.socket}", "Sluice", table]
             lines.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return "\n".join(lines)
@@ -181,6 +192,8 @@ class Api:
     def __post_init__(self) -> None:
         self.networks = network_pb2_grpc.NetworkServiceStub(self.channel)
         self.machines = machine_pb2_grpc.MachineServiceStub(self.channel)
+        self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self.channel)
+        self.drives = drive_pb2_grpc.DriveServiceStub(self.channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
 
 
@@ -222,6 +235,15 @@ def machine(name: str, in_network: str = "", number: int = 1, **fields: Any) -> 
         "attachment": machines.Attachment(port=name[:15]),
     } | fields
     return machines.CreateMachineRequest(machine_id=name, machine=machines.Machine(**values), **options)
+
+
+def public_address(name: str, **fields: Any) -> addresses.CreatePublicAddressRequest:
+    """A request for a public address; `machine` is an identifier."""
+    options = {key: fields.pop(key) for key in ("request_id", "wait_live") if key in fields}
+    if fields.get("machine"):
+        fields["machine"] = f"machines/{fields['machine']}"
+    made = addresses.PublicAddress(**fields)
+    return addresses.CreatePublicAddressRequest(public_address_id=name, public_address=made, **options)
 
 
 def refusal(call: Callable[..., Any], request: Message, **options: Any) -> tuple[str, str, dict[str, Message]]:
