@@ -1,8 +1,9 @@
-"""Which addresses of the conntrack zone lead to machines, and the end of connections of those that no longer do.
+"""Which addresses lead to machines on the switch, and the end of connections of those that no longer do.
 
 Conntrack remembers a connection for hours. Without this, the next machine with
-the address would get what is sent to the last one's, and the next network with
-the port block would find ports taken.
+the address would get what is sent to the last one's, the next network with the
+port block would find ports taken, and a public address fragments of the
+assignment before.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from __future__ import annotations
 import ipaddress
 import logging
 import queue
+import struct
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from controller import metrics, wire
 from controller.match import Field
 from controller.mgmt import Bridge, InstalledFlow, SwitchError
 from controller.pipeline import ZONE, split_cookie
+from state.model import Network
 
 log = logging.getLogger("sluice.addresses")
 
@@ -28,33 +33,68 @@ _REST = 4
 # One walk of OVS 3.1 misses some of them (7 of 21, measured): entries go while it walks.
 _WALKS = 4
 
+T = TypeVar("T")
 
-class Addresses:
-    """Addresses by network key, as the switch's flows have them; one thread.
 
-    `gone` is called with each address whose flows have just been removed.
+@dataclass(frozen=True, slots=True, order=True)
+class Assignment:
+    """A public address that stands for a machine, and the conntrack zone of its fragments."""
+
+    address: str
+    zone: int
+
+
+class Held(Generic[T]):
+    """Things by network key, as the switch's flows have them; one thread.
+
+    `read` finds a thing in a flow's match and instructions. `gone` is called
+    with each whose flows have just been removed, `new` with each whose flows
+    are on the switch for the first time.
     """
 
-    def __init__(self, gone: Callable[[str], None] = lambda address: None) -> None:
-        self.gone = gone
-        self._held: dict[int, frozenset[str]] = {}
+    def __init__(self, read: Callable[[bytes], T | None]) -> None:
+        self._read = read
+        self._held: dict[int, frozenset[T]] = {}
+        self.gone: Callable[[T], None] = lambda thing: None
+        self.new: Callable[[T], None] = lambda thing: None
 
-    def adopt(self, inbound: Iterable[InstalledFlow]) -> None:
-        """Start over with the flows a switch was found with in the table INBOUND."""
-        found: dict[int, set[str]] = defaultdict(set)
-        for flow in inbound:
-            address = destination(flow.detail)
-            if address is not None:
-                found[split_cookie(flow.cookie)[0]].add(address)
-        self._held = {key: frozenset(addresses) for key, addresses in found.items()}
+    def adopt(self, flows: Iterable[InstalledFlow]) -> None:
+        """Start over with the flows of one table that a switch was found with."""
+        found: dict[int, set[T]] = defaultdict(set)
+        for flow in flows:
+            thing = self._read(flow.detail)
+            if thing is not None:
+                found[split_cookie(flow.cookie)[0]].add(thing)
+        self._held = {key: frozenset(things) for key, things in found.items()}
 
-    def hold(self, key: int, addresses: frozenset[str]) -> None:
-        """The switch has the flows of network `key`, which has exactly these addresses."""
-        before = self._held.pop(key, frozenset())
-        if addresses:
-            self._held[key] = addresses
-        for address in sorted(before - addresses):
-            self.gone(address)
+    def hold(self, key: int, things: frozenset[T]) -> None:
+        """The switch has the flows of network `key`, which has exactly these things."""
+        before = self._held.pop(key, frozenset[T]())
+        if things:
+            self._held[key] = things
+        for thing in sorted(before - things):  # type: ignore[type-var]
+            self.gone(thing)
+        for thing in sorted(things - before):  # type: ignore[type-var]
+            self.new(thing)
+
+    def everything(self) -> list[T]:
+        """All that any network has."""
+        return [thing for things in self._held.values() for thing in things]
+
+
+def transit_addresses(network: Network | None) -> frozenset[str]:
+    """The addresses a network's machines have in the zone of shared addresses."""
+    return frozenset(machine.transit for machine in network.machines) if network else frozenset()
+
+
+def assignments(network: Network | None, without: Container[str] = ()) -> frozenset[Assignment]:
+    """The public addresses of a network's machines but those named in `without`."""
+    machines = network.machines if network else ()
+    return frozenset(
+        Assignment(machine.public, machine.public_zone)
+        for machine in machines
+        if machine.public and machine.name not in without
+    )
 
 
 def destination(detail: bytes) -> str | None:
@@ -68,12 +108,41 @@ def destination(detail: bytes) -> str | None:
     return None
 
 
+def assignment(detail: bytes) -> Assignment | None:
+    """The assignment a flow of PUBLIC_IN is of: only that for fragments names the zone."""
+    address = destination(detail)
+    zone = _zone(detail)
+    return None if address is None or zone is None else Assignment(address, zone)
+
+
+def _zone(detail: bytes) -> int | None:
+    """The zone of the conntrack action (NXAST_CT, nicira-ext.h) among a flow's applied actions, if any."""
+    length = int.from_bytes(detail[2:4], "big")
+    at = length + -length % 8
+    while at + 8 <= len(detail):
+        kind, size = struct.unpack_from("!HH", detail, at)
+        if kind == wire.APPLY_ACTIONS:
+            return _zone_of_actions(detail[at + 8 : at + size])
+        at += size
+    return None
+
+
+def _zone_of_actions(actions: bytes) -> int | None:
+    at = 0
+    while at + 8 <= len(actions):
+        size = int.from_bytes(actions[at + 2 : at + 4], "big")
+        if actions[at : at + 2] == b"\xff\xff" and actions[at + 4 : at + 10] == wire.CT_ACTION:
+            return int.from_bytes(actions[at + 16 : at + 18], "big")
+        at += size
+    return None
+
+
 class Connections:
     """Has the switch forget connections, in a thread of its own, over a connection of its own."""
 
     def __init__(self, mgmt: str) -> None:
         self._mgmt = mgmt
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
@@ -83,20 +152,24 @@ class Connections:
 
     def forget(self, address: str) -> None:
         """Forget every connection opened from `address`, soon; for any thread."""
-        self._queue.put(address)
+        self._queue.put((address, wire.ct_flush(ZONE, address)))
+
+    def forget_assignment(self, ended: Assignment) -> None:
+        """Forget every connection in the zone of an assignment, soon; for any thread."""
+        self._queue.put((ended.address, wire.ct_flush_zone(ended.zone)))
 
     def _run(self) -> None:
         while True:
-            address = self._queue.get()
+            address, message = self._queue.get()
             began = time.monotonic()
-            while not self._flush(address):
+            while not self._flush(address, message):
                 self._pause.wait(_RETRY_SECONDS)
             self._pause.wait(_REST * (time.monotonic() - began))
 
-    def _flush(self, address: str) -> bool:
+    def _flush(self, address: str, message: bytes) -> bool:
         try:
             with Bridge(self._mgmt) as bridge:
-                errors = bridge.send([wire.ct_flush(ZONE, address) for _ in range(_WALKS)])
+                errors = bridge.send([message] * _WALKS)
         except SwitchError as error:
             log.info("connections not forgotten yet", extra={"address": address, "error": str(error)})
             return False

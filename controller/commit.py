@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller import metrics, wire
-from controller.addresses import Addresses
+from controller.addresses import Assignment, Held, assignment, assignments, destination, transit_addresses
 from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.diff import Difference, diff
 from controller.events import DesiredState, FlowSwitch, StatusSink
@@ -27,7 +27,8 @@ class Plan:
     `name` is empty for the appliance itself, `revision` None when the network
     is gone; `since` is when the change was heard of (`time.monotonic`);
     `deletes` and `adds` are the messages of `difference`; `addresses` are
-    those its machines have in the conntrack zone.
+    those its machines have in the conntrack zone, `assignments` the public
+    ones of those whose flows are on the switch.
     """
 
     key: int
@@ -39,18 +40,20 @@ class Plan:
     deletes: list[bytes]
     adds: list[bytes]
     addresses: frozenset[str] = frozenset()
+    assignments: frozenset[Assignment] = frozenset()
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.adds)
 
 
 class Committer:
-    """Plans and commits; one thread. `ledger` and `addresses` are read anew when a switch is adopted."""
+    """Plans and commits; one thread. `ledger`, `addresses` and `assignments` are read anew when a switch is adopted."""
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink) -> None:
         self._source, self._switch, self._statuses = source, switch, statuses
         self.ledger = Ledger()
-        self.addresses = Addresses()
+        self.addresses = Held(destination)
+        self.assignments = Held(assignment)
         self._names: dict[int, str] = {}
         self._drops: dict[int, dict[int, str]] = {}
 
@@ -80,8 +83,10 @@ class Committer:
         self._names[key] = name
         self._drops[key] = {cookie: flow.why for cookie, flow in compiled.flows.items() if not flow.actions}
         revision = None if network is None else network.revision
-        addresses = frozenset(machine.transit for machine in network.machines) if network else frozenset[str]()
-        return Plan(key, name, revision, compiled, since, difference, *messages, addresses)
+        return Plan(
+            key, name, revision, compiled, since, difference, *messages,
+            transit_addresses(network), assignments(network, compiled.unplugged),
+        )  # fmt: skip
 
     def repair(self, plan: Plan, difference: Difference) -> None:
         """Commit another difference for what was planned."""
@@ -142,6 +147,7 @@ class Committer:
     def _done(self, plan: Plan) -> None:
         metrics.RECONCILE.observe(time.monotonic() - plan.since)
         self.addresses.hold(plan.key, plan.addresses)
+        self.assignments.hold(plan.key, plan.assignments)
         if plan.revision is not None:
             self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
         elif plan.key != APPLIANCE_KEY:

@@ -180,7 +180,7 @@ _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 
 def _mark(value: str) -> str:
     number = int(value, 16)
-    return next((mark.name.lower() for mark in Mark if mark == number), str(number))
+    return next((mark.name.lower() for mark in Mark if mark == number), "none" if number == 0 else str(number))
 
 
 _MATCH_WORDS: tuple[_Rule, ...] = (
@@ -200,11 +200,15 @@ _ACTION_WORDS: tuple[_Rule, ...] = (
     (re.compile(r'"'), lambda m: ""),
     (re.compile(r"\bct\(commit,table=([\w-]+),zone=\d+,nat\(src=([^)]*)\)\)"),
      lambda m: f"snat {m[2]}, → {_table_name(m[1])}"),
+    (re.compile(r"\bct\(commit,table=([\w-]+),zone=\d+,nat\(dst=([^)]*)\)\)"),
+     lambda m: f"dnat {m[2]}, → {_table_name(m[1])}"),
+    (re.compile(r"\bct_clear\b"), lambda m: "forget conntrack"),
+    (re.compile(r"\bset_field:(0x[0-9a-f]+)->metadata\b"), lambda m: f"network {int(m[1], 16)}"),
     (re.compile(r"\bct\(table=([\w-]+),zone=\d+,nat\)"), lambda m: f"conntrack, → {_table_name(m[1])}"),
     (re.compile(r"\bgoto_table:([\w-]+)"), lambda m: f"→ {_table_name(m[1])}"),
-    (re.compile(r"\bwrite_metadata:(0x[0-9a-f]+)"), lambda m: f"network {int(m[1], 16)}"),
+    (re.compile(r"\bwrite_metadata:(0x[0-9a-f]+|0\b)"), lambda m: f"network {int(m[1], 16)}"),
     (re.compile(r"\bset_field:(\w+)->reg2\b"), lambda m: f"attachment={int(m[1], 0)}"),
-    (re.compile(r"\bset_field:0x([0-9a-f]+)->reg3\b"), lambda m: f"mark={_mark(m[1])}"),
+    (re.compile(r"\bset_field:(?:0x)?([0-9a-f]+)->reg3\b"), lambda m: f"mark={_mark(m[1])}"),
     (re.compile(r"\bset_field:0(?:x0)?->in_port\b|\bload:0(?:x0)?->NXM_OF_IN_PORT\[\]"), lambda m: "hairpin"),
     (re.compile(r"\bpush_vlan:0x8100,set_field:(\d+)->vlan_vid"), lambda m: f"vlan={int(m[1]) & 0xFFF}"),
     (re.compile(r"\bset_field:(0x[0-9a-f]+)->tun_id\b"), lambda m: f"vni={int(m[1], 0)}"),

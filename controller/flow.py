@@ -113,11 +113,12 @@ class PushVlan:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """Source NAT to an address range and, with `ports`, a port range."""
+    """NAT of the source, or of the `destination`, to an address range and, with `ports`, a port range."""
 
     first: int
     last: int
     ports: tuple[int, int] | None = None
+    destination: bool = False
 
     def text(self, names: bool) -> str:
         """As ovs-ofctl reads it."""
@@ -126,7 +127,7 @@ class Nat:
             text += f"-{int_to_ip(self.last)}"
         if self.ports is not None:
             text += f":{self.ports[0]}-{self.ports[1]}"
-        return f"nat(src={text})"
+        return f"nat({'dst' if self.destination else 'src'}={text})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,15 @@ class Ct:
         commit = "commit," if self.commit else ""
         nat = self.nat.text(names) if self.nat else "nat"
         return f"ct({commit}table={self.table.label(names)},zone={self.zone},{nat})"
+
+
+@dataclass(frozen=True, slots=True)
+class CtClear:
+    """Forget what conntrack said of the packet, so that it may pass through it as another."""
+
+    def text(self, names: bool) -> str:
+        """As ovs-ofctl reads it."""
+        return "ct_clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +216,8 @@ class Goto:
 
 Instruction = Meter | WriteMetadata | Goto
 Action = (
-    Output | SetField | LoadBits | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CheckPacketLarger | Resubmit
-    | Meter | WriteMetadata | Goto
+    Output | SetField | LoadBits | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CtClear | CheckPacketLarger
+    | Resubmit | Meter | WriteMetadata | Goto
 )  # fmt: skip
 
 

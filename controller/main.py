@@ -15,6 +15,7 @@ import click
 
 from controller import metrics
 from controller.addresses import Connections
+from controller.announce import Announcer
 from controller.answer import Answers
 from controller.events import Stop, Verify
 from controller.mgmt import SwitchError
@@ -81,7 +82,11 @@ def main(
     statuses = Statuses(source)
     reconciler = Reconciler(source, switch, statuses, force=force)
     connections = Connections(mgmt)
+    announcer = Announcer(switch, reconciler)
     reconciler.committer.addresses.gone = connections.forget
+    reconciler.committer.assignments.gone = connections.forget_assignment
+    reconciler.committer.assignments.new = announcer.announce
+    reconciler.gateway_up = announcer.announce_all
     answers = Answers(source, switch, reconciler)
     source.watch(reconciler.post)
     # Loading os-ken takes longer than loading the state: do both at once.
@@ -99,6 +104,7 @@ def main(
     worker.start()
     answers.start()
     connections.start()
+    announcer.start()
     try:
         if metrics_port:
             metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))

@@ -11,6 +11,22 @@ import enum
 from dataclasses import dataclass
 
 from controller.match import Field as F
+from controller.meter_ids import (
+    GATEWAY_METER,
+    METERS_A_CLASS,
+    NEXT_HOP_METER,
+    STORAGE_METER,
+    STORAGE_NEWS_METER,
+    MeterClass,
+    meter,
+    split_meter,
+)
+
+__all__ = [
+    "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "GATEWAY_METER", "MARK",
+    "METERS_A_CLASS", "NEXT_HOP_METER", "SCRATCH", "STORAGE_METER", "STORAGE_NEWS_METER", "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
+    "Table", "cookie", "meter", "split_cookie", "split_meter",
+]  # fmt: skip
 
 ZONE = 1
 """The one conntrack zone: addresses in it are unique, see `features/transit.py`."""
@@ -41,59 +57,6 @@ class Mark(enum.IntEnum):
     SHARED_ADDRESS = 5
 
 
-class MeterClass(enum.IntEnum):
-    """What a meter limits, and whose it is; a number is never used again.
-
-    Each class has `METERS_A_CLASS` ids, of which the userspace datapath of OVS
-    takes 16 classes (262,144).
-    """
-
-    NETWORK_ERRORS = 0
-    MACHINE_DHCP = 1
-    MACHINE_ROUTER = 2
-    MACHINE_PUBLIC_OUT = 3
-    MACHINE_PUBLIC_IN = 4
-    NETWORK_PUBLIC_OUT = 5
-    NETWORK_PUBLIC_IN = 6
-    MACHINE_STORAGE_OUT = 7
-    MACHINE_STORAGE_IN = 8
-    NETWORK_STORAGE_OUT = 9
-    NETWORK_STORAGE_IN = 10
-    APPLIANCE = 15
-
-    @property
-    def of_machine(self) -> bool:
-        """Whether the number in an id is a machine's; else it is a network key, or the appliance's own."""
-        return self.name.startswith("MACHINE_")
-
-
-METERS_A_CLASS = 16384
-
-
-def meter(owner: MeterClass, number: int) -> int:
-    """Id of the meter of a network key, machine number or `APPLIANCE` number, each 1..16383."""
-    return owner * METERS_A_CLASS + number
-
-
-def split_meter(value: int) -> tuple[MeterClass | None, int]:
-    """Class and number of a meter id; None for one that is not of this pipeline."""
-    owner, number = divmod(value, METERS_A_CLASS)
-    return (MeterClass(owner) if owner in MeterClass.__members__.values() else None), number
-
-
-GATEWAY_METER = meter(MeterClass.APPLIANCE, 1)
-"""What comes from outside for the controller."""
-
-NEXT_HOP_METER = meter(MeterClass.APPLIANCE, 2)
-"""ARP answers of the next hop."""
-
-STORAGE_METER = meter(MeterClass.APPLIANCE, 3)
-"""ARP answers of the storage network."""
-
-STORAGE_NEWS_METER = meter(MeterClass.APPLIANCE, 4)
-"""ARP broadcasts of the storage network."""
-
-
 class Feature(enum.IntEnum):
     """Features, numbered for cookies; a number is never used again."""
 
@@ -108,6 +71,7 @@ class Feature(enum.IntEnum):
     SNAT = 9
     GATEWAY = 10
     PATH_MTU = 11
+    PUBLIC = 12
     DNS = 13
     STORAGE = 14
     RATE = 15
@@ -194,11 +158,17 @@ class Table(enum.Enum):
         25,
         "Where to: the own network, its drives, the Internet, or nowhere.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
-        {TOO_LARGE},
+        {TOO_LARGE, MARK},
         ("DELIVER", "UNROUTABLE", "STORAGE", "RATE_OUT"),
     )
-    UNROUTABLE = _spec(26, "Counts what has no way out, and has the controller say so.",
-                       {F.METADATA, F.ETH_TYPE}, set(), (), controller=True)  # fmt: skip
+    UNROUTABLE = _spec(
+        26,
+        "Counts what has no way out, and has the controller say so; public addresses may answer shared ones.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, MARK},
+        set(),
+        ("RATE_OUT",),
+        controller=True,
+    )
     STORAGE = _spec(
         27,
         "To a drive: machines get the address they have on the storage network.",
@@ -215,10 +185,20 @@ class Table(enum.Enum):
         "Is the packet too large for the gateway?",
         {F.METADATA, F.ETH_TYPE},
         {TOO_LARGE},
-        ("FRAGMENTATION", "TRANSIT"),
+        ("FRAGMENTATION", "PUBLIC_KIND"),
     )
     FRAGMENTATION = _spec(31, "Has the controller say 'fragmentation needed'.", {F.METADATA, TOO_LARGE},
-                          set(), ("TRANSIT",), controller=True)  # fmt: skip
+                          set(), ("PUBLIC_KIND",), controller=True)  # fmt: skip
+    PUBLIC_KIND = _spec(32, "Whole packet, fragment or ICMP error? Each is translated in a way of its own.",
+                        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE}, {MARK}, ("PUBLIC_OUT",))  # fmt: skip
+    PUBLIC_OUT = _spec(
+        33,
+        "Machines with a public address of their own leave with it.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, MARK},
+        {F.IP_SRC},
+        ("TRANSIT", "PUBLIC_OUT_CHECK", "GATEWAY_OUT"),
+        controller=True,
+    )
     TRANSIT = _spec(
         34,
         "Machines of private networks get the address they have in the conntrack zone.",
@@ -236,7 +216,15 @@ class Table(enum.Enum):
                        set(), ("SNAT_AGAIN", "GATEWAY_OUT"))  # fmt: skip
     SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
-    GATEWAY_OUT = _spec(40, "To the next hop by the gateway port.", set(), {F.ETH_SRC, F.ETH_DST})
+    PUBLIC_OUT_CHECK = _spec(39, "Only fragments that were translated go on.", {F.CT_STATE},
+                             set(), ("GATEWAY_OUT",))  # fmt: skip
+    GATEWAY_OUT = _spec(
+        40,
+        "To the next hop by the gateway port; what is for an address of ours comes back in.",
+        {F.ETH_TYPE, F.IP_DST},
+        {F.ETH_SRC, F.ETH_DST, F.METADATA, ATTACHMENT, MARK},
+        ("GATEWAY_LOCAL",),
+    )
     STORAGE_OUT = _spec(44, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
                         {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     RESOLVER_OUT = _spec(45, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
@@ -269,16 +257,16 @@ class Table(enum.Enum):
         50,
         "From the gateway port: ARP for our addresses, no bogons, no expired packets.",
         {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL},
-        {F.ARP_THA},
+        {F.ARP_THA, F.IP_TTL},
         ("ARP_REPLY", "GATEWAY_LOCAL"),
         controller=True,
     )
     GATEWAY_LOCAL = _spec(
         51,
-        "The gateway's own address answers echo; shared public addresses go to conntrack.",
-        {F.ETH_TYPE, F.IP_DST},
-        set(),
-        ("ROUTER_LOCAL", "GATEWAY_TRACK"),
+        "The gateway's own address answers echo; shared addresses go to conntrack, machines' own to the machines.",
+        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE},
+        {MARK},
+        ("ROUTER_LOCAL", "GATEWAY_TRACK", "PUBLIC_IN"),
     )
     GATEWAY_TRACK = _spec(
         52,
@@ -287,6 +275,16 @@ class Table(enum.Enum):
         {F.IP_TTL},
         ("INBOUND",),
     )
+    PUBLIC_IN = _spec(
+        53,
+        "Which machine has a public address of its own: its network, address and MAC.",
+        {F.ETH_TYPE, F.IP_DST, MARK},
+        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("PUBLIC_IN_CHECK", "INBOUND_MTU"),
+        controller=True,
+    )
+    PUBLIC_IN_CHECK = _spec(54, "Only fragments that were translated go on.", {F.CT_STATE},
+                            set(), ("INBOUND_MTU",))  # fmt: skip
     INBOUND = _spec(
         55,
         "Which machine a reply is for: its network, address and MAC.",

@@ -13,9 +13,10 @@ import gc
 import logging
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from controller import metrics
+from controller.addresses import Assignment
 from controller.commit import Committer, Plan
 from controller.compile import Site
 from controller.diff import FlowId
@@ -47,11 +48,16 @@ _REFUSE_SHARE = 0.5
 
 
 class Reconciler:
-    """See the module; `post` and `site` are for any thread, `run` is the worker's."""
+    """See the module; `post` and `site` are for any thread, `run` is the worker's.
+
+    `gateway_up` is given the public addresses there are when the gateway port
+    comes, or a switch is found.
+    """
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink, *, force: bool = False) -> None:
         self._source, self._switch, self._statuses, self._force = source, switch, statuses, force
         self.committer = Committer(source, switch, statuses)
+        self.gateway_up: Callable[[list[Assignment]], None] = lambda assignments: None
         self._events: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
         self._adopted = False
         self._stopped = False
@@ -172,6 +178,8 @@ class Reconciler:
         storage = None if appliance.storage is None else appliance.storage.port
         if not moved.isdisjoint((appliance.gateway.port, appliance.resolver_port, storage)):
             self._mark((APPLIANCE_KEY,), when)
+        if appliance.gateway.port in moved:
+            self.gateway_up(self.committer.assignments.everything())
         if storage in moved:
             self._mark(set(self._drives.values()), when)
 
@@ -218,6 +226,8 @@ class Reconciler:
             "flows": ledger.count(), "networks": len(self._ports_of), "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
         self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
+        self.committer.assignments.adopt(self._switch.read_flows(Table.PUBLIC_IN.number))
+        self.gateway_up(self.committer.assignments.everything())
         self._unverified = {}
         self._urgent = {APPLIANCE_KEY: started}
         self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from state.model import Appliance
-from state.public import public_prefixes
+from state.public import assignable_prefixes, public_prefixes
 from state.storage import storage_prefix
 
 
@@ -35,7 +35,17 @@ class Site:
     @property
     def own_prefixes(self) -> tuple[str, ...]:
         """The appliance's own addresses: its gateway address and shared public addresses."""
-        return (self.appliance.gateway.ip, *public_prefixes(self.appliance))
+        return (self.appliance.gateway.ip, *self.shared_prefixes)
+
+    @property
+    def shared_prefixes(self) -> tuple[str, ...]:
+        """The addresses that networks' port blocks are of."""
+        return public_prefixes(self.appliance)
+
+    @property
+    def assignable_prefixes(self) -> tuple[str, ...]:
+        """The public addresses that stand for one machine each, assigned or not."""
+        return assignable_prefixes(self.appliance)
 
     @property
     def storage_port(self) -> int | None:

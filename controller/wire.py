@@ -19,6 +19,7 @@ from controller.flow import (
     CheckPacketLarger,
     ClearInPort,
     Ct,
+    CtClear,
     DecTtl,
     Flow,
     Goto,
@@ -54,7 +55,11 @@ _NONE32: Final = 0xFFFFFFFF
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
 _NO_TABLE: Final = 255
 _NICIRA: Final = 0x2320
-_CT_FLUSH: Final = 32
+_CT_FLUSH, _CT_FLUSH_ZONE = 32, 29
+_NXAST_CT: Final = 35
+APPLY_ACTIONS: Final = 4
+CT_ACTION: Final = struct.pack("!IH", _NICIRA, _NXAST_CT)
+"""How a conntrack action goes on after its type and length: vendor and subtype."""
 _ATOMIC_ORDERED: Final = 3
 _METER_BURST: Final = 4
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHH")
@@ -171,12 +176,16 @@ def _nat(nat: Nat | None) -> bytes:
         present, ranges = present | 2, ranges + struct.pack("!I", nat.last)
     if nat.ports is not None:
         present, ranges = present | 16 | 32, ranges + _PAIR.pack(*nat.ports)
-    return _nicira(36, struct.pack("!2xHH", 1, present) + ranges)
+    return _nicira(36, struct.pack("!2xHH", 2 if nat.destination else 1, present) + ranges)
 
 
 def _ct(action: Ct) -> bytes:
     body = struct.pack("!HIHB3xH", 1 if action.commit else 0, 0, action.zone, action.table.number, 0)
-    return _nicira(35, body + _nat(action.nat))
+    return _nicira(_NXAST_CT, body + _nat(action.nat))
+
+
+def _ct_clear(action: CtClear) -> bytes:
+    return _nicira(43, b"")
 
 
 def _check_packet_larger(action: CheckPacketLarger) -> bytes:
@@ -197,6 +206,7 @@ _ACTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
     PopVlan: _pop_vlan,
     PushVlan: _push_vlan,
     Ct: _ct,
+    CtClear: _ct_clear,
     CheckPacketLarger: _check_packet_larger,
     Resubmit: _resubmit,
 }
@@ -225,7 +235,7 @@ def instructions(values: Iterable[Action]) -> bytes:
         else:
             after += _INSTRUCTIONS[type(value)](value)
     if applied:
-        before += struct.pack("!HH4x", 4, 8 + len(applied)) + applied
+        before += struct.pack("!HH4x", APPLY_ACTIONS, 8 + len(applied)) + applied
     return before + after
 
 
@@ -288,6 +298,11 @@ def ct_flush(zone: int, source: str) -> bytes:
     body = bytes(8) + struct.pack("!HH4x", 0, 8 + len(origin)) + origin + struct.pack("!HHH2x", 2, 8, zone)
     head = struct.pack("!BBHIII", VERSION, EXPERIMENTER, 16 + len(body), 0, _NICIRA, _CT_FLUSH)
     return head + body
+
+
+def ct_flush_zone(zone: int) -> bytes:
+    """Forget the connections in `zone` (NXT_CT_FLUSH_ZONE); the switch walks all of its connections."""
+    return struct.pack("!BBHIII6xH", VERSION, EXPERIMENTER, 24, 0, _NICIRA, _CT_FLUSH_ZONE, zone)
 
 
 def set_config() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
 from controller.compile import Site
@@ -11,12 +12,23 @@ APPLIANCE = Appliance(
     gateway=Gateway("uplink", "203.0.113.2/24", "203.0.113.1"),
     nat_pool=("203.0.113.64/28",),
     protected=("198.18.0.0/24",),
+    public_pool=("203.0.113.128/28",),
     resolver_port="names",
     storage=Storage("storage", "10.250.0.2/24"),
 )
 SITE = Site(
     APPLIANCE,
-    ports={"uplink": 1, "web1": 11, "web2": 12, "trunk": 20, "vxlan": 21, "db1": 31, "names": 2, "storage": 3},
+    ports={
+        "uplink": 1,
+        "web1": 11,
+        "web2": 12,
+        "web5": 15,
+        "trunk": 20,
+        "vxlan": 21,
+        "db1": 31,
+        "names": 2,
+        "storage": 3,
+    },
     neighbors={
         "203.0.113.1": "02:00:00:00:00:fe",
         "10.250.0.10": "02:00:00:00:d0:10",
@@ -80,3 +92,20 @@ SHOP = private(
     first=20, mtu=9000, drives=(Drive("till", "10.250.0.11"),),
 )  # fmt: skip
 NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)
+
+
+def with_public(network: Network, address: str, zone: int) -> Network:
+    """The network with a public address for its first machine."""
+    first, *others = network.machines
+    return dataclasses.replace(
+        network, machines=(dataclasses.replace(first, public=address, public_zone=zone), *others)
+    )
+
+
+# An isolated machine with a public address; a private network where one of two has one.
+PUBLIC_WEB = with_public(isolated(5, "web5"), "203.0.113.130", 2)
+PUBLIC_LAB = with_public(
+    private(6, "lab", [Attachment("trunk", vlan=61), Attachment("trunk", vlan=62)], first=30), "203.0.113.131", 3
+)
+PUBLIC_NETWORKS = (PUBLIC_WEB, PUBLIC_LAB)
+ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS)

@@ -28,20 +28,20 @@ def _inbound(site: Site) -> Iterator[Flow]:
     gateway = site.appliance.gateway
     to_controller = (Meter(GATEWAY_METER), Output(CONTROLLER))
     table = Table.GATEWAY
-    for owned in site.own_prefixes:
+    for owned in (*site.own_prefixes, *site.assignable_prefixes):
         yield flow(feature, table, Priority.NORMAL, match("arp", arp_op=1, arp_tpa=owned),
                    (set_mac(Field.ARP_THA, gateway.mac), Goto(Table.ARP_REPLY)), f"ARP for {owned}")  # fmt: skip
     yield flow(feature, table, Priority.NORMAL,
                match("arp", eth_dst=gateway.mac, arp_op=2, arp_spa=gateway.next_hop),
                (Meter(NEXT_HOP_METER), Output(CONTROLLER)), "MAC of the next hop")  # fmt: skip
-    for bogon in not_outside(site):
+    for bogon in dict.fromkeys((*not_outside(site), *site.assignable_prefixes)):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_src=bogon), (), "bogon-source")
     yield flow(feature, table, Priority.SPECIFIC, match("ip", eth_dst=gateway.mac, ip_dst=gateway.ip),
                (Goto(Table.GATEWAY_LOCAL),), "to the gateway address")  # fmt: skip
     yield flow(feature, table, Priority.NORMAL, match("ip", eth_dst=gateway.mac, ttl=1),
                to_controller, "time exceeded")  # fmt: skip
     yield flow(feature, table, Priority.NORMAL, match("ip", ttl=0), (), "ttl")
-    yield flow(feature, table, Priority.DEFAULT, match("ip", eth_dst=gateway.mac),
+    yield flow(feature, table, Priority.REST, match("ip", eth_dst=gateway.mac),
                (Goto(Table.GATEWAY_LOCAL),), "from the Internet")  # fmt: skip
     yield flow(feature, table, Priority.MISS, Match(), (), "not-for-us")
 

@@ -19,8 +19,8 @@ _ETHERNET_HEADER = 14
 
 def shared(site: Site) -> Iterator[Flow]:
     """Where the MTUs are equal packets just go on."""
-    yield flow(feature, Table.PATH_MTU, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
-    yield flow(feature, Table.FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "fits")
+    yield flow(feature, Table.PATH_MTU, Priority.MISS, Match(), (Goto(Table.PUBLIC_KIND),), "fits")
+    yield flow(feature, Table.FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.PUBLIC_KIND),), "fits")
     yield flow(feature, Table.INBOUND_FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.RATE_IN),), "fits")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from controller.features import flow
 from controller.flow import CONTROLLER, Flow, Goto, Meter, Output, SetField, set_mac
 from controller.match import Field, Match, match
-from controller.pipeline import ATTACHMENT, Feature, MeterClass, Priority, Table, meter
+from controller.pipeline import ATTACHMENT, MARK, Feature, Mark, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Kind, Network
 
@@ -33,8 +33,16 @@ def not_outside(site: Site) -> tuple[str, ...]:
 def shared(site: Site) -> Iterator[Flow]:
     """What no machine may reach by the gateway; the rest goes out."""
     for prefix in not_outside(site):
+        if prefix in site.shared_prefixes:
+            continue
         yield flow(feature, Table.ROUTE, Priority.NORMAL, match("ip", ip_dst=prefix),
                    (Goto(Table.UNROUTABLE),), f"{prefix} is not in the Internet")  # fmt: skip
+    for prefix in site.shared_prefixes:
+        yield flow(feature, Table.ROUTE, Priority.SPECIFIC, match("ip", ip_dst=prefix),
+                   (SetField(MARK, Mark.SHARED_ADDRESS), Goto(Table.UNROUTABLE)), f"{prefix} is shared")  # fmt: skip
+    for prefix in site.assignable_prefixes:
+        yield flow(feature, Table.ROUTE, Priority.SPECIFIC, match("ip", ip_dst=prefix),
+                   (Goto(Table.RATE_OUT),), f"{prefix} is reached as from outside")  # fmt: skip
     yield flow(feature, Table.ROUTE, Priority.MISS, Match(), (Goto(Table.RATE_OUT),), "to the Internet")
     yield flow(feature, Table.UNROUTABLE, Priority.MISS, Match(), (), "unroutable")
     yield flow(feature, Table.DELIVER, Priority.MISS, Match(), (), "no-machine")

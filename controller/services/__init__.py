@@ -27,6 +27,8 @@ _SERVICES: Mapping[Table, Callable[[PacketIn, View], Answer]] = {
     Table.INBOUND_FRAGMENTATION: path_mtu.inbound,
     Table.TRANSIT: embedded.from_machine,
     Table.INBOUND_MTU: embedded.from_internet,
+    Table.PUBLIC_OUT: embedded.from_public,
+    Table.PUBLIC_IN: embedded.to_public,
     Table.GATEWAY: _gateway,
     Table.STORAGE_IN: neighbor.learn_drive,
     Table.STORAGE_ERROR: storage.answer,

@@ -17,13 +17,15 @@ class PacketIn:
     """A packet a flow of `table` sent up.
 
     `key` is the network key of the flow's cookie, `frame` the whole Ethernet
-    frame as it was in that table: the VLAN tag is gone since CLASSIFY.
+    frame as it was in that table: the VLAN tag is gone since CLASSIFY. `mark`
+    is the `pipeline.Mark` it had there, 0 for none.
     """
 
     table: Table
     key: int
     in_port: int
     frame: bytes
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)

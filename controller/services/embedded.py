@@ -1,4 +1,4 @@
-"""ICMP errors across the transit rewrite of private networks.
+"""ICMP errors across the rewrites of machines' addresses: to transit and public ones.
 
 Flows change a machine's address in the outer header only. An ICMP error quotes
 the packet it is about, whose address must change with it, or neither the
@@ -8,12 +8,14 @@ machine nor conntrack knows what the error is about (RFC 5508 section 4.2).
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from controller.pipeline import Table
 from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
-from controller.services.packet import ETHERNET, ICMP, Ipv4, adjusted, parse_ipv4
+from controller.services.packet import ETHERNET, ICMP, Ipv4, adjusted, ethernet, parse_ipv4
 from controller.services.readdress import DESTINATION, SOURCE, header_length, readdressed
-from controller.services.way import deliver, inject, machine_of_address, machine_of_mac
+from controller.services.way import deliver, inject, machine_of_address, machine_of_mac, machine_of_public
+from state.model import Machine
 
 _ERROR_TYPES = (b"\x03", b"\x0b", b"\x0c")
 _ICMP_HEADER = 8
@@ -35,20 +37,47 @@ def from_internet(packet: PacketIn, view: View) -> Answer:
     return Answer("icmp-error-in", (PacketOut(packet.frame[:ETHERNET] + ip.header + message, actions),))
 
 
+def to_public(packet: PacketIn, view: View) -> Answer:
+    """For PUBLIC_IN: an error for a public address, which becomes the machine's outside and in the quote."""
+    ip = _icmp(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network = view.network(packet.key)
+    machine = machine_of_public(network, ip.destination) if network else None
+    actions = deliver(machine, view) if machine else None
+    if machine is None or actions is None:
+        return Answer("unknown-machine")
+    message = requoted(ip, SOURCE, machine.public, machine.address)
+    if message is None:
+        return Answer("foreign-quote")
+    header = readdressed(ip.header, DESTINATION, machine.address)
+    frame = ethernet(machine.mac, view.appliance.router_mac, header + message)
+    return Answer("icmp-error-in", (PacketOut(frame, actions),))
+
+
 def from_machine(packet: PacketIn, view: View) -> Answer:
     """For TRANSIT: an error of a machine, whose address becomes its transit address outside and in the quote."""
+    return _leaving(packet, view, lambda machine: machine.transit, Table.SNAT)
+
+
+def from_public(packet: PacketIn, view: View) -> Answer:
+    """For PUBLIC_OUT: an error of a machine, whose address becomes its public one outside and in the quote."""
+    return _leaving(packet, view, lambda machine: machine.public, Table.GATEWAY_OUT)
+
+
+def _leaving(packet: PacketIn, view: View, outside: Callable[[Machine], str], table: Table) -> Answer:
     ip = _icmp(packet.frame)
     if ip is None:
         return MALFORMED
     network = view.network(packet.key)
     machine = machine_of_mac(network, ip.eth_src) if network else None
-    if machine is None or machine.address != ip.source:
+    if machine is None or machine.address != ip.source or not outside(machine):
         return Answer("unknown-machine")
-    message = requoted(ip, DESTINATION, machine.address, machine.transit)
+    message = requoted(ip, DESTINATION, machine.address, outside(machine))
     if message is None:
         return Answer("foreign-quote")
-    header = readdressed(ip.header, SOURCE, machine.transit)
-    out = PacketOut(packet.frame[:ETHERNET] + header + message, inject(packet.key, Table.SNAT))
+    header = readdressed(ip.header, SOURCE, outside(machine))
+    out = PacketOut(packet.frame[:ETHERNET] + header + message, inject(packet.key, table))
     return Answer("icmp-error-out", (out,))
 
 

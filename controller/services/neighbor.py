@@ -6,6 +6,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from netaddr import IPAddress, IPNetwork
+
 from controller.flow import Output
 from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
 from controller.services.packet import ARP_TYPE, BROADCAST_MAC, ETHERNET, ethernet, is_group, mac_bytes, mac_text
@@ -83,12 +85,28 @@ def request(site: Site, address: str) -> PacketOut | None:
         return None
     if port is None:
         return None
+    return _question(port, mac, own, address)
+
+
+def announcement(site: Site, address: str) -> PacketOut | None:
+    """An ARP announcement (RFC 5227 section 3) of a public address by the gateway port.
+
+    None while that port is missing, and for an address outside the gateway's
+    subnet: that is routed to us, and nobody asks for its MAC.
+    """
+    gateway, port = site.appliance.gateway, site.gateway_port
+    if port is None or IPAddress(address) not in IPNetwork(gateway.address):
+        return None
+    return _question(port, gateway.mac, address, address)
+
+
+def _question(port: int, mac: str, sender: str, target: str) -> PacketOut:
     question = _ARP.pack(
         *_ETHERNET_IPV4,
         _REQUEST,
         mac_bytes(mac),
-        socket.inet_aton(own),
+        socket.inet_aton(sender),
         mac_bytes(_NO_MAC),
-        socket.inet_aton(address),
+        socket.inet_aton(target),
     )
     return PacketOut(ethernet(BROADCAST_MAC, mac, question, ARP_TYPE), (Output(port),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.pipeline import Table
+from controller.pipeline import Mark, Table
 from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
 from controller.services.fragment import fragments
 from controller.services.icmp_error import TOO_LARGE, UNREACHABLE, error, report, silence
@@ -21,7 +21,7 @@ def outbound(packet: PacketIn, view: View) -> Answer:
         return report(packet, view, UNREACHABLE, TOO_LARGE, "fragmentation-needed", mtu)
     if view.network(packet.key) is None:
         return Answer("unknown-network")
-    header, actions = packet.frame[:ETHERNET], inject(packet.key, Table.TRANSIT)
+    header, actions = packet.frame[:ETHERNET], inject(packet.key, Table.PUBLIC_KIND)
     return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, mtu)))
 
 
@@ -30,7 +30,8 @@ def inbound(packet: PacketIn, view: View) -> Answer:
 
     The error comes from the machine's address in the conntrack zone, and the
     quoted destination is that address: conntrack sees an error about a
-    connection it knows and translates both.
+    connection it knows and translates both. What was sent to a public address
+    of the machine's own is answered by that one.
     """
     ip = parse_ipv4(packet.frame)
     if ip is None:
@@ -45,7 +46,9 @@ def inbound(packet: PacketIn, view: View) -> Answer:
         return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, network.mtu)))
     if reason := silence(ip, network.prefix):
         return Answer(reason)
-    quoted = readdressed(ip.datagram, DESTINATION, machine.transit)
-    datagram = error(machine.transit, ip, quoted, UNREACHABLE, TOO_LARGE, network.mtu)
+    to_public = machine.public and packet.mark in (Mark.PUBLIC_WHOLE, Mark.PUBLIC_FRAGMENT)
+    outside, table = (machine.public, Table.GATEWAY_OUT) if to_public else (machine.transit, Table.SNAT)
+    quoted = readdressed(ip.datagram, DESTINATION, outside)
+    datagram = error(outside, ip, quoted, UNREACHABLE, TOO_LARGE, network.mtu)
     frame = ethernet(view.appliance.router_mac, machine.mac, datagram)
-    return Answer("fragmentation-needed", (PacketOut(frame, inject(packet.key, Table.SNAT)),))
+    return Answer("fragmentation-needed", (PacketOut(frame, inject(packet.key, table)),))

@@ -38,6 +38,11 @@ def machine_of_address(network: Network, address: str) -> Machine | None:
     return next((machine for machine in network.machines if machine.address == address), None)
 
 
+def machine_of_public(network: Network, address: str) -> Machine | None:
+    """The machine of `network` that has the public address `address`."""
+    return next((machine for machine in network.machines if machine.public == address), None)
+
+
 def deliver(machine: Machine, view: View) -> tuple[Action, ...] | None:
     """Actions that bring a frame to `machine`, None while its port is missing."""
     ports = view.site.ports

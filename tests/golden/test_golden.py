@@ -22,7 +22,7 @@ def golden(feature: Feature) -> str:
     parts = [(f"the appliance (key {0:#x})", compile_shared(examples.SITE))]
     parts += [
         (f"{n.kind.value} network {n.name} (key {n.key:#x})", compile_network(n, examples.SITE))
-        for n in examples.NETWORKS
+        for n in examples.ALL_NETWORKS
     ]
     lines = []
     for title, compiled in parts:

@@ -25,7 +25,7 @@ def switch() -> Iterator[DummySwitch]:
 
 @pytest.fixture(scope="module")
 def compiled() -> list[Compiled]:
-    return [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.NETWORKS)]
+    return [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.ALL_NETWORKS)]
 
 
 @pytest.fixture
@@ -80,6 +80,10 @@ def test_delete_takes_one_cookie_of_one_table(bridge: Bridge, compiled: list[Com
     assert len(bridge.flow_ids()) == len(flows)
     assert bridge.send([wire.flow_delete(flow.table.number, cookie)]) == {}
     assert bridge.flow_ids() == {(f.table.number, c) for c, f in flows.items()} - {(flow.table.number, cookie)}
+
+
+def test_the_switch_forgets_an_address_and_a_zone(bridge: Bridge) -> None:
+    assert bridge.send([wire.ct_flush(1, "172.16.0.2"), wire.ct_flush_zone(515)]) == {}
 
 
 def test_refused_messages_are_named(bridge: Bridge, compiled: list[Compiled]) -> None:

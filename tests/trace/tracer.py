@@ -77,7 +77,7 @@ class Verdict:
 class Tracer:
     """A switch that holds the flows of the examples."""
 
-    def __init__(self, switch: DummySwitch, networks: tuple[Network, ...] = examples.NETWORKS) -> None:
+    def __init__(self, switch: DummySwitch, networks: tuple[Network, ...] = examples.ALL_NETWORKS) -> None:
         self._switch = switch
         # As the controller has it: only so a first fragment shows its ports, and `nw_frag` can be matched.
         switch.ofctl("set-frags", switch.bridge, "nx-match")

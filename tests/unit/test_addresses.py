@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import examples
 import pytest
 
 from controller import wire
-from controller.addresses import Addresses, destination
+from controller.addresses import Assignment, Held, assignment, assignments, destination
+from controller.compile import compile_network
 from controller.match import match
 from controller.mgmt import InstalledFlow
 from controller.pipeline import Feature, Table, cookie
+from state.model import Network
 
 
 def inbound(key: int, address: str) -> InstalledFlow:
@@ -17,13 +20,20 @@ def inbound(key: int, address: str) -> InstalledFlow:
     return InstalledFlow(Table.INBOUND.number, 100, cookie(key, Feature.TRANSIT, 7), 0, detail)
 
 
+def held(gone: list[str]) -> Held[str]:
+    """Addresses as the committer holds them, which tell `gone`."""
+    addresses = Held(destination)
+    addresses.gone = gone.append
+    return addresses
+
+
 @pytest.fixture
 def gone() -> list[str]:
     return []
 
 
 def test_what_a_network_no_longer_has_is_gone(gone: list[str]) -> None:
-    addresses = Addresses(gone.append)
+    addresses = held(gone)
     addresses.hold(1, frozenset({"172.16.0.2"}))
     addresses.hold(2, frozenset({"225.0.0.1", "225.0.0.2"}))
     addresses.hold(2, frozenset({"225.0.0.2", "225.0.0.3"}))
@@ -35,7 +45,7 @@ def test_what_a_network_no_longer_has_is_gone(gone: list[str]) -> None:
 
 
 def test_flows_found_on_a_switch_count_as_held(gone: list[str]) -> None:
-    addresses = Addresses(gone.append)
+    addresses = held(gone)
     addresses.hold(3, frozenset({"225.0.0.9"}))
     addresses.adopt([inbound(1, "172.16.0.2"), inbound(2, "225.0.0.1"), inbound(2, "225.0.0.2")])
     assert gone == []
@@ -45,10 +55,46 @@ def test_flows_found_on_a_switch_count_as_held(gone: list[str]) -> None:
 
 
 def test_the_next_holder_of_a_key_does_not_hold_its_predecessors_addresses(gone: list[str]) -> None:
-    addresses = Addresses(gone.append)
+    addresses = held(gone)
     addresses.hold(1, frozenset({"172.16.0.2"}))
     addresses.hold(1, frozenset({"172.16.0.6"}))
     assert gone == ["172.16.0.2"]
+
+
+def public_flows(network: Network) -> list[InstalledFlow]:
+    """The flows of a network's public addresses as the switch gives them back."""
+    return [
+        InstalledFlow(f.table.number, f.priority, value, 0, wire.match(f.match) + wire.instructions(f.actions))
+        for value, f in compile_network(network, examples.SITE).flows.items()
+        if f.table is Table.PUBLIC_IN
+    ]
+
+
+def test_assignments_found_on_a_switch_are_neither_new_nor_gone() -> None:
+    told: list[Assignment] = []
+    found = Held(assignment)
+    found.new = found.gone = told.append
+    found.adopt(flow for network in examples.PUBLIC_NETWORKS for flow in public_flows(network))
+    for network in examples.PUBLIC_NETWORKS:
+        found.hold(network.key, assignments(network))
+    assert told == []
+    assert sorted(found.everything()) == [Assignment("203.0.113.130", 2), Assignment("203.0.113.131", 3)]
+
+
+def test_an_address_that_moves_is_announced_and_its_old_zone_forgotten() -> None:
+    gone: list[Assignment] = []
+    new: list[Assignment] = []
+    found = Held(assignment)
+    found.gone, found.new = gone.append, new.append
+    found.adopt(public_flows(examples.PUBLIC_WEB))
+    found.hold(examples.PUBLIC_WEB.key, frozenset())
+    found.hold(9, frozenset({Assignment("203.0.113.130", 7)}))
+    assert (gone, new) == ([Assignment("203.0.113.130", 2)], [Assignment("203.0.113.130", 7)])
+
+
+def test_a_machine_without_its_port_has_no_assignment_yet() -> None:
+    assert assignments(examples.PUBLIC_WEB, {"web5"}) == frozenset()
+    assert assignments(None) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -72,3 +118,8 @@ def test_the_message_is_that_of_ovs_ofctl() -> None:
         "000000000002000800010000"
     )
     assert wire.with_xid(wire.ct_flush(1, "224.0.0.5"), 2).hex() == told
+
+
+def test_the_message_about_a_zone_is_that_of_ovs_ofctl() -> None:
+    # `struct nx_zone_id` of nicira-ext.h after the header of a Nicira extension (29).
+    assert wire.with_xid(wire.ct_flush_zone(515), 2).hex() == "0504001800000002000023200000001d0000000000000203"

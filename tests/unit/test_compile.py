@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from controller import compile as compiler
 from controller.compile import FEATURES, RegistryError, Site, compile_network, compile_shared
 from controller.flow import Ct, Flow, Goto, Nat, Output, SetField, WriteMetadata
-from controller.match import Field, Match, match
-from controller.pipeline import Feature, Priority, Table, split_cookie
+from controller.match import Field, Match, ip_to_int, match
+from controller.pipeline import ZONE, Feature, Priority, Table, split_cookie
 from state.model import Attachment, Network
 
 # The machine is shared: how long an example takes says nothing.
@@ -42,6 +42,8 @@ def networks(draw: st.DrawFn, key: int) -> Network:
         network = examples.private(
             key, f"net{key}", places, first=key * 10, mtu=draw(st.sampled_from([1400, 1500, 9000]))
         )
+    if network.machines and draw(st.booleans()):
+        network = examples.with_public(network, f"203.0.113.{128 + key}", key + 1)
     return network
 
 
@@ -92,22 +94,36 @@ def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
     for network in cloud:
         own_ports = {PORTS[machine.attachment.port] for machine in network.machines}
         transits = {machine.transit for machine in network.machines}
+        publics = {machine.public for machine in network.machines}
+        translations = {
+            translation
+            for machine in network.machines
+            for zone in [machine.public_zone]
+            for translation in (
+                (zone, Nat(*[ip_to_int(machine.public or "0.0.0.0")] * 2)),
+                (zone, Nat(*[ip_to_int(machine.address)] * 2, destination=True)),
+            )
+        }
         for flow in compile_network(network, SITE).flows.values():
             if flow.table is Table.CLASSIFY:
                 assert flow.match.value(Field.IN_PORT) in own_ports
             elif flow.table is Table.INBOUND:
                 assert str(flow.match).split("nw_dst=")[1] in transits
+            elif flow.table is Table.PUBLIC_IN:
+                assert str(flow.match).split("nw_dst=")[1] in publics
             else:
                 assert flow.match.value(Field.METADATA) == network.key
             for action in flow.actions:
                 match action:
                     case WriteMetadata(value):
-                        assert flow.table in (Table.CLASSIFY, Table.INBOUND)
+                        assert flow.table in (Table.CLASSIFY, Table.INBOUND, Table.PUBLIC_IN)
                         assert value == network.key
-                    case SetField(Field.METADATA, _):
-                        pytest.fail("only WriteMetadata hands a packet over")
+                    case SetField(Field.METADATA, value):
+                        assert (flow.table, value) == (Table.PUBLIC_IN, network.key)
                     case Output(port):
                         assert port in own_ports or port >= 0xFFFFFF00
+                    case Ct(_, zone, _, nat) if zone != ZONE:
+                        assert (zone, nat) in translations
                     case Ct(_, zone, _, Nat(first, last, ports)):
                         assert (zone, first, last) == (1, first, first)
                         assert ports == (network.block.first, network.block.last)
@@ -124,7 +140,7 @@ def test_packets_only_ever_go_forward(cloud: tuple[Network, ...]) -> None:
                     assert action.table.number > flow.table.number
 
 
-@pytest.mark.parametrize("network", examples.NETWORKS, ids=lambda n: n.name)
+@pytest.mark.parametrize("network", examples.ALL_NETWORKS, ids=lambda n: n.name)
 def test_compiling_twice_gives_the_same(network: Network) -> None:
     assert compile_network(network, examples.SITE) == compile_network(network, examples.SITE)
 
@@ -136,8 +152,17 @@ def test_an_isolated_network_takes_20_flows(network: Network, mtu: int, flows: i
     assert len(compile_network(dataclasses.replace(network, mtu=mtu), examples.SITE).flows) == flows
 
 
+@pytest.mark.parametrize("network", examples.PUBLIC_NETWORKS, ids=lambda n: n.name)
+def test_a_public_address_takes_at_most_8_flows(network: Network) -> None:
+    without = dataclasses.replace(
+        network, machines=tuple(dataclasses.replace(m, public="", public_zone=0) for m in network.machines)
+    )
+    more = compile_network(network, examples.SITE).flows.keys() - compile_network(without, examples.SITE).flows.keys()
+    assert 0 < len(more) <= 8
+
+
 def test_shared_flows_do_not_grow_with_networks() -> None:
-    assert len(compile_shared(SITE).flows) < 140
+    assert len(compile_shared(SITE).flows) < 170
 
 
 def test_a_machine_without_its_port_is_left_out_and_named() -> None:
@@ -155,7 +180,8 @@ def test_a_machine_without_its_port_is_left_out_and_named() -> None:
 def test_nothing_leaves_while_the_next_hop_is_unknown() -> None:
     site = dataclasses.replace(examples.SITE, neighbors={})
     out = [flow for flow in compile_shared(site).flows.values() if flow.table is Table.GATEWAY_OUT]
-    assert [(flow.actions, flow.why) for flow in out] == [((), "next-hop-unknown")]
+    assert [flow.why for flow in out if flow.match == Match()] == ["next-hop-unknown"]
+    assert not [action for flow in out for action in flow.actions if isinstance(action, Output)]
 
 
 def bad(table: Table, matched: Match, *actions: object) -> SimpleNamespace:
@@ -183,7 +209,7 @@ def test_the_registry_is_enforced(monkeypatch: pytest.MonkeyPatch, feature: Simp
 def test_every_feature_declares_its_tables() -> None:
     written = {
         (flow.feature, flow.table)
-        for one in [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.NETWORKS)]
+        for one in [compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in examples.ALL_NETWORKS)]
         for flow in one.flows.values()
     }
     assert written == {(module.feature, table) for module in FEATURES for table in module.tables}

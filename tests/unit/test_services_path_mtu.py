@@ -50,7 +50,7 @@ def test_without_df_the_packet_goes_on_in_fragments() -> None:
     frame = from_machine(ANNE, IP(src=ANNE.address, dst=SERVER, id=5) / UDP() / Raw(bytes(1372)))
     answer = ask(Table.FRAGMENTATION, PRIVATE, frame)
     assert answer.what == "fragmented"
-    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.TRANSIT))}
+    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.PUBLIC_KIND))}
     packets = [proved_fragment(out.frame) for out in answer.out]
     assert [len(packet[IP]) for packet in packets] == [1300, 120]
     assert {(packet.src, packet.dst) for packet in packets} == {(ANNE.mac, ROUTER_MAC)}

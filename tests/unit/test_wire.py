@@ -16,6 +16,7 @@ from controller.flow import (
     IN_PORT,
     ClearInPort,
     Ct,
+    CtClear,
     DecTtl,
     Flow,
     Goto,
@@ -170,6 +171,11 @@ ACTIONS = {
             P.NXActionNAT(flags=1, range_ipv4_min="203.0.113.7", range_ipv4_max="203.0.113.9")
         ])],
     ),
+    "NAT of the destination": (
+        Ct(Table.SNAT_CHECK, 1, commit=True, nat=Nat(0x0A000002, 0x0A000002, destination=True)),
+        [ct(commit=True, nested=[P.NXActionNAT(flags=2, range_ipv4_min="10.0.0.2")])],
+    ),
+    "forget conntrack": (CtClear(), [P.NXActionCTClear()]),
     "resubmit": (Resubmit(Table.SWITCH), [P.NXActionResubmitTable(in_port=0xFFF8, table_id=Table.SWITCH.number)]),
 }  # fmt: skip
 
