@@ -24,7 +24,8 @@ from controller.meter_ids import (
 
 __all__ = [
     "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "GATEWAY_METER", "MARK",
-    "METERS_A_CLASS", "NEXT_HOP_METER", "SCRATCH", "STORAGE_METER", "STORAGE_NEWS_METER", "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
+    "METERS_A_CLASS", "NEXT_HOP_METER", "SCRATCH", "STORAGE_METER", "STORAGE_NEWS_METER",
+    "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
     "Table", "cookie", "meter", "split_cookie", "split_meter",
 ]  # fmt: skip
 
