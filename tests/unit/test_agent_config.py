@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError, load, parse
+from agent.pools import Pools
 from state.model import Appliance
 
 LEAST = """
@@ -101,12 +102,50 @@ def test_every_mistake_is_named_at_once() -> None:
             'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\nisolated = ["10.0.0.0/24", "10.0.0.0/28"]',
             "pools.isolated 10.0.0.0/28 overlaps pools.isolated 10.0.0.0/24",
         ),
+        (
+            'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\npublic = ["203.0.113.0/28"]',
+            "pools.public 203.0.113.0/28 overlaps pools.nat 203.0.113.7/32",
+        ),
+        (
+            'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\npublic = ["10.1.0.0/28"]',
+            "pools.private 10.0.0.0/8 overlaps pools.public 10.1.0.0/28",
+        ),
+        (
+            'nat = ["203.0.113.7"]|nat = ["203.0.113.7"]\npublic = ["203.0.113.1/32"]',
+            "pools.public 203.0.113.1/32 has no address that the gateway's subnet does not need itself",
+        ),
+        (
+            '[pools]|[storage]\nport = "disks"\naddress = "203.0.113.130/25"\n[pools]',
+            "storage.address 203.0.113.128/25 overlaps gateway.address 203.0.113.0/24",
+        ),
+        (
+            '[pools]|[storage]\nport = "disks"\naddress = "10.250.0.2/24"\nclients = "10.250.0.0/15"\n[pools]',
+            "storage.clients 10.250.0.0/15 overlaps storage.address 10.250.0.0/24",
+        ),
+        (
+            '[pools]|[storage]\nport = "disks"\naddress = "10.250.0.2/24"\nclients = "224.0.0.0/15"\n[pools]',
+            "storage.clients 224.0.0.0/15 overlaps pools.transit 224.0.0.0/3",
+        ),
+        (
+            '[pools]|[storage]\nport = "uplink"\naddress = "10.250.0.2/24"\n[pools]',
+            "storage.port is uplink; allowed: another port than gateway.port",
+        ),
+        (
+            '[pools]|[storage]\nport = "disks"\naddress = "10.250.0.2/24"\n[dns]\nport = "disks"\n[pools]',
+            "dns.port is disks; allowed: another port than storage.port",
+        ),
+        ('[pools]|[dns]\nport = "br-sluice"\n[pools]', "dns.port is br-sluice; allowed: another port than bridge.name"),
     ],
 )
 def test_settings_that_contradict_each_other(changed: str, named: str) -> None:
     before, after = changed.split("|")
     assert before in LEAST
     assert any(problem.startswith(named) for problem in problems(LEAST.replace(before, after)))
+
+
+def test_the_storage_network_may_be_within_the_private_pool() -> None:
+    config = parse(LEAST + '[storage]\nport = "disks"\naddress = "10.250.0.2/24"\n')
+    assert "10.250.0.0/16" not in set(Pools(config.appliance, 0).private.free(0))
 
 
 def test_isolated_and_private_pools_may_overlap() -> None:

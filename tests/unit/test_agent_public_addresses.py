@@ -174,9 +174,7 @@ def test_addresses_asked_for(api: Api, clock: Clock) -> None:
 
 def test_the_gateway_s_own_addresses_are_not_given_out_and_the_pool_ends(server: Database) -> None:
     with opened(server, public_pool=("203.0.113.0/30",)) as store, served(store) as api:
-        code, message, details = refusal(
-            api.public_addresses.CreatePublicAddress, public_address("a", address="203.0.113.1")
-        )
+        code, message, _ = refusal(api.public_addresses.CreatePublicAddress, public_address("a", address="203.0.113.1"))
         assert code == "INVALID_ARGUMENT"
         assert api.public_addresses.CreatePublicAddress(public_address("a")).address == "203.0.113.3"
         code, message, _details = refusal(api.public_addresses.CreatePublicAddress, public_address("b"))
