@@ -12,6 +12,8 @@ from controller.site import Site
 from state.model import Appliance, Network
 from state.resolver import seen_as, stand_in
 
+REMEMBERED = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -36,6 +38,12 @@ class View:
 
     def __init__(self, network: Network, appliance: Appliance) -> None:
         self.network = network
+        self.written: dict[tuple[int, bytes], tuple[str, bytes]] = {}
+        """Answers given before: limit and question without its id → outcome and answer without its id.
+
+        A view never changes, and what it decides by itself is all there is to
+        an answer. At most REMEMBERED of them.
+        """
         self._zones = Zones(network, appliance.domain)
         self._upstream = Ask(tuple(Server(address) for address in appliance.dns_upstream))
         self._rules: dict[Labels, Ask] = {

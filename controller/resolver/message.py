@@ -25,6 +25,8 @@ UDP_SIZE = 1232
 TCP_SIZE = 65535
 _SMALLEST = 512
 _HEADER = struct.Struct("!HHHHHH")
+# A root name, type OPT, the size, extended rcode, version and flags, and no options (RFC 6891 section 6.1.2).
+_OPT = struct.Struct("!BHHIH")
 _EDNS_VERSION = 0
 # Zone transfers, and types that only make sense in a message of their own (RFC 6895 section 3.1).
 _REFUSED = (RdataType.AXFR, RdataType.IXFR)
@@ -124,11 +126,11 @@ def write(query: Query, reply: Reply, limit: int = UDP_SIZE) -> bytes:
 
 def ask(query: Query, number: int) -> bytes:
     """The same question for another server, with another id."""
-    message = dns.message.QueryMessage(id=number)
-    message.flags = Flag.RD | query.flags & Flag.CD
-    message.use_edns(_EDNS_VERSION, EDNSFlag.DO if query.dnssec else 0, UDP_SIZE)
-    message.question = [dns.rrset.RRset(query.question.name, IN, query.question.kind)]
-    return message.to_wire()
+    # Always of this shape: several times as fast as by the library.
+    header = _HEADER.pack(number, Flag.RD | query.flags & Flag.CD, 1, 0, 0, 1)
+    question = (query.question.name.to_wire() or b"") + struct.pack("!HH", query.question.kind, IN)
+    edns = _OPT.pack(0, RdataType.OPT, UDP_SIZE, EDNSFlag.DO if query.dnssec else 0, 0)
+    return header + question + edns
 
 
 @dataclass(frozen=True, slots=True)

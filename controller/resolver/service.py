@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from dns.rcode import Rcode
 
 from controller.resolver import message, metrics
-from controller.resolver.decide import Ask
+from controller.resolver.decide import REMEMBERED, Ask
 from controller.resolver.directory import Client, Directory
 from controller.resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
 from controller.resolver.namespace import IP_PKTINFO
@@ -108,13 +108,22 @@ class Service:
 
     def _answer(self, wire: bytes, client: Client, transport: str, limit: int) -> bytes | Coroutine[None, None, bytes]:
         """The answer, empty for none; or who will have it, where others are to be asked."""
+        view, key = client.view, (limit, wire[2:])
+        if (known := view.written.get(key)) is not None:
+            metrics.QUERIES.labels(transport, known[0]).inc()
+            return wire[:2] + known[1]
         query = message.read(wire)
         if isinstance(query, Refusal):
             metrics.QUERIES.labels(transport, query.what).inc()
             return query.wire
-        decided = client.view.decide(query.question)
+        decided = view.decide(query.question)
         if isinstance(decided, Reply):
-            return self._say(query, decided, transport, limit)
+            answer = self._say(query, decided, transport, limit)
+            if len(wire) <= UDP_SIZE:
+                if len(view.written) >= REMEMBERED:
+                    view.written.clear()
+                view.written[key] = (_outcome(decided), answer[2:])
+            return answer
         if self._waiting[client.machine] >= WAITING_OF_MACHINE or self._waiting.total() >= WAITING:
             metrics.QUERIES.labels(transport, "limited").inc()
             return message.write(query, _SERVFAIL, limit)
@@ -133,7 +142,7 @@ class Service:
         return self._say(query, reply or _SERVFAIL, transport, limit)
 
     def _say(self, query: Query, reply: Reply, transport: str, limit: int) -> bytes:
-        metrics.QUERIES.labels(transport, _OUTCOMES.get(reply.rcode, "error")).inc()
+        metrics.QUERIES.labels(transport, _outcome(reply)).inc()
         return message.write(query, reply, limit)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -181,6 +190,10 @@ class Service:
             writer.write(_LENGTH.pack(len(answer)) + answer)
             async with asyncio.timeout(IDLE_SECONDS):
                 await writer.drain()
+
+
+def _outcome(reply: Reply) -> str:
+    return _OUTCOMES.get(reply.rcode, "error")
 
 
 def _send(link: socket.socket, wire: bytes, asker: Address, router: bytes) -> None:

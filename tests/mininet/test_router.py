@@ -165,7 +165,7 @@ def test_udp_to_the_router_is_port_unreachable(machines: Both) -> None:
     for machine in machines:
         with open_socket(machine.pid, socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(2)
-            client.connect((router_of(machine), 53))
+            client.connect((router_of(machine), 123))
             client.send(b"?")
             with pytest.raises(ConnectionRefusedError):
                 client.recv(100)
