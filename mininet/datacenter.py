@@ -24,6 +24,7 @@ from typing import NoReturn
 import grpc
 from appliance import CommandError
 from machines import NoLease
+from naming import ask_names
 from reachability import Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from settings import BRIDGE
@@ -49,10 +50,14 @@ MACHINES = (
     Wanted("bob-web", tenant="bob"),
     Wanted("ada-pc1", "ada-office", "ada"),
     Wanted("ada-pc2", "ada-office", "ada"),
-    Wanted("ada-pc3", "ada-office", "ada"),
-    Wanted("bob-pc1", "bob-office", "bob"),
+    Wanted("ada-pc3", "ada-office", "ada", hostname="db1"),
+    Wanted("bob-pc1", "bob-office", "bob", hostname="db1"),
     Wanted("bob-pc2", "bob-office", "bob", vlan=42),
 )
+
+
+# Who asks for names: his network, and its machine that is called db1.
+ASKERS = {"ada-pc1": ("ada-office", "ada-pc3"), "bob-pc2": ("bob-office", "bob-pc1")}
 
 
 class Progress:
@@ -73,7 +78,7 @@ class Progress:
 
 def build(sandbox: Sandbox, progress: Progress) -> None:
     """Make everything above. Raises DaemonError, grpc.RpcError, NotLive, NoLease."""
-    with progress.step("Starting Open vSwitch, database, controller and agent"):
+    with progress.step("Starting Open vSwitch, database, controller, agent and resolver"):
         sandbox.start()
     for office in OFFICES:
         with progress.step(f"Creating the private network {office.name} {OFFICE_PREFIX} of {office.tenant}"):
@@ -104,6 +109,11 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
     for line in matrix.translations():
         print(f"    {line}")
     print()
+    print("Names, asked of the own router; both offices have a db1:")
+    told = ask_names(sandbox, ASKERS)
+    for one in told:
+        print(f"    {one.line()}")
+    print()
     print("Dropped, by network, and why:")
     names = network_names(sandbox)
     for drop in sandbox.all_drops():
@@ -112,7 +122,7 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
             print(f"    {who:12} {drop.packets:5}  {drop.reason.word:16} {drop.reason.sentence}")
     print()
     print(matrix.verdict())
-    return matrix.agrees
+    return matrix.agrees and all(one.answer == one.expected for one in told)
 
 
 def network_names(sandbox: Sandbox) -> Mapping[int, str]:
@@ -131,6 +141,7 @@ def look_further(stay: bool) -> str:
     sluicectl networks list            sluicectl machines list
     sluicectl flows ada-office         sluicectl drops
     {ofctl} dump-flows {BRIDGE}
+    mininet/on.py ada-pc1 dig +search db1
     mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
 Logs: {SHARED}/*.log
 {"Ctrl-C ends it." if stay else ""}"""
