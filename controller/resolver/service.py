@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Coroutine
 
 from dns.rcode import Rcode
+from prometheus_client import Gauge
 
 from controller.resolver import message, metrics
 from controller.resolver.decide import REMEMBERED, Ask
@@ -40,14 +41,40 @@ _OUTCOMES = {Rcode.NOERROR: "answered", Rcode.NXDOMAIN: "nxdomain", Rcode.SERVFA
 Address = tuple[str, int]
 
 
+class _Places:
+    """How many of something each machine has at once, with a limit for each and one for all."""
+
+    def __init__(self, each: int, together: int, gauge: Gauge) -> None:
+        self._each, self._together, self._gauge = each, together, gauge
+        self._taken: Counter[int] = Counter()
+        self._count = 0
+
+    def take(self, machine: int) -> bool:
+        """Take a place; False when there is none."""
+        if self._taken[machine] >= self._each or self._count >= self._together:
+            return False
+        self._taken[machine] += 1
+        self._count += 1
+        self._gauge.set(self._count)
+        return True
+
+    def give(self, machine: int) -> None:
+        """Give a place back."""
+        self._taken[machine] -= 1
+        if not self._taken[machine]:
+            del self._taken[machine]
+        self._count -= 1
+        self._gauge.set(self._count)
+
+
 class Service:
     """Answers the questions of the machines `directory` knows; one event loop's."""
 
     def __init__(self, directory: Directory, upstream: Upstream) -> None:
         self._directory = directory
         self._upstream = upstream
-        self._waiting: Counter[int] = Counter()
-        self._connections: Counter[int] = Counter()
+        self._waiting = _Places(WAITING_OF_MACHINE, WAITING, metrics.WAITING)
+        self._connections = _Places(CONNECTIONS_OF_MACHINE, CONNECTIONS, metrics.CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
@@ -124,21 +151,17 @@ class Service:
                     view.written.clear()
                 view.written[key] = (_outcome(decided), answer[2:])
             return answer
-        if self._waiting[client.machine] >= WAITING_OF_MACHINE or self._waiting.total() >= WAITING:
+        # Here and not where it waits: of a burst all are seen before the first of them waits.
+        if not self._waiting.take(client.machine):
             metrics.QUERIES.labels(transport, "limited").inc()
             return message.write(query, _SERVFAIL, limit)
         return self._forward(query, decided, client, transport, limit)
 
     async def _forward(self, query: Query, ask: Ask, client: Client, transport: str, limit: int) -> bytes:
-        self._waiting[client.machine] += 1
-        metrics.WAITING.inc()
         try:
             reply = await self._upstream.ask(query, ask.servers)
         finally:
-            metrics.WAITING.dec()
-            self._waiting[client.machine] -= 1
-            if not self._waiting[client.machine]:
-                del self._waiting[client.machine]
+            self._waiting.give(client.machine)
         return self._say(query, reply or _SERVFAIL, transport, limit)
 
     def _say(self, query: Query, reply: Reply, transport: str, limit: int) -> bytes:
@@ -153,12 +176,10 @@ class Service:
             writer.transport.abort()
             return
         machine = client.machine
-        if self._connections[machine] >= CONNECTIONS_OF_MACHINE or self._connections.total() >= CONNECTIONS:
+        if not self._connections.take(machine):
             metrics.QUERIES.labels("tcp", "limited").inc()
             writer.transport.abort()
             return
-        self._connections[machine] += 1
-        metrics.CONNECTIONS.inc()
         try:
             await self._converse(reader, writer, machine)
         except (OSError, EOFError, TimeoutError):
@@ -167,10 +188,7 @@ class Service:
             metrics.FAULTS.inc()
             log.exception("connection failed", extra={"machine": machine})
         finally:
-            metrics.CONNECTIONS.dec()
-            self._connections[machine] -= 1
-            if not self._connections[machine]:
-                del self._connections[machine]
+            self._connections.give(machine)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, machine: int) -> None:
