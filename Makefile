@@ -12,7 +12,8 @@ WORLD := $(SUDO) $(PY) mininet/world.py
 PYTEST := $(PY) -m pytest
 
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
-            bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev
+            bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev \
+            samba smbclient nfs-ganesha nfs-ganesha-vfs libnfs-utils
 
 PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps

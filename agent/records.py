@@ -169,7 +169,9 @@ def _status_of(status: NetworkStatus | None, since: int, name: str) -> ObjectSta
     if status is None or status.revision < since:
         return WAITING
     reason = status.machines.get(name)
-    return _reported(status) if reason is None else ObjectStatus(State.ERROR, reason)
+    if reason is None:
+        return _reported(status)
+    return ObjectStatus(State.ERROR, reason) if reason else WAITING
 
 
 def _reported(status: NetworkStatus) -> ObjectStatus:

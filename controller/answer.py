@@ -11,7 +11,8 @@ from typing import Protocol
 
 from controller import metrics
 from controller.compile import Site
-from controller.probes import Probes
+from controller.events import Event, NeighborsSilent
+from controller.probes import LOST_AFTER, SILENT_AFTER, Probes
 from controller.services import answer, neighbor
 from controller.services.contract import PacketIn, PacketOut
 from state.model import Appliance, Network
@@ -20,7 +21,7 @@ from state.ovsdb import DatabaseError
 log = logging.getLogger("sluice.answer")
 
 _WAITING = 1000
-_PROBE_SECONDS = 1.0
+_PROBE_SECONDS = 0.25
 
 
 class Knowledge(Protocol):
@@ -49,10 +50,12 @@ class Sender(Protocol):
 
 
 class Sites(Protocol):
-    """Who knows the site; see `reconcile.Reconciler`."""
+    """Who knows the site, and is told who does not answer; see `reconcile.Reconciler`."""
 
     @property
     def site(self) -> Site | None: ...
+
+    def post(self, event: Event) -> None: ...
 
 
 class _View:
@@ -81,6 +84,7 @@ class Answers:
         self._source, self._switch, self._sites = source, switch, sites
         self._packets: queue.Queue[PacketIn] = queue.Queue(_WAITING)
         self._probes = Probes()
+        self._silent: frozenset[str] = frozenset()
         self._probe_at = 0.0
 
     def start(self) -> None:
@@ -142,8 +146,12 @@ class Answers:
         asked = {next_hop, *drives} if site.storage_port is not None else {next_hop}
         questions = [neighbor.request(site, address) for address in self._probes.due(asked, time.monotonic())]
         self._switch.packet_out([question for question in questions if question is not None])
+        silent = self._probes.silent(SILENT_AFTER) & drives.keys()
+        if silent != self._silent:
+            self._silent = silent
+            self._sites.post(NeighborsSilent(silent))
         # The next hop is all there is: its last MAC is better than none.
-        gone = known.keys() & (self._probes.lost() | (known.keys() - drives.keys())) - {next_hop}
+        gone = known.keys() & (self._probes.silent(LOST_AFTER) | (known.keys() - drives.keys())) - {next_hop}
         if not gone:
             return
         try:

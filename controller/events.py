@@ -28,6 +28,13 @@ class PortsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NeighborsSilent:
+    """Who, of all drives, does not answer ARP; others have done so or have not been asked enough."""
+
+    addresses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Verify:
     """Compare everything deeply when there is nothing else to do."""
 
@@ -37,7 +44,7 @@ class Stop:
     """End, and leave the flows as they are."""
 
 
-Event = Changed | SwitchUp | SwitchDown | PortsChanged | Verify | Stop
+Event = Changed | SwitchUp | SwitchDown | PortsChanged | NeighborsSilent | Verify | Stop
 
 
 class DesiredState(Protocol):

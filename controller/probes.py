@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 ASKED_AT_ONCE = 64
+SILENT_AFTER = 3
+"""Questions in a row without an answer after which it is said that nobody answers."""
+
 LOST_AFTER = 5
-"""Questions in a row without an answer after which a neighbour is taken to be gone."""
+"""As many after which a neighbour that was there is taken to be gone."""
 
 _AGAIN_SECONDS = 1.0
 _ANSWERED_SECONDS = 30.0
@@ -39,6 +42,6 @@ class Probes:
         self._next[address] = now + _ANSWERED_SECONDS
         self._unanswered.pop(address, None)
 
-    def lost(self) -> frozenset[str]:
-        """Who did not answer the last `LOST_AFTER` questions."""
-        return frozenset(address for address, n in self._unanswered.items() if n > LOST_AFTER)
+    def silent(self, questions: int) -> frozenset[str]:
+        """Who did not answer the last so many questions; the one just asked does not count."""
+        return frozenset(address for address, n in self._unanswered.items() if n > questions)

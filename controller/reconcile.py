@@ -24,6 +24,7 @@ from controller.events import (
     DesiredState,
     Event,
     FlowSwitch,
+    NeighborsSilent,
     PortsChanged,
     StatusSink,
     Stop,
@@ -66,6 +67,7 @@ class Reconciler:
         self._ports_of: dict[int, frozenset[str]] = {}
         self._networks_at: dict[str, set[int]] = {}
         self._drives: dict[str, int] = {}
+        self._silent: frozenset[str] = frozenset()
         self._drives_of: dict[int, tuple[str, ...]] = {}
         self._ports: dict[str, int] = {}
         self._site: Site | None = None
@@ -134,6 +136,11 @@ class Reconciler:
                 self._changed(event, when)
             case PortsChanged():
                 self._ports_changed(self._switch.ports(), when)
+            case NeighborsSilent(addresses):
+                changed = self._silent ^ addresses
+                self._silent = addresses
+                self._observe_site(self._ports)
+                self._mark({self._drives[drive] for drive in changed & self._drives.keys()}, when)
             case SwitchUp() | SwitchDown():
                 self._adopted = False
                 metrics.CONNECTED.set(self._switch.connected)
@@ -186,7 +193,8 @@ class Reconciler:
     def _observe_site(self, ports: dict[str, int] | None = None) -> None:
         appliance = self._source.appliance
         self._ports = self._switch.ports() if ports is None else ports
-        self._site = None if appliance is None else Site(appliance, self._ports, self._source.neighbors)
+        known = self._source.neighbors
+        self._site = None if appliance is None else Site(appliance, self._ports, known, self._silent)
 
     def _mark(self, keys: Iterable[int], when: float) -> None:
         keys = tuple(keys)

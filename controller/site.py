@@ -15,12 +15,14 @@ class Site:
     """The appliance's settings and what was observed of the bridge and the uplink.
 
     `ports` maps the names of the bridge's ports to OpenFlow port numbers,
-    `neighbors` the addresses of next hop and drives to their MACs, once known.
+    `neighbors` the addresses of next hop and drives to their MACs, once known;
+    `silent` are the addresses of drives that were asked and did not answer.
     """
 
     appliance: Appliance
     ports: Mapping[str, int] = field(default_factory=dict)
     neighbors: Mapping[str, str] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
 
     @property
     def gateway_port(self) -> int | None:

@@ -24,6 +24,8 @@ HYPERVISOR, TUNNEL = "hypervisor", "vxlan0"
 UNDERLAY, UNDERLAY_APPLIANCE, UNDERLAY_HYPERVISOR = "underlay", "198.18.0.1", "198.18.0.2"
 DHCP_SCRIPT = Path(__file__).resolve().parent / "udhcpc-script"
 
+# The storage network: a switch of its own, one cable to the appliance.
+STORAGE_NETWORK, STORAGE_CABLE = "storagenet", "storage-far"
 INTERNET_ADDRESS = "203.0.113.1/24"
 SERVERS = ("198.51.100.1", "198.51.100.2")
 # Stands in for the appliance's management network: it answers whoever gets through to it.
@@ -144,6 +146,25 @@ class Internet(Machine):
         self.run("sh", "-ec", "; ".join(commands))
 
 
+class StorageHost(Machine):
+    """A host of the storage network: `address` is ADDRESS/LENGTH; it answers machines by the appliance's `router`."""
+
+    def __init__(self, name: str, address: str, clients: str, router: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        self.interface, self.clients, self.router = address, clients, router
+
+    @property
+    def address(self) -> str:
+        """Its address on the storage network."""
+        return self.interface.split("/")[0]
+
+    def settle(self) -> None:
+        """Give it its address and the way back to machines."""
+        super().settle()
+        self.run("ip", "address", "add", self.interface, "dev", INTERFACE)
+        self.run("ip", "route", "add", self.clients, "via", self.router)
+
+
 class ApplianceBridge(Switch):
     """The bridge the agent made, for Mininet to link machines to; Mininet neither makes nor removes it."""
 
@@ -188,6 +209,18 @@ class Site:
         self._link(host, self.bridge, settings.gateway_port, "02:00:00:00:fe:01")
         return host
 
+    def add_storage_host(self, name: str, address: str, mac: str | None = None) -> StorageHost:
+        """A host with `address` (without length) on the storage network, which is made with the first one."""
+        settings = self.appliance.settings
+        router, _, length = settings.storage_address.partition("/")
+        host: StorageHost = self.net.addHost(
+            name, cls=StorageHost, address=f"{address}/{length}", clients=settings.clients, router=router
+        )
+        number = next(self._numbers)
+        self._link(host, self._storage(), name, mac or f"02:00:00:00:fc:{number & 255:02x}")
+        self.machines[name] = host
+        return host
+
     def add_machine(
         self, name: str, *, mac: str | None = None, vlan: int | None = None, vni: int | None = None
     ) -> Machine:
@@ -230,16 +263,23 @@ class Site:
         host.settle()
 
     def _rack(self) -> ApplianceBridge:
-        """The rack switch: another bridge, whose access ports reach the appliance tagged, over one cable."""
-        if RACK not in self.net:
-            rack = self._add_bridge(RACK)
-            far = f"{TRUNK}-rack"
-            run(["ip", "link", "add", TRUNK, "type", "veth", "peer", "name", far])
-            for end, bridge in ((TRUNK, self.bridge), (far, rack)):
+        """The rack switch: another bridge, whose access ports reach the appliance tagged."""
+        return self._switch_behind(TRUNK, f"{TRUNK}-rack", RACK)
+
+    def _storage(self) -> ApplianceBridge:
+        """The switch of the storage network."""
+        return self._switch_behind(self.appliance.settings.storage_port, STORAGE_CABLE, STORAGE_NETWORK)
+
+    def _switch_behind(self, port: str, far: str, name: str) -> ApplianceBridge:
+        """Another switch, over one cable from `port` of the appliance to `far` of the switch."""
+        if name not in self.net:
+            switch = self._add_bridge(name)
+            run(["ip", "link", "add", port, "type", "veth", "peer", "name", far])
+            for end, bridge in ((port, self.bridge), (far, switch)):
                 run(["ethtool", "-K", end, "tx", "off", "txvlan", "off"])
                 run(["ip", "link", "set", end, "up"])
                 bridge.attach(end)
-        found: ApplianceBridge = self.net.get(RACK)
+        found: ApplianceBridge = self.net.get(name)
         return found
 
     def _hypervisor(self) -> Machine:

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 from appliance import Appliance
 from google.protobuf.field_mask_pb2 import FieldMask
-from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site
+from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site, StorageHost
 from name_server import NameServer
 from responders import Responders
 from settings import UPSTREAM, Settings
@@ -99,6 +99,13 @@ class Sandbox:
         """Bring a machine's interface to the appliance; the API knows nothing of it yet."""
         host = self.site.add_machine(wanted.name, mac=wanted.mac or None, vlan=wanted.vlan, vni=wanted.vni)
         self.responders.add(wanted.name, host.pid)
+        self._publish()
+        return host
+
+    def add_storage_host(self, name: str, address: str, mac: str = "") -> StorageHost:
+        """A host of the storage network with echo servers; take it away by `unplug`."""
+        host = self.site.add_storage_host(name, address, mac or None)
+        self.responders.add(name, host.pid)
         self._publish()
         return host
 
@@ -212,12 +219,13 @@ class Sandbox:
         request = public_address_pb2.DeletePublicAddressRequest(name=f"publicAddresses/{name}")
         self.public_addresses.DeletePublicAddress(request, timeout=CALL_SECONDS)
 
-    def create_drive(self, name: str, network: str, address: str) -> drive_pb2.Drive:
-        """A live drive of a network. Raises grpc.RpcError, NotLive."""
+    def create_drive(self, name: str, network: str, address: str, *, live: bool = True) -> drive_pb2.Drive:
+        """A drive of a network, once it is `live`. Raises grpc.RpcError, NotLive."""
         wanted = drive_pb2.Drive(network=f"networks/{network}", address=address)
-        request = drive_pb2.CreateDriveRequest(drive_id=name, drive=wanted, wait_live=True)
+        request = drive_pb2.CreateDriveRequest(drive_id=name, drive=wanted, wait_live=live)
         made = self.drives.CreateDrive(request, timeout=CALL_SECONDS)
-        require_live(made)
+        if live:
+            require_live(made)
         return made
 
     def delete_drive(self, name: str) -> None:

@@ -27,13 +27,16 @@ class Settings:
     transit: Sequence[str] = ("224.0.0.0/3",)
     block_size: int = 4096
     reuse_after_seconds: int = 60
+    storage_port: str = "storage"
+    storage_address: str = "10.250.0.2/24"
+    storage_mtu: int = 1500
+    clients: str = "100.64.0.0/10"
     dns_servers: Sequence[str] = ()
     resolver_port: str = "names"
     dns_upstream: Sequence[str] = (UPSTREAM,)
     domain: str = "internal"
     lease_seconds: int = 3600
     protected: Sequence[str] = ("192.0.2.0/24",)
-    storage: dict[str, object] = field(default_factory=dict)
     extra: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def configuration(self, paths: Paths, datapath: str, metrics: str) -> str:
@@ -62,13 +65,18 @@ class Settings:
                 "block_size": self.block_size,
                 "reuse_after_seconds": self.reuse_after_seconds,
             },
+            "storage": {
+                "port": self.storage_port,
+                "address": self.storage_address,
+                "mtu": self.storage_mtu,
+                "clients": self.clients,
+            },
             "dhcp": {
                 "dns_servers": list(self.dns_servers),
                 "domain": self.domain,
                 "lease_seconds": self.lease_seconds,
             },
             "dns": {"port": self.resolver_port, "upstream": list(self.dns_upstream)},
-            "storage": dict(self.storage),
             "protected": {"prefixes": list(self.protected)},
         }
         for name, values in self.extra.items():

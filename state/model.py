@@ -243,7 +243,7 @@ class NetworkStatus:
 
     `revision` is the revision the flows on the switch belong to; `machines`
     maps the names of machines, and `drives/NAME` of drives, that are not live
-    to the reason in words.
+    to the reason in words; it is empty for those that may be in a moment.
     """
 
     revision: int

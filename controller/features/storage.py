@@ -120,7 +120,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
 
 
 def unreachable(network: Network, site: Site) -> dict[str, str]:
-    """Why drives have no flows now: `drives/NAME` → reason in words."""
+    """Why drives have no flows now: `drives/NAME` → reason in words; empty while there is still hope for an answer."""
     storage = site.appliance.storage
     if storage is None:
         return {f"drives/{drive.name}": "the appliance has no storage network" for drive in network.drives}
@@ -128,6 +128,8 @@ def unreachable(network: Network, site: Site) -> dict[str, str]:
         return {f"drives/{drive.name}": f"port {storage.port} is not on the bridge" for drive in network.drives}
     return {
         f"drives/{drive.name}": f"nobody on the storage network answers ARP for {drive.address}"
+        if drive.address in site.silent
+        else ""
         for drive in network.drives
         if drive.address not in site.neighbors
     }

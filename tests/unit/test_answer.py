@@ -11,6 +11,7 @@ from dummy_switch import wait_until
 from controller import answer, metrics
 from controller.answer import Answers
 from controller.compile import Site
+from controller.events import Event
 from controller.flow import Output
 from controller.pipeline import Table
 from controller.services.contract import Answer, PacketIn, PacketOut, View
@@ -29,6 +30,7 @@ class Surroundings:
         self.neighbors: Mapping[str, str] = {}
         self.drives: Mapping[str, int] = {}
         self.forgotten: list[str] = []
+        self.events: list[Event] = []
         self.sent: list[PacketOut] = []
         self.written: list[tuple[str, str]] = []
         self.down = False
@@ -43,6 +45,9 @@ class Surroundings:
 
     def forget_neighbors(self, addresses: Collection[str]) -> None:
         self.forgotten += sorted(addresses)
+
+    def post(self, event: Event) -> None:
+        self.events.append(event)
 
     def packet_out(self, packets: list[PacketOut]) -> None:
         self.sent += packets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.probes import ASKED_AT_ONCE, LOST_AFTER, Probes
+from controller.probes import ASKED_AT_ONCE, Probes
 
 
 def test_who_does_not_answer_is_asked_each_second() -> None:
@@ -41,20 +41,21 @@ def test_many_take_turns() -> None:
     assert sorted(seen) == sorted(everybody)
 
 
-def test_lost_is_who_answered_none_of_the_last_questions() -> None:
+def test_silent_is_who_answered_none_of_the_last_questions() -> None:
     probes = Probes()
-    for now in range(LOST_AFTER + 1):
-        assert probes.lost() == frozenset()
+    for now in range(4):
+        assert probes.silent(3) == frozenset()
         probes.due(["a", "b"], now)
         probes.answered("b", now)
-    assert probes.lost() == {"a"}
+    assert probes.silent(3) == {"a"}
+    assert probes.silent(4) == frozenset()
     probes.answered("a", 10)
-    assert probes.lost() == frozenset()
+    assert probes.silent(3) == frozenset()
 
 
 def test_who_is_no_neighbour_any_more_is_forgotten() -> None:
     probes = Probes()
-    for now in range(LOST_AFTER + 1):
+    for now in range(4):
         probes.due(["a"], now)
     assert probes.due([], 10) == []
-    assert probes.lost() == frozenset()
+    assert probes.silent(3) == frozenset()
