@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The sandbox of `make run`: eight machines of two customers, and the Internet.
+"""The sandbox of `make run`: eight machines of two customers, a public address, a shared drive, and the Internet.
 
-Allocates networks and machines over the API, lets every machine get its
-address by DHCP, and compares who reaches whom with who should. On a terminal
-it then stays until Ctrl-C; without one it ends, with status 0 only when
-everything was as expected.
+Allocates everything over the API, lets every machine get its address by DHCP,
+compares who reaches whom with who should, and tries names, the public address
+and the drive. On a terminal it then stays until Ctrl-C; without one it ends,
+with status 0 only when everything was as expected.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from types import FrameType
 from typing import NoReturn
 
 import grpc
+import showcase
 from appliance import CommandError
+from fileserver import FileServer
 from machines import NoLease
-from naming import ask_names
 from reachability import Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from settings import BRIDGE
+from showcase import Shown
 from supervisor import DaemonError
 
 SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"
+PUBLIC, PUBLIC_ADDRESS, FREE_ADDRESS = "ada-www", "203.0.113.96", "203.0.113.97"
+DRIVE, FILES, FILES_ADDRESS = "ada-files", "files", "10.250.0.10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,10 @@ MACHINES = (
     Wanted("bob-web", tenant="bob"),
     Wanted("ada-pc1", "ada-office", "ada"),
     Wanted("ada-pc2", "ada-office", "ada"),
-    Wanted("ada-pc3", "ada-office", "ada", hostname="db1"),
-    Wanted("bob-pc1", "bob-office", "bob", hostname="db1"),
+    Wanted("ada-db", "ada-office", "ada", hostname="db1"),
+    Wanted("bob-db", "bob-office", "bob", hostname="db1"),
     Wanted("bob-pc2", "bob-office", "bob", vlan=42),
 )
-
-
-# Who asks for names: his network, and its machine that is called db1.
-ASKERS = {"ada-pc1": ("ada-office", "ada-pc3"), "bob-pc2": ("bob-office", "bob-pc1")}
 
 
 class Progress:
@@ -94,6 +94,10 @@ def build(sandbox: Sandbox, progress: Progress) -> None:
             f"    {wanted.name:9} {lease.address + '/' + str(lease.prefix_length):15} router {lease.router:12}"
             f" mtu {lease.mtu}  {wanted.network or 'isolated':11} {where}"
         )
+    with progress.step(f"Giving ada-web the public address {PUBLIC_ADDRESS}, and ada-office the drive {FILES_ADDRESS}"):
+        sandbox.create_public_address(PUBLIC, machine="ada-web", address=PUBLIC_ADDRESS)
+        sandbox.add_storage_host(FILES, FILES_ADDRESS)
+        sandbox.create_drive(DRIVE, "ada-office", FILES_ADDRESS)
 
 
 def check(sandbox: Sandbox, progress: Progress) -> bool:
@@ -105,14 +109,14 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
     print()
     print(matrix.table())
     print()
-    print("The Internet sees each machine as an address and port of its network's block:")
+    print("The Internet sees each machine as an address and port of its network's block, or as its public address:")
     for line in matrix.translations():
         print(f"    {line}")
     print()
-    print("Names, asked of the own router; both offices have a db1:")
-    told = ask_names(sandbox, ASKERS)
-    for one in told:
-        print(f"    {one.line()}")
+    with progress.step("Trying the public address, names and the drive"):
+        shown = show(sandbox)
+    for one in shown:
+        print(one)
     print()
     print("Dropped, by network, and why:")
     names = network_names(sandbox)
@@ -122,7 +126,20 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
             print(f"    {who:12} {drop.packets:5}  {drop.reason.word:16} {drop.reason.sentence}")
     print()
     print(matrix.verdict())
-    return matrix.agrees and all(one.answer == one.expected for one in told)
+    right = sum(one.holds for one in shown)
+    print(f"{right} of {len(shown)} answers about the public address, names and the drive are as expected.")
+    return matrix.agrees and right == len(shown)
+
+
+def show(sandbox: Sandbox) -> list[Shown]:
+    """What machines get besides reachability."""
+    found = [*showcase.public_address(sandbox, PUBLIC_ADDRESS, "ada-web", "bob-web", FREE_ADDRESS)]
+    found += showcase.names(sandbox, "ada-pc1", "ada-db", "bob-pc2")
+    found += showcase.names(sandbox, "bob-pc2", "bob-db", "ada-pc1")
+    files = sandbox.site.machines[FILES]
+    with FileServer(files) as server:
+        found += showcase.drive(sandbox, server, FILES_ADDRESS, ["ada-pc1", "ada-db"], ["ada-web", "bob-db"])
+    return found
 
 
 def network_names(sandbox: Sandbox) -> Mapping[int, str]:

@@ -46,9 +46,17 @@ def expect(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
     for one in machines:
         same = {other.name for other in machines if network_of(other) == network_of(one)}
         reach[one.name] = frozenset(same | {ROUTER, PING, UDP, TCP})
-        block = sandbox.network(network_of(one)).port_block
-        blocks[one.name] = f"{block.address}:{block.first_port}-{block.last_port}"
+        blocks[one.name] = _seen_as(sandbox, one)
     return Cells(*_frame(machines), reach, blocks)
+
+
+def _seen_as(sandbox: Sandbox, machine: Wanted) -> str:
+    """ADDRESS:FIRST-LAST that the Internet may see of a machine."""
+    public = sandbox.machine(machine.name).public_address
+    if public:
+        return f"{sandbox.public_address(public.partition('/')[2]).address}:1-65535"
+    block = sandbox.network(network_of(machine)).port_block
+    return f"{block.address}:{block.first_port}-{block.last_port}"
 
 
 def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:

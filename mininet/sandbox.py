@@ -240,6 +240,11 @@ class Sandbox:
         """A machine as the API has it. Raises grpc.RpcError."""
         return self.machines.GetMachine(machine_pb2.GetMachineRequest(name=f"machines/{name}"), timeout=CALL_SECONDS)
 
+    def public_address(self, name: str) -> public_address_pb2.PublicAddress:
+        """A public address as the API has it. Raises grpc.RpcError."""
+        request = public_address_pb2.GetPublicAddressRequest(name=f"publicAddresses/{name}")
+        return self.public_addresses.GetPublicAddress(request, timeout=CALL_SECONDS)
+
     def drops(self, key: int | None = None) -> dict[str, int]:
         """Packets dropped or refused so far by reason (`controller.reasons`), of one network key or of all."""
         counts: dict[str, int] = {}

@@ -31,17 +31,17 @@ def test_who_reaches_whom(datacenter: Sandbox) -> None:
 
 
 def test_a_missing_machine_is_seen(datacenter: Sandbox) -> None:
-    datacenter.site.machines["ada-pc3"].run("ip", "link", "set", "eth0", "down")
+    datacenter.site.machines["ada-db"].run("ip", "link", "set", "eth0", "down")
     try:
         found = look(datacenter).differences()
     finally:
-        machine = datacenter.site.machines["ada-pc3"]
+        machine = datacenter.site.machines["ada-db"]
         machine.run("ip", "link", "set", "eth0", "up")
         machine.obtain_lease()
-    assert "ada-pc1 → ada-pc3: expected yes, seen no" in found
-    assert "ada-pc3 → internet" not in "".join(found)
-    assert "ada-pc3 → tcp: expected yes, seen no" in found
-    assert not [line for line in found if "ada-pc3" not in line]
+    assert "ada-pc1 → ada-db: expected yes, seen no" in found
+    assert "ada-db → internet" not in "".join(found)
+    assert "ada-db → tcp: expected yes, seen no" in found
+    assert not [line for line in found if "ada-db" not in line]
 
 
 def test_a_way_between_tenants_is_seen(datacenter: Sandbox) -> None:
