@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 RETRY_SECONDS = 1.0
+# What a port that was taken off stays off, so that ovs-vswitchd sees it leave.
+REST_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,15 @@ def port_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]:
     ]
 
 
+def unplug_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]:
+    """Take a port off the bridge; empty when it is not there."""
+    uuid, row = _named(rows["Bridge"], desired.name), _named(rows["Port"], port)
+    if uuid is None or row is None:
+        return []
+    mutation = [["ports", "delete", ["uuid", row]]]
+    return [{"op": "mutate", "table": "Bridge", "where": _where(uuid), "mutations": mutation}]
+
+
 def _add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
     return {"op": "mutate", "table": table, "where": _where(uuid), "mutations": [[column, "insert", value]]}
 
@@ -196,13 +208,12 @@ def _same(present: Any, wanted: Any) -> bool:
     return bool(sorted(map(str, atoms(present))) == sorted(map(str, atoms(wanted))))
 
 
-def device_exists(name: str) -> bool:
-    """Whether this network namespace has a device of that name."""
+def device_index(name: str) -> int | None:
+    """Index of the device of that name in this network namespace; a device made anew has another one."""
     try:
-        socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError:
-        return False
-    return True
+        return None
 
 
 class BridgeDriver:
@@ -219,6 +230,8 @@ class BridgeDriver:
         self._stop = False
         self._desired: Bridge | None = None
         self._told = ""
+        self._devices: dict[str, int] = {}
+        self._rest: dict[str, float] = {}
         self._client = Client(path, "Open_vSwitch")
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
@@ -282,13 +295,27 @@ class BridgeDriver:
         if operations:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
-        missing = []
-        for port in desired.ports:
-            with self._lock:
-                operations = port_operations(self._rows, desired, port)
-            if operations and not device_exists(port):
-                missing.append(port)
-            elif operations:
-                self._client.transact(operations, durable=False)
-                log.info("port added", extra={"bridge": desired.name, "port": port})
-        return f"port {', '.join(missing)} does not exist" if missing else ""
+        problems = [self._settle_port(desired, port) for port in desired.ports]
+        return "; ".join(filter(None, problems))
+
+    def _settle_port(self, desired: Bridge, port: str) -> str:
+        """As `_settle`, of one port. Raises DatabaseError."""
+        index = device_index(port)
+        with self._lock:
+            operations = port_operations(self._rows, desired, port)
+            leaving = unplug_operations(self._rows, desired, port)
+        if index is None:
+            return f"port {port} does not exist" if operations else ""
+        if leaving and self._devices.setdefault(port, index) != index:
+            # ovs-vswitchd 3.1 with the userspace datapath goes on with the device that is gone.
+            self._client.transact(leaving, durable=False)
+            del self._devices[port]
+            self._rest[port] = time.monotonic() + REST_SECONDS
+            log.info("port taken off", extra={"bridge": desired.name, "port": port})
+            return f"port {port} was made anew"
+        if operations and time.monotonic() >= self._rest.get(port, 0.0):
+            self._client.transact(operations, durable=False)
+            self._devices[port] = index
+            log.info("port added", extra={"bridge": desired.name, "port": port})
+            return ""
+        return f"port {port} was made anew" if operations else ""

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from controller.features.route import not_outside
+from controller.resolver.message import UDP_SIZE
 from controller.resolver.zone import Labels, Question, Reply, Zones, labels_of
 from controller.site import Site
 from state.model import Appliance, Network
 from state.resolver import seen_as, stand_in
 
 REMEMBERED = 256
+# Of IPv4 and UDP.
+_HEADERS = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class View:
 
     def __init__(self, network: Network, appliance: Appliance) -> None:
         self.network = network
+        # A larger datagram would be cut on the way, or be lost.
+        self.udp_size = min(UDP_SIZE, network.mtu - _HEADERS)
         self.written: dict[tuple[int, bytes], tuple[str, bytes]] = {}
         """Answers given before: limit and question without its id → outcome and answer without its id.
 

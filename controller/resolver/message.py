@@ -106,9 +106,9 @@ def _echo(wire: bytes, asked: dns.rrset.RRset, number: int, flags: int, rcode: R
 def write(query: Query, reply: Reply, limit: int = UDP_SIZE) -> bytes:
     """The answer to `query` in at most `limit` bytes; what does not fit is left out, and TC says so.
 
-    For UDP `limit` is UDP_SIZE, and the asker's own limit holds as well.
+    Over UDP, where `limit` is at most UDP_SIZE, the asker's own limit holds as well.
     """
-    if limit == UDP_SIZE:
+    if limit <= UDP_SIZE:
         limit = min(limit, query.size or _SMALLEST)
     message = dns.message.QueryMessage(id=query.id)
     message.flags = Flag.QR | Flag.RA | query.flags & (Flag.RD | Flag.CD)

@@ -110,7 +110,7 @@ class Service:
         if client is None or len(router) != 4 or socket.inet_ntoa(router) != client.view.network.router:
             metrics.QUERIES.labels("udp", "unknown-machine").inc()
             return
-        done = self._answer(wire, client, "udp", UDP_SIZE)
+        done = self._answer(wire, client, "udp", client.view.udp_size)
         if isinstance(done, bytes):
             _send(link, done, asker, router)
         else:

@@ -125,7 +125,7 @@ def test_the_gateway_port_is_plugged_when_its_device_appears(
     driver.set(WANTED)
     wait_until(lambda: "br-test" in vsctl(server, "list-br") and not settled())
     wait_until(lambda: any("does not exist" in str(getattr(r, "problem", "")) for r in caplog.records))
-    monkeypatch.setattr(bridge, "device_exists", lambda name: name == WANTED.ports[0])
+    monkeypatch.setattr(bridge, "device_index", lambda name: 7 if name == WANTED.ports[0] else None)
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.ports[0])
     wait_until(settled)
     assert port_operations(rows(server), WANTED, WANTED.ports[0]) == []
@@ -136,13 +136,34 @@ def test_the_gateway_port_is_plugged_when_its_device_appears(
 def test_each_port_is_plugged_as_soon_as_it_can_be(
     server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: set[str] = {"second"}
-    monkeypatch.setattr(bridge, "device_exists", lambda name: name in names)
+    names = {"second": 7}
+    monkeypatch.setattr(bridge, "device_index", names.get)
     driver.set(replace(WANTED, ports=("first", "second")))
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == "second")
     assert not settled()
-    names.add("first")
+    names["first"] = 8
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == "first\nsecond")
+    wait_until(settled)
+
+
+def test_a_port_whose_device_was_made_anew_is_plugged_anew(
+    server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = WANTED.ports[0]
+    devices: dict[str, int] = {port: 7}
+    monkeypatch.setattr(bridge, "device_index", devices.get)
+    driver.set(WANTED)
+    wait_until(settled)
+    before = vsctl(server, "get", "Port", port, "_uuid")
+    del devices[port]
+    driver.set(WANTED)
+    wait_until(lambda: not driver._changed.is_set())
+    # While there is none nothing changes: the switch waits for it.
+    assert vsctl(server, "get", "Port", port, "_uuid") == before
+    devices[port] = 8
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == "")
+    wait_until(lambda: vsctl(server, "list-ports", "br-test") == port)
+    assert vsctl(server, "get", "Port", port, "_uuid") != before
     wait_until(settled)
 
 

@@ -291,6 +291,16 @@ def test_what_does_not_fit_is_cut(size: int | None, limit: int, most: int) -> No
     assert len(found.answer) == (limit == TCP_SIZE)
 
 
+def test_an_answer_fits_into_a_packet_of_the_network() -> None:
+    assert View(replace(OFFICE, mtu=1500), APPLIANCE).udp_size == UDP_SIZE
+    assert View(replace(OFFICE, mtu=576), APPLIANCE).udp_size == 548
+    rrset = dns.rrset.from_text("large.example.", 60, "IN", "TXT", *(f'"{n:03} {"x" * 200}"' for n in range(20)))
+    query = asked("large.example", "TXT", use_edns=0, payload=4096)
+    wire = message.write(query, Reply(dns.rcode.NOERROR, (rrset,)), 548)
+    assert len(wire) <= 548
+    assert dns.message.from_wire(wire).flags & dns.flags.TC
+
+
 def test_what_is_asked_of_others() -> None:
     sent = dns.message.from_wire(message.ask(asked("A.example", use_edns=0, payload=512), 0x4711))
     assert (sent.id, sent.flags, sent.payload) == (0x4711, dns.flags.RD, UDP_SIZE)
