@@ -124,6 +124,24 @@ def test_a_neighbor_may_change(world: ControllerWorld, watched: Watched) -> None
     wait_until(lambda: watched.source.neighbors == world.neighbors, what="read")
 
 
+def test_a_neighbor_may_be_forgotten(world: ControllerWorld, watched: Watched) -> None:
+    watched.next()
+    watched.source.write_neighbor("10.250.0.10", "02:00:00:00:d0:10")
+    assert watched.next().neighbors == {"10.250.0.10"}
+    watched.source.forget_neighbors(["10.250.0.10", "10.250.0.11"])
+    assert watched.next() == Changed({}, neighbors=frozenset({"10.250.0.10"}))
+    assert watched.source.neighbors == {}
+
+
+def test_a_drive_belongs_to_its_network(world: ControllerWorld, watched: Watched) -> None:
+    watched.next()
+    shop, drive = examples.SHOP, examples.SHOP.drives[0]
+    assert watched.source.drives[drive.address] == shop.key
+    world.write({"op": "delete", "table": "Drive", "where": [["name", "==", drive.name]]})
+    assert watched.next() == Changed({shop.key: dataclasses.replace(shop, drives=())})
+    assert drive.address not in watched.source.drives
+
+
 def test_after_a_restart_only_differences_are_reported(world: ControllerWorld, watched: Watched) -> None:
     watched.next()
     world.switch.stop("sluice-db")

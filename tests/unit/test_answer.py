@@ -11,7 +11,7 @@ from dummy_switch import wait_until
 from controller import answer, metrics
 from controller.answer import Answers
 from controller.compile import Site
-from controller.events import Event
+from controller.events import Event, NeighborsSilent
 from controller.flow import Output
 from controller.pipeline import Table
 from controller.services.contract import Answer, PacketIn, PacketOut, View
@@ -149,3 +149,46 @@ def test_the_next_hop_is_asked_for(
     else:
         wait_until(lambda: answers._probe_at > 0, what="decided")
         assert around.sent == []
+
+
+def test_drives_are_asked_for_by_the_storage_port_and_silent_ones_told_of(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(answer.time, "monotonic", lambda: now)
+    drive = examples.OFFICE.drives[0].address
+    around.drives = {drive: examples.OFFICE.key}
+    around.neighbors = {drive: "02:00:00:00:d0:10"}
+    for _ in range(6):
+        answers._probe()
+        now += 1
+    asked = [packet for packet in around.sent if packet.actions == (Output(examples.SITE.ports["storage"]),)]
+    assert len(asked) == 6
+    assert around.events == [NeighborsSilent(frozenset({drive}))]
+    assert around.forgotten == [drive]
+    answering(monkeypatch, Answer("neighbor", neighbor=(drive, "02:00:00:00:d0:10")))
+    answers.handle(PACKET)
+    answers._probe()
+    assert around.events[1:] == [NeighborsSilent(frozenset())]
+
+
+def test_neighbors_of_nobody_are_forgotten_and_the_next_hop_is_kept(answers: Answers, around: Surroundings) -> None:
+    next_hop = examples.APPLIANCE.gateway.next_hop
+    around.neighbors = {next_hop: "02:00:00:00:00:fe", "10.250.0.77": "02:00:00:00:d0:77"}
+    for _ in range(3):
+        answers._probe()
+    assert set(around.forgotten) == {"10.250.0.77"}
+
+
+def test_no_drive_is_lost_for_want_of_a_storage_port(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(answer.time, "monotonic", lambda: now)
+    drive = examples.OFFICE.drives[0].address
+    around.drives, around.neighbors = {drive: examples.OFFICE.key}, {drive: "02:00:00:00:d0:10"}
+    around.site = Site(examples.APPLIANCE, {"uplink": 1}, {})
+    for _ in range(10):
+        answers._probe()
+        now += 1
+    assert (around.forgotten, around.events) == ([], [])
