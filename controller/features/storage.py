@@ -66,7 +66,8 @@ def shared(site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=site.storage_port, untagged=True),
                    (Goto(Table.STORAGE_IN),), "from the storage network")  # fmt: skip
     for table in (Table.STORAGE, Table.STORAGE_IN):
-        yield flow(feature, table, Priority.EXCEPTION, match("ip", frag="yes"), (), "fragment")
+        for part in ("first", "later"):
+            yield flow(feature, table, Priority.EXCEPTION, match("ip", frag=part), (), "fragment")
     for table in (Table.STORAGE, Table.STORAGE_MACHINE):
         for kind in _ICMP_ERRORS:
             yield flow(feature, table, Priority.SPECIFIC, match("icmp", icmp_type=kind),
