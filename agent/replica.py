@@ -34,6 +34,7 @@ from agent.records import (
 from state import rows
 from state.model import Kind, NetworkStatus, State
 from state.ovsdb import Change, Row
+from state.usage import Usage, usage
 
 MONITORED = {name: rows.COLUMNS[name] for name in rows.COLUMNS if name != "Neighbor"}
 
@@ -62,6 +63,7 @@ class Replica:
         self.address_tenants: dict[str, SortedDict[str, PublicAddressRecord]] = {}
         self.by_address: dict[str, PublicAddressRecord] = {}
         self.drives_by_address: dict[str, DriveRecord] = {}
+        self.usages: dict[str, Usage] = {}
         self.appliance: tuple[str, Row] | None = None
         self._networks_by_uuid: dict[str, NetworkRecord] = {}
         self._machines_by_uuid: dict[str, MachineRecord] = {}
@@ -109,11 +111,21 @@ class Replica:
                 self.ledger.allocation(change)
             for change in by_table.get("Request", ()):
                 self.ledger.request(change)
+            for change in by_table.get("Usage", ()):
+                self._usage(change)
             for change in by_table.get("Appliance", ()):
                 self.appliance = None if change.new is None else (change.uuid, change.new)
             for record in touched.values():
                 if not record.gone:
                     self._refresh(record)
+
+    def _usage(self, change: Change) -> None:
+        row = change.new or change.old
+        assert row is not None
+        if change.new is not None:
+            self.usages[row["owner"]] = usage(change.new)
+        else:
+            self.usages.pop(row["owner"], None)
 
     def _deleted(self, by_table: dict[str, list[Change]]) -> None:
         for change in by_table.get("Machine", ()):

@@ -23,6 +23,7 @@ from cli.networks import networks
 from cli.session import FORMATS, Session
 from cli.status import status
 from cli.trace import trace
+from cli.usage import usage
 from cli.who import who
 
 _INTERRUPTED = 130
@@ -88,7 +89,7 @@ def sluicectl(
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
 
-for _command in (networks, machines, flows, drops, status, who, trace, completion):
+for _command in (networks, machines, flows, drops, usage, status, who, trace, completion):
     sluicectl.add_command(_command)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import grpc
 
-from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc
+from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc, usage_pb2_grpc
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FORMATS = ("table", "json")
@@ -50,6 +50,11 @@ class Session:
     def translations(self) -> translation_pb2_grpc.TranslationServiceStub:
         """Calls about translations."""
         return translation_pb2_grpc.TranslationServiceStub(channel(self.api))
+
+    @property
+    def usage(self) -> usage_pb2_grpc.UsageServiceStub:
+        """Calls about usage."""
+        return usage_pb2_grpc.UsageServiceStub(channel(self.api))
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from controller import metrics, wire
@@ -14,6 +15,7 @@ from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.diff import Difference, diff
 from controller.events import DesiredState, FlowSwitch, StatusSink
 from controller.ledger import Ledger
+from controller.meters import Rate
 from controller.pipeline import APPLIANCE_KEY
 from state.model import NetworkStatus, State
 
@@ -47,11 +49,15 @@ class Plan:
 
 
 class Committer:
-    """Plans and commits; one thread. `ledger`, `addresses` and `assignments` are read anew when a switch is adopted."""
+    """Plans and commits; one thread. `ledger`, `addresses` and `assignments` are read anew when a switch is adopted.
+
+    Meters are changed within `changing`, which may read them for the last time.
+    """
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink) -> None:
         self._source, self._switch, self._statuses = source, switch, statuses
         self.ledger = Ledger()
+        self.changing: Callable[[Collection[int]], AbstractContextManager[None]] = lambda meters: nullcontext()
         self.addresses = Held(destination)
         self.assignments = Held(assignment)
         self._names: dict[int, str] = {}
@@ -109,6 +115,17 @@ class Committer:
         meters = [(plan.key, *message) for plan in changing for message in self.ledger.meter_messages(plan.difference)]
         mods = [message for plan in changing for message in plan.deletes]
         mods += [message for plan in changing for message in plan.adds]
+        ending = [one for plan in changing for one in self.ledger.meters_that_end(plan.difference)]
+        with self.changing(ending):
+            done = self._send(changing, meters, mods)
+        if not done:
+            return
+        for plan in changing:
+            metrics.CHANGES.labels("added").inc(len(plan.adds))
+            metrics.CHANGES.labels("deleted").inc(len(plan.deletes))
+            self._done(plan)
+
+    def _send(self, changing: list[Plan], meters: list[tuple[int, int, Rate, bytes]], mods: list[bytes]) -> bool:
         errors = self._switch.commit([message for *_, message in meters], mods)
         for index, (key, meter, rate, _) in enumerate(meters):
             if index not in errors:
@@ -116,15 +133,12 @@ class Committer:
         if errors:
             metrics.BUNDLES.labels("refused").inc()
             self._refused(changing, errors, len(meters))
-            return
+            return False
         metrics.BUNDLES.labels("committed").inc()
         for plan in changing:
             self.ledger.flows_done(plan.key, plan.difference)
         self._switch.send([m for plan in changing for m in self.ledger.remove_stale(plan.key, plan.difference)])
-        for plan in changing:
-            metrics.CHANGES.labels("added").inc(len(plan.adds))
-            metrics.CHANGES.labels("deleted").inc(len(plan.deletes))
-            self._done(plan)
+        return True
 
     def _refused(self, plans: list[Plan], errors: Mapping[int, str], meters: int) -> None:
         if len(plans) > 1:

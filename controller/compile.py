@@ -25,6 +25,7 @@ from controller.features import (
     storage,
     switch,
     transit,
+    usage,
 )
 from controller.flow import (
     CheckPacketLarger,
@@ -64,6 +65,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     transit,
     snat,
     gateway,
+    usage,
     switch,
 )
 

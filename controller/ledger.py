@@ -74,6 +74,10 @@ class Ledger:
                 messages.append((meter, rate, wire.meter_modify(meter, rate)))
         return messages
 
+    def meters_that_end(self, difference: Difference) -> list[int]:
+        """Meters on the switch that `difference` removes, gives another rate or another owner: they are read before."""
+        return [meter for meter in difference.meters if self._rate(meter) is not None] + list(difference.stale_meters)
+
     def meter_done(self, key: int, meter: int, rate: Rate) -> None:
         """The switch took a meter of `key`."""
         self._own(meter, rate, key)

@@ -17,6 +17,7 @@ from controller import metrics
 from controller.addresses import Connections
 from controller.announce import Announcer
 from controller.answer import Answers
+from controller.collector import Collector
 from controller.events import Stop, Verify
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
@@ -47,6 +48,7 @@ _LOAD_SECONDS = 5.0
 @click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
 @click.option("--metrics-port", default=7402, help="TCP port of the metrics; 0: none.")
 @click.option("--verify-seconds", default=600.0, help="Time between deep comparisons with the switch; 0: none.")
+@click.option("--usage-seconds", default=60.0, help="Time between readings of what machines used; 0: none.")
 @click.option("--force", is_flag=True, help="Delete the switch's flows even when desired state is empty.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 def main(
@@ -58,6 +60,7 @@ def main(
     metrics_address: str,
     metrics_port: int,
     verify_seconds: float,
+    usage_seconds: float,
     force: bool,
     log_level: str,
 ) -> None:
@@ -88,6 +91,9 @@ def main(
     reconciler.committer.assignments.new = announcer.announce
     reconciler.gateway_up = announcer.announce_all
     answers = Answers(source, switch, reconciler)
+    collector = Collector(database, mgmt, usage_seconds) if usage_seconds else None
+    if collector is not None:
+        reconciler.committer.changing = collector.changing
     source.watch(reconciler.post)
     # Loading os-ken takes longer than loading the state: do both at once.
     from controller import app
@@ -104,6 +110,8 @@ def main(
     worker.start()
     answers.start()
     connections.start()
+    if collector is not None:
+        collector.start()
     announcer.start()
     try:
         if metrics_port:
@@ -121,6 +129,8 @@ def main(
     reconciler.post(Stop())
     worker.join(5)
     statuses.close(2)
+    if collector is not None:
+        collector.close(2)
     source.close()
     presence.close()
 

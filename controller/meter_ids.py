@@ -23,6 +23,8 @@ class MeterClass(enum.IntEnum):
     MACHINE_STORAGE_IN = 8
     NETWORK_STORAGE_OUT = 9
     NETWORK_STORAGE_IN = 10
+    MACHINE_PRIVATE_OUT = 11
+    MACHINE_PRIVATE_IN = 12
     APPLIANCE = 15
 
     @property

@@ -44,6 +44,9 @@ def limit(kbps: int) -> Rate:
     return Rate(kbps, Unit.KBPS, max(round(kbps * _BURST_SECONDS), _LEAST_BURST))
 
 
+# For meters that only count: a terabit a second.
+_NO_LIMIT = Rate(1_000_000_000, Unit.KBPS, 1_000_000_000)
+
 APPLIANCE_METERS: Mapping[int, Rate] = {
     GATEWAY_METER: packets(_GATEWAY_RATE),
     NEXT_HOP_METER: packets(_NEXT_HOP_RATE),
@@ -66,6 +69,9 @@ def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
             storage = limit(machine.storage_rate or appliance.storage_rate)
             found[meter(MeterClass.MACHINE_STORAGE_OUT, machine.number)] = storage
             found[meter(MeterClass.MACHINE_STORAGE_IN, machine.number)] = storage
+        if network.kind is Kind.PRIVATE:
+            found[meter(MeterClass.MACHINE_PRIVATE_OUT, machine.number)] = _NO_LIMIT
+            found[meter(MeterClass.MACHINE_PRIVATE_IN, machine.number)] = _NO_LIMIT
     if network.drives:
         storage = limit(network.storage_rate or appliance.storage_rate)
         found[meter(MeterClass.NETWORK_STORAGE_OUT, network.key)] = storage

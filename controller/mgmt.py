@@ -18,6 +18,7 @@ from controller.meters import Rate, Unit
 
 _FLOW_STATS = struct.Struct("!HB9xH10xQQ8x")
 _METER_CONFIG = struct.Struct("!HHI")
+_METER_STATS = struct.Struct("!IH6xIQQII")
 _METER_BAND = struct.Struct("!HHII")
 _PORT = struct.Struct("!IH10x16s")
 _RESERVED_PORTS = 0xFFFFFF00
@@ -39,6 +40,19 @@ class InstalledFlow:
     cookie: int
     packets: int
     detail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MeterCount:
+    """Packets and bytes a meter let through, its age in ms; with another rate counts begin anew, the age goes on."""
+
+    packets: int
+    bytes: int
+    age: int
+
+
+def _only(meter: int | None) -> tuple[int, ...]:
+    return () if meter is None else (meter,)
 
 
 class Bridge:
@@ -93,15 +107,30 @@ class Bridge:
                 at += size
         return found
 
-    def meters(self) -> dict[int, Rate]:
-        """Meter ids and the rate of their first band, 0 where there is none."""
+    def meters(self, meter: int | None = None) -> dict[int, Rate]:
+        """Ids and the rate of their first band (0 where there is none) of one meter or of all."""
         found = {}
-        for message in self._multipart(wire.meter_config_request(self._xid())):
+        request = wire.meter_config_request(self._xid(), *_only(meter))
+        for message in self._multipart(request):
             at, end = 16, len(message)
             while at < end:
-                size, flags, meter = _METER_CONFIG.unpack_from(message, at)
+                size, flags, number = _METER_CONFIG.unpack_from(message, at)
                 value, burst = _METER_BAND.unpack_from(message, at + 8)[2:] if size > 8 else (0, 0)
-                found[meter] = Rate(value, Unit.KBPS if flags & Unit.KBPS else Unit.PPS, burst)
+                found[number] = Rate(value, Unit.KBPS if flags & Unit.KBPS else Unit.PPS, burst)
+                at += size
+        return found
+
+    def meter_counts(self, meter: int | None = None) -> dict[int, MeterCount]:
+        """What one meter, or each, let through so far."""
+        found = {}
+        for message in self._multipart(wire.meter_stats_request(self._xid(), *_only(meter))):
+            at, end = 16, len(message)
+            while at < end:
+                number, size, _, packets, volume, seconds, nanoseconds = _METER_STATS.unpack_from(message, at)
+                for band in range(at + _METER_STATS.size, at + size, 16):
+                    dropped, lost = struct.unpack_from("!QQ", message, band)
+                    packets, volume = packets - dropped, volume - lost
+                found[number] = MeterCount(packets, volume, seconds * 1000 + nanoseconds // 1_000_000)
                 at += size
         return found
 

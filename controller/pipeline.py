@@ -76,6 +76,7 @@ class Feature(enum.IntEnum):
     DNS = 13
     STORAGE = 14
     RATE = 15
+    USAGE = 16
 
     @property
     def label(self) -> str:
@@ -143,7 +144,7 @@ class Table(enum.Enum):
         ("ARP_REPLY",),
     )
     FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
-                    set(), ("ROUTER", "SWITCH"))  # fmt: skip
+                    set(), ("ROUTER", "NEIGHBOR_IN"))  # fmt: skip
     ROUTER = _spec(20, "Is the router itself meant? Each machine has a rate for that.",
                    {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST}, set(), ("SERVICES", "TTL"))  # fmt: skip
     TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
@@ -312,7 +313,7 @@ class Table(enum.Enum):
         "From the router to a machine of the same network: its MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {F.ETH_SRC, F.ETH_DST, ATTACHMENT},
-        ("SWITCH",),
+        ("NEIGHBOR_IN",),
         controller=True,
     )
     ARP_REPLY = _spec(
@@ -330,6 +331,10 @@ class Table(enum.Enum):
         ("SWITCH",),
         controller=True,
     )
+    NEIGHBOR_IN = _spec(63, "Counts what a machine gets from its neighbours.", {F.METADATA, F.ETH_DST},
+                        set(), ("NEIGHBOR_OUT", "SWITCH"))  # fmt: skip
+    NEIGHBOR_OUT = _spec(64, "Counts what a machine sends to its neighbours.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+                         set(), ("SWITCH",))  # fmt: skip
     SWITCH = _spec(
         65,
         "To the attachment of a MAC; broadcast and multicast to all attachments of the network.",

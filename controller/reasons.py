@@ -73,6 +73,8 @@ _METERS = {
     _M.MACHINE_STORAGE_IN: Reason("storage-rate-in", "from a shared drive, over the machine's limit"),
     _M.NETWORK_STORAGE_OUT: Reason("network-storage-rate-out", "to shared drives, over the network's limit"),
     _M.NETWORK_STORAGE_IN: Reason("network-storage-rate-in", "from shared drives, over the network's limit"),
+    _M.MACHINE_PRIVATE_OUT: Reason("private-rate-out", "to neighbours; counted only, so that none should be here"),
+    _M.MACHINE_PRIVATE_IN: Reason("private-rate-in", "from neighbours; counted only, so that none should be here"),
     _M.APPLIANCE: Reason("gateway-rate", "from the Internet for the controller, over the gateway's rate"),
 }
 _OF_APPLIANCE = {

@@ -42,7 +42,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 SET_CONFIG, PACKET_OUT, FLOW_MOD = 9, 13, 14
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = 18, 19, 20, 21
 METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 29, 33, 34
-MULTIPART_FLOW, MULTIPART_METER_CONFIG, MULTIPART_PORT_DESC = 1, 10, 13
+MULTIPART_FLOW, MULTIPART_METER, MULTIPART_METER_CONFIG, MULTIPART_PORT_DESC = 1, 9, 10, 13
 METER_ADD, METER_MODIFY, METER_DELETE = 0, 1, 2
 BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_COMMITTED, BUNDLE_DISCARD = 0, 4, 5, 6
 FRAG_NX_MATCH: Final = 3
@@ -347,9 +347,14 @@ def flow_stats_request(xid: int, table: int = _NO_TABLE) -> bytes:
     return _multipart(xid, MULTIPART_FLOW, body)
 
 
-def meter_config_request(xid: int) -> bytes:
-    """Ask for the configuration of all meters."""
-    return _multipart(xid, MULTIPART_METER_CONFIG, struct.pack("!I4x", _NONE32))
+def meter_config_request(xid: int, meter: int = _NONE32) -> bytes:
+    """Ask for the configuration of one meter, or of all."""
+    return _multipart(xid, MULTIPART_METER_CONFIG, struct.pack("!I4x", meter))
+
+
+def meter_stats_request(xid: int, meter: int = _NONE32) -> bytes:
+    """Ask for the counters of one meter, or of all."""
+    return _multipart(xid, MULTIPART_METER, struct.pack("!I4x", meter))
 
 
 def port_desc_request(xid: int) -> bytes:

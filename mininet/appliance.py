@@ -208,6 +208,7 @@ class Appliance:
                     *("--ovs-rundir", str(run_directory)),
                     *("--listen", str(paths.controller_socket)),
                     *("--metrics-port", METRICS[CONTROLLER].rpartition(":")[2]),
+                    *("--usage-seconds", str(self.settings.usage_seconds)),
                 ],
                 paths.log(CONTROLLER),
                 python,

@@ -32,6 +32,8 @@ from sluice.v1 import (
     public_address_pb2_grpc,
     status_pb2,
     translation_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 
 CALL_SECONDS = 30.0
@@ -72,6 +74,7 @@ class Sandbox:
         self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self._channel)
         self.drives = drive_pb2_grpc.DriveServiceStub(self._channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self._channel)
+        self.usages = usage_pb2_grpc.UsageServiceStub(self._channel)
 
     @property
     def internet(self) -> Internet:
@@ -244,6 +247,10 @@ class Sandbox:
         """A public address as the API has it. Raises grpc.RpcError."""
         request = public_address_pb2.GetPublicAddressRequest(name=f"publicAddresses/{name}")
         return self.public_addresses.GetPublicAddress(request, timeout=CALL_SECONDS)
+
+    def usage(self, name: str) -> usage_pb2.Usage:
+        """What `machines/NAME` or `networks/NAME` used so far. Raises grpc.RpcError."""
+        return self.usages.GetUsage(usage_pb2.GetUsageRequest(name=name), timeout=CALL_SECONDS)
 
     def drops(self, key: int | None = None) -> dict[str, int]:
         """Packets dropped or refused so far by reason (`controller.reasons`), of one network key or of all."""

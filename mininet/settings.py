@@ -37,6 +37,7 @@ class Settings:
     domain: str = "internal"
     lease_seconds: int = 3600
     protected: Sequence[str] = ("192.0.2.0/24",)
+    usage_seconds: float = 60
     extra: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def configuration(self, paths: Paths, datapath: str, metrics: str) -> str:

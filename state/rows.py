@@ -39,6 +39,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Request": ("request_id", "digest", "names", "created_at"),
     "Network_Status": ("network", "revision", "state", "detail", "machines"),
     "Neighbor": ("address", "mac"),
+    "Usage": ("owner", "network", "name", "counts", "baselines", "updated_at"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from sluice.v1 import (
     network_pb2_grpc,
     public_address_pb2_grpc,
     translation_pb2_grpc,
+    usage_pb2_grpc,
 )
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
@@ -195,6 +196,7 @@ class Api:
         self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self.channel)
         self.drives = drive_pb2_grpc.DriveServiceStub(self.channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
+        self.usage = usage_pb2_grpc.UsageServiceStub(self.channel)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from sluice.v1 import network_pb2
 
 _names = itertools.count(1)
 
-SETTINGS = Settings(reuse_after_seconds=1)
+SETTINGS = Settings(usage_seconds=1, reuse_after_seconds=1)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent.records import DriveView, MachineView, NetworkView, ObjectStatus, PublicAddressView
 from agent.watch import ChangeKind
-from sluice.v1 import drive_pb2, limits_pb2, machine_pb2, network_pb2, public_address_pb2, status_pb2
+from sluice.v1 import drive_pb2, limits_pb2, machine_pb2, network_pb2, public_address_pb2, status_pb2, usage_pb2
 from state.model import Attachment, Kind, PortBlock, State
+from state.usage import KINDS as KINDS_OF_TRAFFIC
+from state.usage import Usage, column
 
+UNITS = ("bytes", "packets")
 KINDS = {Kind.ISOLATED: network_pb2.Network.ISOLATED, Kind.PRIVATE: network_pb2.Network.PRIVATE}
 STATES = {
     State.PENDING: status_pb2.Status.PENDING,
@@ -106,6 +109,18 @@ def public_address(view: PublicAddressView) -> public_address_pb2.PublicAddress:
         status=status(view.status),
         create_time=moment(value.created_at),
     )
+
+
+def usage(value: Usage) -> usage_pb2.Usage:
+    """What a network or machine used."""
+    kinds = {
+        kind: usage_pb2.Traffic(
+            **{f"{unit}_{way}": value.counts.get(column(kind, way, unit), 0) for unit in UNITS for way in ("in", "out")}
+        )
+        for kind in KINDS_OF_TRAFFIC
+    }
+    counted = moment(value.updated_at) if value.updated_at else None
+    return usage_pb2.Usage(name=value.name, update_time=counted, **kinds)
 
 
 def drive(view: DriveView) -> drive_pb2.Drive:

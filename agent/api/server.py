@@ -16,6 +16,7 @@ from agent.api.machine import MachineService
 from agent.api.network import NetworkService
 from agent.api.public_address import PublicAddressService
 from agent.api.translation import TranslationService
+from agent.api.usage import UsageService
 from agent.config import Config
 from agent.store import Store
 from sluice.v1 import (
@@ -29,6 +30,8 @@ from sluice.v1 import (
     public_address_pb2_grpc,
     translation_pb2,
     translation_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 
 log = logging.getLogger("sluice.api")
@@ -43,6 +46,7 @@ SERVICES = (
     public_address_pb2.DESCRIPTOR.services_by_name["PublicAddressService"].full_name,
     drive_pb2.DESCRIPTOR.services_by_name["DriveService"].full_name,
     translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
+    usage_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
 )
 
 
@@ -64,6 +68,7 @@ class Server:
         )
         drive_pb2_grpc.add_DriveServiceServicer_to_server(DriveService(store, waiting, watching), self._server)
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(store), self._server)
         # Not on the pool's account: its own watch streams are callbacks without a thread.
         self._health = health.HealthServicer()
         self._set_health(serving=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from agent.history import Assignment, Holding
+from agent.store.accounts import Accounts
 from agent.store.drives import Drives
 from agent.store.machines import Machines
 from agent.store.networks import Networks
 from agent.store.public_addresses import PublicAddresses
 
 
-class Store(Networks, Machines, PublicAddresses, Drives):
+class Store(Networks, Machines, PublicAddresses, Drives, Accounts):
     """The only writer of desired state, as `DesiredState` says."""
 
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:

@@ -63,7 +63,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
             set_mac(Field.ETH_SRC, site.appliance.router_mac),
             set_mac(Field.ETH_DST, machine.mac),
             SetField(ATTACHMENT, 0),
-            Goto(Table.SWITCH),
+            Goto(Table.NEIGHBOR_IN),
         )
         yield flow(feature, Table.DELIVER, Priority.SPECIFIC, match("ip", metadata=key, ip_dst=machine.address),
                    actions, f"to {machine.name}", key)  # fmt: skip

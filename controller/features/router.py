@@ -45,7 +45,7 @@ def shared(site: Site) -> Iterator[Flow]:
     appliance = site.appliance
     yield flow(feature, Table.FORWARD, Priority.NORMAL, match("ip", eth_dst=appliance.router_mac),
                (Goto(Table.ROUTER),), "to the router")  # fmt: skip
-    yield flow(feature, Table.FORWARD, Priority.MISS, Match(), (Goto(Table.SWITCH),), "to a neighbour")
+    yield flow(feature, Table.FORWARD, Priority.MISS, Match(), (Goto(Table.NEIGHBOR_IN),), "to a neighbour")
     yield flow(feature, Table.ROUTER, Priority.MISS, Match(), (Goto(Table.TTL),), "through the router")
     for priority, key, mac in (
         (Priority.EXCEPTION, APPLIANCE_KEY, appliance.gateway.mac),

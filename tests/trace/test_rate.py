@@ -53,11 +53,13 @@ def test_fragments_are_metered_like_whole_packets(tracer: Tracer, network: Netwo
 
 
 @pytest.mark.parametrize("network", [examples.OFFICE, examples.SHOP], ids=lambda n: n.name)
-def test_neighbours_have_no_limit(tracer: Tracer, network: Network) -> None:
+def test_neighbours_have_no_limit_and_are_counted_once(tracer: Tracer, network: Network) -> None:
     sender, receiver = network.machines[0], network.machines[-1]
     for mac in (examples.APPLIANCE.router_mac, receiver.mac):
         verdict = tracer.trace(echo(sender, receiver.address, mac))
-        assert (verdict.output, verdict.meters) == (out_of(receiver), ())
+        counts = (MeterClass.MACHINE_PRIVATE_IN, receiver), (MeterClass.MACHINE_PRIVATE_OUT, sender)
+        assert verdict.output == out_of(receiver)
+        assert verdict.meters == tuple(meter(kind, machine.number) for kind, machine in counts)
 
 
 @EACH

@@ -66,7 +66,7 @@ def test_private_machines_by_the_router(tracer: Tracer, network: Network) -> Non
     sender = network.machines[0]
     for machine in network.machines:
         verdict = tracer.trace(echo(sender, machine.address))
-        assert verdict.tables[-3:] == path("route", "deliver", "switch")
+        assert verdict.tables[-5:] == path("route", "deliver", "neighbor-in", "neighbor-out", "switch")
         assert verdict.output == out_of(machine)
         sent = verdict.final_flow
         assert (sent["dl_src"], sent["dl_dst"]) == (ROUTER_MAC, machine.mac)

@@ -21,7 +21,7 @@ PAIRS = [(a, b) for network in (OFFICE, SHOP) for a in network for b in network 
 @pytest.mark.parametrize("ttl", [1, 64])
 def test_neighbours_reach_each_other_as_they_are(tracer: Tracer, sender: Machine, receiver: Machine, ttl: int) -> None:
     verdict = tracer.trace(echo(sender, receiver.address, receiver.mac, ttl=ttl))
-    assert verdict.tables == path("classify", "port-security", "forward", "switch")
+    assert verdict.tables == path("classify", "port-security", "forward", "neighbor-in", "neighbor-out", "switch")
     assert verdict.output == out_of(receiver)
     sent = verdict.final_flow
     assert (sent["dl_src"], sent["dl_dst"], sent["nw_ttl"]) == (sender.mac, receiver.mac, str(ttl))

@@ -248,6 +248,7 @@ def test_reflection_lists_services_with_comments_kept_in_files(api: Api) -> None
     listed = {s.name for s in ask(list_services="").list_services_response.service}
     assert {
         "sluice.v1.NetworkService", "sluice.v1.MachineService", "sluice.v1.TranslationService",
+        "sluice.v1.UsageService",
         "grpc.health.v1.Health",
     } <= listed  # fmt: skip
     answer = ask(file_containing_symbol="sluice.v1.NetworkService").file_descriptor_response

@@ -1,0 +1,43 @@
+"""Questions about usage; the controller counts."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from agent.records import MachineRecord, NetworkRecord
+from agent.store.desired_state import DesiredState, find
+from state.usage import Usage
+
+
+class Accounts(DesiredState):
+    """Usage of the store's objects."""
+
+    def machine_usage(self, name: str) -> Usage:
+        """What one machine used; nothing where nothing was counted yet. Raises Missing."""
+        with self.replica.lock:
+            return self._of_machine(find(self.replica.machines, f"machines/{name}"))
+
+    def network_usage(self, name: str) -> Usage:
+        """What one network used, machines deleted since included. Raises Missing."""
+        with self.replica.lock:
+            return self._of_network(find(self.replica.networks, f"networks/{name}"))
+
+    def list_network_usage(self, after: str, count: int) -> list[Usage]:
+        """At most `count` networks' usage with names above `after`, in order."""
+        with self.replica.lock:
+            index = self.replica.networks
+            return [self._of_network(index[n]) for n in islice(index.irange(after, inclusive=(False, True)), count)]
+
+    def list_machine_usage(self, network: str, after: str, count: int) -> list[Usage]:
+        """At most `count` machines' of one network, with names above `after`, in order. Raises Missing."""
+        with self.replica.lock:
+            index = find(self.replica.networks, f"networks/{network}").machines
+            return [self._of_machine(index[n]) for n in islice(index.irange(after, inclusive=(False, True)), count)]
+
+    def _of_machine(self, record: MachineRecord) -> Usage:
+        empty = Usage(record.uuid, record.network.uuid, f"machines/{record.machine.name}")
+        return self.replica.usages.get(record.uuid, empty)
+
+    def _of_network(self, record: NetworkRecord) -> Usage:
+        empty = Usage(record.uuid, record.uuid, f"networks/{record.network.name}")
+        return self.replica.usages.get(record.uuid, empty)

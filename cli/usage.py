@@ -1,0 +1,77 @@
+"""`sluicectl usage`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import grpc
+
+from cli import names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import usage_pb2
+
+_KINDS = ("public", "private", "storage", "vpn")
+_COLUMNS = ("NAME", *(f">{kind.upper()} {way}" for kind in _KINDS for way in ("IN", "OUT")), "LAST COUNTED")
+_PAGE = 1000
+_STEP = 1024
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def volume(count: int) -> str:
+    """Bytes with a binary prefix (IEC 80000-13): `1.5 MiB`."""
+    value, unit = float(count), 0
+    # What would be rounded to 1024 has the next unit.
+    while value >= _STEP - 0.05 and unit < len(_UNITS) - 1:
+        value, unit = value / _STEP, unit + 1
+    return f"{count} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def _row(usage: usage_pb2.Usage) -> tuple[object, ...]:
+    traffic = [getattr(usage, kind) for kind in _KINDS]
+    counts = [volume(count) for one in traffic for count in (one.bytes_in, one.bytes_out)]
+    return (usage.name, *counts, output.moment(usage.update_time))
+
+
+def _all(session: Session, network: str) -> Iterator[usage_pb2.Usage]:
+    token = ""
+    while True:
+        request = usage_pb2.ListUsageRequest(page_size=_PAGE, page_token=token, network=network)
+        page = session.usage.ListUsage(request, timeout=session.timeout)
+        yield from page.usages
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _named(session: Session, name: str) -> usage_pb2.Usage:
+    """A network or machine by its name; a bare name means the network where both have it."""
+    request = usage_pb2.GetUsageRequest(name=name if "/" in name else names.network_name(name))
+    try:
+        return session.usage.GetUsage(request, timeout=session.timeout)
+    except grpc.RpcError as error:
+        if "/" in name or not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+    request = usage_pb2.GetUsageRequest(name=names.machine_name(name))
+    return session.usage.GetUsage(request, timeout=session.timeout)
+
+
+@click.command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")
+@click.argument("name", required=False, default="", shell_complete=names.complete_network)
+@click.option("--network", default="", shell_complete=names.complete_network, help="The machines of this network.")
+@output_option
+@pass_session
+def usage(session: Session, name: str, network: str) -> None:
+    """Bytes counted for networks, for the machines of one, or for NAME (a network, else a machine).
+
+    JSON has the exact numbers, and packets too.
+    """
+    if name and network:
+        raise click.UsageError("give NAME or --network, not both")
+    of_network = names.network_name(network) if network else ""
+    found = [_named(session, name)] if name else list(_all(session, of_network))
+    if session.json:
+        shown = [output.to_json(one) for one in found]
+        output.print_json(shown[0] if name else shown)
+    else:
+        output.print_table(_COLUMNS, map(_row, found), "nothing to count for")
