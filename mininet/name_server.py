@@ -26,11 +26,12 @@ Answering = Callable[[dns.message.Message, socket.socket, Address], Sequence[byt
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "www.example.com": ("A 198.51.100.1",),
+    "*.any.example.com": ("A 198.51.100.1",),
     "mail.example.com": ("MX 10 www.example.com.",),
     "alias.example.com": ("CNAME www.example.com.",),
     "large.example.com": tuple(f'TXT "{number:03} {"x" * 200}"' for number in range(20)),
 }
-"""What the Internet knows, by name: records as `TYPE DATA`."""
+"""What the Internet knows, by name, `*` for any label: records as `TYPE DATA`."""
 
 
 class NameServer:
@@ -79,7 +80,8 @@ class NameServer:
         """The right answer, whole."""
         made = dns.message.make_response(query, recursion_available=True)
         asked = query.question[0]
-        records = self.names.get(asked.name.to_text(omit_final_dot=True).lower())
+        name = asked.name.to_text(omit_final_dot=True).lower()
+        records = self.names.get(name, self.names.get(f"*.{name.partition('.')[2]}"))
         if records is None:
             made.set_rcode(dns.rcode.NXDOMAIN)
         for record in records or ():

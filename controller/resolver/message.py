@@ -23,6 +23,7 @@ UDP_SIZE = 1232
 """Bytes of the largest message over UDP, asked for and sent: it passes everywhere without fragments."""
 
 TCP_SIZE = 65535
+CHECKING_DISABLED = Flag.CD
 _SMALLEST = 512
 _HEADER = struct.Struct("!HHHHHH")
 # A root name, type OPT, the size, extended rcode, version and flags, and no options (RFC 6891 section 6.1.2).
@@ -135,10 +136,11 @@ def ask(query: Query, number: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What another server said; `truncated`: not all of it."""
+    """What another server said, in `size` bytes; `truncated`: not all of it."""
 
     reply: Reply
     truncated: bool
+    size: int
 
 
 def understand(wire: bytes, query: Query, number: int) -> Answered | None:
@@ -160,4 +162,4 @@ def understand(wire: bytes, query: Query, number: int) -> Answered | None:
     elif message.rcode() in (Rcode.NOERROR, Rcode.NXDOMAIN):
         return None
     reply = Reply(message.rcode(), tuple(message.answer), tuple(message.authority), tuple(message.additional))
-    return Answered(reply, bool(message.flags & Flag.TC))
+    return Answered(reply, bool(message.flags & Flag.TC), len(wire))

@@ -151,6 +151,9 @@ class Service:
                     view.written.clear()
                 view.written[key] = (_outcome(decided), answer[2:])
             return answer
+        remembered = self._upstream.recall(query, decided.servers)
+        if remembered is not None:
+            return self._say(query, remembered, transport, limit)
         # Here and not where it waits: of a burst all are seen before the first of them waits.
         if not self._waiting.take(client.machine):
             metrics.QUERIES.labels(transport, "limited").inc()

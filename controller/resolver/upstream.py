@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 
 from controller.resolver import message, metrics
 from controller.resolver.decide import Server
-from controller.resolver.message import Answered, Query
+from controller.resolver.memory import Memory
+from controller.resolver.message import UDP_SIZE, Answered, Query
 from controller.resolver.namespace import DOMAIN, NamespaceError
 from controller.resolver.zone import Reply
 
@@ -43,6 +44,11 @@ class Upstream:
         self._inside = inside
         self._port = port
         self._silent: dict[Server, float] = {}
+        self._memory = Memory()
+
+    def recall(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
+        """What these servers said a while ago and still holds."""
+        return self._memory.recall(query, servers, time.monotonic())
 
     async def ask(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
         """What the first server that helps says; None when none does within ALL_SECONDS."""
@@ -52,9 +58,12 @@ class Upstream:
         try:
             async with asyncio.timeout(ALL_SECONDS):
                 for server in self._in_order(servers):
-                    reply = await self._try(query, server)
+                    answered = await self._try(query, server)
+                    reply = answered.reply if answered else None
                     metrics.ASKED.labels(kind, "silent" if reply is None else "answered").inc()
                     if reply is not None and reply.rcode not in _UNHELPFUL and reply.rcode <= _LAST_PLAIN_RCODE:
+                        if answered and answered.size <= UDP_SIZE:
+                            self._memory.keep(query, servers, reply, time.monotonic())
                         return reply
                     last = reply or last
         except TimeoutError:
@@ -69,7 +78,7 @@ class Upstream:
         order = sorted(servers, key=lambda server: self._silent.get(server, 0.0) > now)
         return (order * TRIES)[: max(TRIES, len(order))] if order else []
 
-    async def _try(self, query: Query, server: Server) -> Reply | None:
+    async def _try(self, query: Query, server: Server) -> Answered | None:
         try:
             async with asyncio.timeout(TRY_SECONDS):
                 answered = await self._over_udp(query, server)
@@ -80,7 +89,7 @@ class Upstream:
             return None
         if self._silent.pop(server, None) is not None:
             log.info("server answers again", extra={"server": server.address})
-        return answered.reply
+        return answered
 
     def _mark(self, server: Server) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from supervisor import await_condition
 from sluice.v1 import network_pb2
 
 WWW = "198.51.100.1"
+_numbers = itertools.count(1)
+
+
+def fresh() -> str:
+    """A name of the Internet, with the address WWW, that nobody has asked for yet."""
+    return f"n{next(_numbers)}.any.example.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,29 @@ def forward(sandbox: Sandbox, network: str, rules: dict[str, Sequence[str]]) -> 
 
 @pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
 def test_names_of_the_internet(office: Office, upstream: NameServer, transport: str) -> None:
-    said = told(office.pc, "www.example.com", transport)
+    name = fresh()
+    said = told(office.pc, name, transport)
     assert (said.status, said.data) == ("NOERROR", [WWW])
     assert {"ra", "aa"} & said.flags == {"ra"}
+    assert told(office.pc, name, "AAAA", transport).answer == ()
     assert told(office.pc, "mail.example.com", "MX", transport).data == ["10 www.example.com."]
+    assert told(office.pc, "alias.example.com", transport).data == ["www.example.com."]
     assert told(office.pc, "nobody.example.com", transport).status == "NXDOMAIN"
-    assert told(office.pc, "www.example.com", "AAAA", transport).answer == ()
-    assert upstream.heard == ["www.example.com a", "mail.example.com mx", "nobody.example.com a",
-                              "www.example.com aaaa"]  # fmt: skip
+    assert upstream.heard[:2] == [f"{name} a", f"{name} aaaa"]
+
+
+def test_what_was_asked_a_moment_ago_is_remembered(office: Office, rival: Office, upstream: NameServer) -> None:
+    name = fresh()
+    assert told(office.pc, name).data == [WWW]
+    upstream.answering = lambda *_: ()
+    for machine in (office.pc, office.dc, rival.pc):
+        assert told(machine, name).data == [WWW]
+    assert upstream.heard == [f"{name} a"]
+    upstream.answering = upstream.honest
+    for _ in range(2):
+        # What no datagram holds is not.
+        assert len(told(office.pc, "large.example.com", "TXT", "+tcp").answer) == 20
+    assert upstream.heard.count("large.example.com txt") == 2
 
 
 def test_a_large_answer_is_cut_and_then_asked_for_over_tcp(office: Office) -> None:
@@ -111,7 +133,7 @@ def test_what_is_private_is_never_asked_outside(office: Office, upstream: NameSe
 def test_a_silent_upstream_is_a_failure_in_time(office: Office, upstream: NameServer) -> None:
     upstream.answering = lambda *_: ()
     began = time.monotonic()
-    assert told(office.pc, "www.example.com").status == "SERVFAIL"
+    assert told(office.pc, fresh()).status == "SERVFAIL"
     assert time.monotonic() - began < 4.5
     # What needs nobody else is answered all the while.
     began = time.monotonic()
@@ -125,7 +147,7 @@ def test_a_slow_upstream_is_waited_for(office: Office, upstream: NameServer) -> 
         return upstream.honest(query, link, asker)  # type: ignore[arg-type]
 
     upstream.answering = late
-    assert told(office.pc, "www.example.com").data == [WWW]
+    assert told(office.pc, fresh()).data == [WWW]
 
 
 def test_lies_are_ignored(sandbox: Sandbox, office: Office, upstream: NameServer) -> None:
@@ -141,7 +163,7 @@ def test_lies_are_ignored(sandbox: Sandbox, office: Office, upstream: NameServer
 
     upstream.answering = lies
     before = sandbox.appliance.metrics(RESOLVER)["sluice_names_ignored_total"]
-    assert told(office.pc, "www.example.com").data == [WWW]
+    assert told(office.pc, fresh()).data == [WWW]
     assert sandbox.appliance.metrics(RESOLVER)["sluice_names_ignored_total"] == before + 2
 
 
@@ -168,7 +190,7 @@ def test_a_server_in_the_network(
         assert told(office.dc, "files.CORP.example").data == ["10.0.9.9"]
         assert told(office.pc, "no.corp.example").status == "NXDOMAIN"
         assert len(told(office.pc, "large.corp.example", "TXT").answer) == 20
-        assert told(office.pc, "www.example.com").data == [WWW]
+        assert told(office.pc, fresh()).data == [WWW]
         assert not [name for name in upstream.heard if "corp" in name]
         heard = len(controller.heard)
         # The same question of another network, whose machine at that address is no such server.
@@ -197,7 +219,7 @@ def test_a_server_that_is_down_is_a_failure_of_its_domain_only(sandbox: Sandbox,
     forward(sandbox, office.network, {"corp.example": [office.dc.address]})
     try:
         await_condition(lambda: told(office.pc, "files.corp.example").status == "SERVFAIL", "rule in force", 6)
-        assert told(office.pc, "www.example.com").data == [WWW]
+        assert told(office.pc, fresh()).data == [WWW]
     finally:
         forward(sandbox, office.network, {})
 
@@ -206,10 +228,10 @@ def test_names_go_on_without_controller_and_agent(sandbox: Sandbox, office: Offi
     for name in ("controller", "agent"):
         sandbox.appliance.stop(name)
     try:
-        assert told(office.pc, "www.example.com").data == [WWW]
+        assert told(office.pc, fresh()).data == [WWW]
         assert told(office.pc, "-x", office.dc.address).status == "NOERROR"
     finally:
         for name in ("controller", "agent"):
             sandbox.appliance.start_one(name)
         sandbox.appliance.wait_ready()
-    assert dig(office.pc, "www.example.com") is not None
+    assert dig(office.pc, fresh()) is not None

@@ -1,0 +1,91 @@
+"""What other servers said, for as long as they said it holds (RFC 2181 section 8, RFC 2308)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import dns.rrset
+from dns.rcode import Rcode
+from dns.rdatatype import RdataType
+
+from controller.resolver.decide import Server
+from controller.resolver.message import CHECKING_DISABLED, Query
+from controller.resolver.zone import Labels, Reply
+
+LONGEST_SECONDS = 300
+"""However long a server says; and LONGEST_NOTHING for that there is none."""
+LONGEST_NOTHING = 60
+MOST = 4096
+"""Of at most UDP_SIZE bytes each, which `Upstream` sees to: some 200 MB when tenants do their worst."""
+
+Key = tuple[tuple[Server, ...], Labels, RdataType, bool, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    reply: Reply
+    since: float
+    until: float
+
+
+class Memory:
+    """Replies by who was asked what; the oldest go where there are more than `most`.
+
+    Nothing is kept of servers inside a network: their answers are that
+    network's alone, and their addresses may be another's tomorrow.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._kept: dict[Key, _Kept] = {}
+
+    def recall(self, query: Query, servers: tuple[Server, ...], now: float) -> Reply | None:
+        """What was said before, with what is left of its time; `now` is of a clock that only goes forward."""
+        kept = self._kept.get(_key(query, servers))
+        if kept is None or now >= kept.until:
+            return None
+        age = int(now - kept.since)
+        if not age:
+            return kept.reply
+        reply = kept.reply
+        return replace(reply, answer=_aged(reply.answer, age), authority=_aged(reply.authority, age),
+                       additional=_aged(reply.additional, age))  # fmt: skip
+
+    def keep(self, query: Query, servers: tuple[Server, ...], reply: Reply, now: float) -> None:
+        """Remember a reply, unless it is one that must be asked for again."""
+        seconds = _seconds(reply, query.question.kind)
+        if seconds <= 0 or any(server.source for server in servers):
+            return
+        key = _key(query, servers)
+        self._kept.pop(key, None)
+        while len(self._kept) >= self._most:
+            # A dict has its oldest entry first.
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = _Kept(reply, now, now + seconds)
+
+
+def _key(query: Query, servers: tuple[Server, ...]) -> Key:
+    question = query.question
+    return servers, question.labels, question.kind, query.dnssec, bool(query.flags & CHECKING_DISABLED)
+
+
+def _seconds(reply: Reply, kind: RdataType) -> int:
+    """How long a reply may be remembered."""
+    if reply.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
+        return 0
+    times = [rrset.ttl for rrset in (*reply.answer, *reply.authority, *reply.additional)]
+    if reply.rcode is Rcode.NOERROR and any(rrset.rdtype is kind for rrset in reply.answer):
+        return min(LONGEST_SECONDS, *times)
+    # No such name, or nothing of that kind: the zone's SOA says for how long.
+    return min([LONGEST_NOTHING, *times, *_minimums(reply)]) if any(_minimums(reply)) else 0
+
+
+def _minimums(reply: Reply) -> Iterator[int]:
+    for rrset in reply.authority:
+        if rrset.rdtype is RdataType.SOA:
+            yield from (record.minimum for record in rrset)
+
+
+def _aged(rrsets: tuple[dns.rrset.RRset, ...], age: int) -> tuple[dns.rrset.RRset, ...]:
+    return tuple(dns.rrset.from_rdata_list(rrset.name, max(0, rrset.ttl - age), list(rrset)) for rrset in rrsets)
