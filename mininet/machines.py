@@ -209,15 +209,19 @@ class Site:
         self._link(host, self.bridge, settings.gateway_port, "02:00:00:00:fe:01")
         return host
 
+    def add_storage(self) -> ApplianceBridge:
+        """The switch of the storage network, linked to the storage port; made at the first call."""
+        return self._switch_behind(self.appliance.settings.storage_port, STORAGE_CABLE, STORAGE_NETWORK)
+
     def add_storage_host(self, name: str, address: str, mac: str | None = None) -> StorageHost:
-        """A host with `address` (without length) on the storage network, which is made with the first one."""
+        """A host with `address` (without length) on the storage network."""
         settings = self.appliance.settings
         router, _, length = settings.storage_address.partition("/")
         host: StorageHost = self.net.addHost(
             name, cls=StorageHost, address=f"{address}/{length}", clients=settings.clients, router=router
         )
         number = next(self._numbers)
-        self._link(host, self._storage(), name, mac or f"02:00:00:00:fc:{number & 255:02x}")
+        self._link(host, self.add_storage(), name, mac or f"02:00:00:00:fc:{number & 255:02x}")
         self.machines[name] = host
         return host
 
@@ -265,10 +269,6 @@ class Site:
     def _rack(self) -> ApplianceBridge:
         """The rack switch: another bridge, whose access ports reach the appliance tagged."""
         return self._switch_behind(TRUNK, f"{TRUNK}-rack", RACK)
-
-    def _storage(self) -> ApplianceBridge:
-        """The switch of the storage network."""
-        return self._switch_behind(self.appliance.settings.storage_port, STORAGE_CABLE, STORAGE_NETWORK)
 
     def _switch_behind(self, port: str, far: str, name: str) -> ApplianceBridge:
         """Another switch, over one cable from `port` of the appliance to `far` of the switch."""

@@ -86,6 +86,7 @@ class Sandbox:
         """Start the appliance and the Internet. Raises DaemonError."""
         self.upstream = NameServer(UPSTREAM)
         self.appliance.start()
+        self.site.add_storage()
         internet = self.site.add_internet()
         self.responders.add("internet", internet.pid, (*SERVERS, MANAGEMENT, INTERNET_ADDRESS.split("/")[0]))
 
