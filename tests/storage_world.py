@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 from frames import carries, is_error, new_mark, routed
 from machines import INTERFACE, Machine, StorageHost
+from namespaces import open_socket
 from packets import Wire
 from probes import ask_tcp, ask_udp, ping
 from responders import ECHO_PORT
@@ -21,9 +23,12 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from sluice.v1 import drive_pb2, status_pb2
+
 STORAGE_ADDRESS, STORAGE_MAC = "10.250.0.2", "02:00:00:00:ff:03"
 FILES, TILL, OTHER = "10.250.0.10", "10.250.0.11", "10.250.0.99"
 PREFIX = "10.9.0.0/16"
+LIVE, ERROR = (status_pb2.Status.LIVE, ""), status_pb2.Status.ERROR
 
 
 @dataclass(frozen=True)
@@ -187,3 +192,27 @@ class StorageWatch:
 
 
 _LENGTHS = itertools.count(1)
+
+
+def status(sandbox: Sandbox, drive: str) -> tuple[int, str]:
+    """State and detail of a drive as the API has it."""
+    found = sandbox.drives.GetDrive(drive_pb2.GetDriveRequest(name=f"drives/{drive}")).status
+    return found.state, found.detail
+
+
+def opened(machine: Machine, address: str) -> socket.socket:
+    """A connection to the echo server, whose greeting has been read."""
+    connection = open_socket(machine.pid, socket.AF_INET, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    connection.connect((address, ECHO_PORT))
+    connection.recv(2048)
+    return connection
+
+
+def exchange(connection: socket.socket, text: bytes) -> bool:
+    connection.settimeout(1)
+    try:
+        connection.sendall(text)
+        return connection.recv(2048) == text
+    except OSError:
+        return False

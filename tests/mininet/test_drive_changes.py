@@ -10,7 +10,7 @@ import pytest
 from appliance import run
 from frames import carries, is_error, new_mark, routed
 from machines import Machine, StorageHost
-from namespaces import open_socket, within
+from namespaces import within
 from packets import Wire
 from responders import ECHO_PORT
 from sandbox import Sandbox, Wanted
@@ -19,7 +19,9 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 from storage_world import (
+    ERROR,
     FILES,
+    LIVE,
     OTHER,
     STORAGE_ADDRESS,
     STORAGE_MAC,
@@ -29,26 +31,20 @@ from storage_world import (
     client_of,
     drives_macs,
     echo_of,
+    exchange,
     from_host,
+    opened,
     quiet_gateway,
     stack,
+    status,
     storage,
     wire_gets,
 )
 from supervisor import await_condition
 
-from sluice.v1 import drive_pb2, status_pb2
-
 __all__ = ["quiet_gateway", "stack", "storage"]
 
 SMALL, LARGE, STORAGE_MTU = 1400, 9000, 1500
-LIVE, ERROR = (status_pb2.Status.LIVE, ""), status_pb2.Status.ERROR
-
-
-def status(sandbox: Sandbox, drive: str) -> tuple[int, str]:
-    """State and detail of a drive as the API has it."""
-    found = sandbox.drives.GetDrive(drive_pb2.GetDriveRequest(name=f"drives/{drive}")).status
-    return found.state, found.detail
 
 
 def renamed(device: str, name: str) -> None:
@@ -146,22 +142,28 @@ def test_a_deleted_drive_is_gone_at_once_for_open_connections(sandbox: Sandbox, 
         sandbox.unplug("brief")
 
 
-def opened(machine: Machine, address: str) -> socket.socket:
-    """A connection to the echo server, whose greeting has been read."""
-    connection = open_socket(machine.pid, socket.AF_INET, socket.SOCK_STREAM)
-    connection.settimeout(5)
-    connection.connect((address, ECHO_PORT))
-    connection.recv(2048)
-    return connection
-
-
-def exchange(connection: socket.socket, text: bytes) -> bool:
-    connection.settimeout(1)
+def test_a_drive_whose_host_goes_away_says_so(sandbox: Sandbox, storage: Storage) -> None:
+    """Seen within half a minute, or at once when another claims the address: the drive is asked, and silent."""
+    machine, address = storage.one.machines[0], "10.250.0.23"
+    sandbox.add_storage_host("leaver", address)
     try:
-        connection.sendall(text)
-        return connection.recv(2048) == text
-    except OSError:
-        return False
+        sandbox.create_drive("leaver", storage.one.network, address)
+        assert echo_of(machine, address) == "leaver"
+    finally:
+        sandbox.unplug("leaver")
+    try:
+        claim = ARP(op=1, hwsrc=storage.other.mac, psrc=address, pdst=address)
+        with Wire(storage.other.pid) as wire:
+            wire.send(Ether(src=storage.other.mac, dst="ff:ff:ff:ff:ff:ff") / claim)
+        gone = (ERROR, f"nobody on the storage network answers ARP for {address}")
+        await_condition(lambda: status(sandbox, "leaver") == gone, "said to be gone", 15)
+        assert echo_of(machine, FILES) == "files"
+        sandbox.add_storage_host("leaver", address)
+        await_condition(lambda: status(sandbox, "leaver") == LIVE, "live again", 10)
+        assert echo_of(machine, address) == "leaver"
+        sandbox.unplug("leaver")
+    finally:
+        sandbox.delete_drive("leaver")
 
 
 def test_icmp_errors_of_both_sides_are_about_what_the_other_knows(storage: Storage) -> None:
