@@ -31,6 +31,8 @@ IDLE_SECONDS = 10.0
 """How long a connection without a whole question is kept (RFC 7766 section 6.2.3)."""
 
 _BURST = 64
+# A name and little else; longer questions are rare, and only take room.
+_PLAIN = 300
 _PKTINFO = struct.Struct("=I4s4s")
 _LENGTH = struct.Struct("!H")
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
@@ -146,7 +148,7 @@ class Service:
         decided = view.decide(query.question)
         if isinstance(decided, Reply):
             answer = self._say(query, decided, transport, limit)
-            if len(wire) <= UDP_SIZE:
+            if len(wire) <= _PLAIN:
                 if len(view.written) >= REMEMBERED:
                     view.written.clear()
                 view.written[key] = (_outcome(decided), answer[2:])
