@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ASKED_AT_ONCE = 64
+ASKED_AT_ONCE = 16
+"""Four times a second: the answers stay below the rate of `STORAGE_METER`."""
+
 SILENT_AFTER = 3
 """Questions in a row without an answer after which it is said that nobody answers."""
 
