@@ -8,87 +8,52 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from machines import SERVERS, Machine
 from probes import ask_udp
-from sandbox import Sandbox
+from sandbox import CALL_SECONDS, Sandbox, require_live
 from sandboxes import Tenants, network_id
-from supervisor import await_condition
 from throughput import Flow, Run
 
-from controller.meters import Rate, limit
+from controller.meters import limit
 from controller.mgmt import Bridge
-from controller.pipeline import MeterClass, meter
-from state.ovsdb import Client
+from sluice.v1 import limits_pb2, machine_pb2, network_pb2
 
 SERVER, OTHER_SERVER = SERVERS
 TOLERANCE = 0.1
+MASK = FieldMask(paths=["limits.public_kbps"])
 PLENTY = 1000
 
 
 class Limits:
-    """Sets limits as the agent does: in the database of desired state."""
+    """Sets limits by the API; each is in force when its call returns."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._database = Client(str(sandbox.appliance.paths.database_socket))
-        self._database.wait_connected(5)
-
-    def close(self) -> None:
-        """End the connection."""
-        self._database.close()
 
     def of_machine(self, machine: Machine, mbps: float) -> None:
-        """Limit one machine, and wait until the switch holds it to that."""
-        self._set("Machine", machine.name, mbps)
-        network = self._sandbox.machine(machine.name).network
-        self._touch(network.removeprefix("networks/"))
-        number = self._row("Machine", machine.name, "number")
-        self._await(meter(MeterClass.MACHINE_PUBLIC_OUT, number), mbps)
+        """Limit one machine."""
+        name, limits = f"machines/{machine.name}", limits_pb2.Limits(public_kbps=round(mbps * 1000))
+        request = machine_pb2.UpdateMachineRequest(
+            machine=machine_pb2.Machine(name=name, limits=limits), update_mask=MASK, wait_live=True
+        )
+        require_live(self._sandbox.machines.UpdateMachine(request, timeout=CALL_SECONDS))
 
     def of_network(self, name: str, mbps: float) -> None:
-        """Limit one private network, and wait until the switch holds it to that."""
-        self._set("Network", name, mbps)
-        self._touch(name)
-        self._await(meter(MeterClass.NETWORK_PUBLIC_OUT, self._row("Network", name, "key")), mbps)
-
-    def of_lonely_network(self, name: str, machine: Machine, mbps: float) -> None:
-        """Limit an isolated network, which has its machine's meters."""
-        self._set("Network", name, mbps)
-        self._touch(name)
-        self._await(meter(MeterClass.MACHINE_PUBLIC_OUT, self._row("Machine", machine.name, "number")), mbps)
-
-    def _set(self, table: str, name: str, mbps: float) -> None:
-        row = {"public_rate": round(mbps * 1000)}
-        self._database.transact([{"op": "update", "table": table, "where": [["name", "==", name]], "row": row}])
-
-    def _touch(self, network: str) -> None:
-        change = {"op": "mutate", "table": "Network", "where": [["name", "==", network]]}
-        self._database.transact([{**change, "mutations": [["revision", "+=", 1]]}])
-
-    def _row(self, table: str, name: str, column: str) -> int:
-        select = {"op": "select", "table": table, "where": [["name", "==", name]], "columns": [column]}
-        return int(self._database.transact([select])[0]["rows"][0][column])
-
-    def _await(self, number: int, mbps: float) -> None:
-        wanted = limit(round(mbps * 1000))
-        await_condition(lambda: self._meters()[number] == wanted, f"meter {number} is {wanted}", 5)
-
-    def _meters(self) -> dict[int, Rate]:
-        with Bridge(str(self._sandbox.appliance.paths.management_socket)) as bridge:
-            return bridge.meters()
+        """Limit one network."""
+        limits = limits_pb2.Limits(public_kbps=round(mbps * 1000))
+        request = network_pb2.UpdateNetworkRequest(
+            network=network_pb2.Network(name=f"networks/{name}", limits=limits), update_mask=MASK, wait_live=True
+        )
+        require_live(self._sandbox.networks.UpdateNetwork(request, timeout=CALL_SECONDS))
 
 
 @pytest.fixture
-def limits(sandbox: Sandbox) -> Iterator[Limits]:
-    setter = Limits(sandbox)
-    try:
-        yield setter
-    finally:
-        setter.close()
+def limits(sandbox: Sandbox) -> Limits:
+    return Limits(sandbox)
 
 
 def rate(sandbox: Sandbox, machine: Machine, flow: Flow) -> float:
@@ -222,6 +187,6 @@ def test_the_lower_limit_counts_for_a_machine_alone(sandbox: Sandbox, tenants: T
     machine = tenants.isolated()
     limits.of_machine(machine, 20)
     name = network_id(tenants.network_of(machine))
-    limits.of_lonely_network(name, machine, 5)
+    limits.of_network(name, 5)
     flow = Flow(udp=True, offered=15, seconds=4)
     assert rate(sandbox, machine, flow) == near(5, flow)
