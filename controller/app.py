@@ -77,6 +77,8 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
         if event.state == MAIN_DISPATCHER:
             log.info("switch connected", extra={"datapath": f"{datapath.id:016x}"})
             self._switch.attach(datapath)
+            # Of ports that came after os-ken asked, and before it listens, it knows nothing: ask again.
+            datapath.send_msg(datapath.ofproto_parser.OFPPortDescStatsRequest(datapath, 0))
             self._presence.tell(connected=True)
             self._reconciler.post(SwitchUp())
         elif self._switch.detach(datapath):
@@ -87,6 +89,12 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
     @_handles(ofp_event.EventOFPPortStateChange, MAIN_DISPATCHER)
     def on_port(self, event: Any) -> None:
         """A port came, went or changed."""
+        self._reconciler.post(PortsChanged())
+
+    @_handles(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
+    def on_ports(self, event: Any) -> None:
+        """The ports there are, asked for once the switch had connected."""
+        event.msg.datapath.ports.update({port.port_no: port for port in event.msg.body})
         self._reconciler.post(PortsChanged())
 
     @_handles(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)

@@ -67,7 +67,7 @@ def transcript(sandbox: Sandbox) -> Iterator[Transcript]:
 def ages(sandbox: Sandbox) -> dict[str, float]:
     """Every flow, without what counts up, with the seconds since it was added or replaced."""
     counters = re.compile(r" (?:duration|n_packets|n_bytes|idle_age|hard_age)=[^ ,]+,")
-    lines = sandbox.appliance.ofctl("dump-flows").splitlines()[1:]
+    lines = [line for line in sandbox.appliance.ofctl("dump-flows").splitlines() if "cookie=" in line]
     return {counters.sub("", line): float(re.search(r"duration=([\d.]+)s", line)[1]) for line in lines}  # type: ignore[index]
 
 
