@@ -51,8 +51,10 @@ def world(sandbox: Sandbox) -> Iterator[World]:
         maker.close()
 
 
+# The storage network, and what machines are there.
+STORAGE = ("10.250.0.1", "10.250.0.2", "100.64.0.1")
 BEYOND_THE_INTERNET = [
-    *("10.250.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.168.1.1", "0.1.2.3"),
+    *("10.251.0.1", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.168.1.1", "0.1.2.3"),
 ]
 
 
@@ -95,7 +97,7 @@ def test_other_networks_addresses(sandbox: Sandbox, world: World) -> None:
                     assert not [frame for frame in heard_so_far(wire, other) if mark in bytes(frame)]
 
 
-@pytest.mark.parametrize("to", [MANAGEMENT, "192.0.2.77", GATEWAY, "203.0.113.64", "203.0.113.79"])
+@pytest.mark.parametrize("to", [MANAGEMENT, "192.0.2.77", GATEWAY, "203.0.113.64", "203.0.113.79", *STORAGE])
 def test_the_appliances_own_and_protected_addresses(sandbox: Sandbox, world: World, to: str) -> None:
     for machine in (world.lone, world.pc):
         refused(sandbox, machine, to, PROHIBITED)
