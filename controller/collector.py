@@ -144,10 +144,10 @@ class Collector:
         """Take in what was read; False when it is to be tried again."""
         while self._batches:
             batch = self._batches[0]
-            with self._rows_lock:
-                usages, owners = self._state()
             if not self._client.connected.is_set():
                 return False
+            with self._rows_lock:
+                usages, owners = self._state()
             changes = advance(usages, owners, batch.readings, round(time.time() * 1000), complete=batch.complete)
             operations = [one for uuid, after in changes.items() for one in _operations(usages.get(uuid), after, uuid)]
             try:
@@ -161,6 +161,7 @@ class Collector:
                 return False
             self._batches.popleft()
             if batch.complete:
+                metrics.COUNTED.set_to_current_time()
                 with self._rows_lock:
                     self._gone = {n: one for n, one in self._gone.items() if one[1] >= batch.began}
         return True

@@ -67,7 +67,9 @@ def transcript(sandbox: Sandbox) -> Iterator[Transcript]:
 def ages(sandbox: Sandbox) -> dict[str, float]:
     """Every flow, without what counts up, with the seconds since it was added or replaced."""
     counters = re.compile(r" (?:duration|n_packets|n_bytes|idle_age|hard_age)=[^ ,]+,")
-    lines = [line for line in sandbox.appliance.ofctl("dump-flows").splitlines() if "cookie=" in line]
+    # By numbers: the switch takes a moment until it knows the names of tables.
+    dump = sandbox.appliance.ofctl("dump-flows", "--no-names")
+    lines = [line for line in dump.splitlines() if "cookie=" in line]
     return {counters.sub("", line): float(re.search(r"duration=([\d.]+)s", line)[1]) for line in lines}  # type: ignore[index]
 
 
