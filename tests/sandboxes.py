@@ -18,6 +18,7 @@ from supervisor import await_condition
 
 from controller.pipeline import Table
 from sluice.v1 import network_pb2
+from sluice.v1.public_address_pb2 import PublicAddress
 
 _names = itertools.count(1)
 
@@ -91,6 +92,12 @@ class Tenants:
             self._undo.callback(self._delete_machine, one.name)
         return self.sandbox.create_machines(named, lease=lease, live=live)
 
+    def public_address(self, machine: Machine | None = None) -> PublicAddress:
+        """A public address, for a machine if one is given; its identifier is `public_id(address)`."""
+        name = f"ip{next(_names)}"
+        self._undo.callback(lambda: _unless_gone(lambda: self.sandbox.delete_public_address(name)))
+        return self.sandbox.create_public_address(name, machine=machine.name if machine else "")
+
     def network_of(self, machine: Machine) -> network_pb2.Network:
         """The network of a machine as the API has it."""
         name = self.sandbox.machine(machine.name).network
@@ -116,6 +123,11 @@ class Tenants:
 def network_id(network: network_pb2.Network) -> str:
     """The identifier in a network's name."""
     return network.name.removeprefix("networks/")
+
+
+def public_id(address: PublicAddress) -> str:
+    """The identifier in a public address's name."""
+    return address.name.removeprefix("publicAddresses/")
 
 
 def _unless_gone(delete: Callable[[], None]) -> None:
