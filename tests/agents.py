@@ -38,7 +38,7 @@ from state import rows
 from state.model import NetworkStatus, State
 from state.ovsdb import Client
 from tests.dummy_switch import SCHEMA as SWITCH_SCHEMA
-from tests.dummy_switch import SLUICE_SCHEMA, wait_until
+from tests.dummy_switch import SLUICE_SCHEMA, accepts, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,7 +97,7 @@ class Database:
         command = ["ovsdb-server", str(self.directory / "conf.db"), f"--remote=punix:{self.socket}",
                    f"--unixctl={self.directory}/db.ctl", "-vconsole:warn", "-vsyslog:off"]  # fmt: skip
         self._process = _spawn(command, self.directory / "database.log")
-        wait_until(lambda: Path(self.socket).exists(), what="database started")
+        wait_until(lambda: accepts(self.socket), what="database started")
 
     def kill(self) -> None:
         """SIGKILL the server."""
