@@ -15,7 +15,9 @@ import click
 import grpc
 
 from cli import errors
+from cli.addresses import addresses
 from cli.completion import completion
+from cli.drives import drives
 from cli.flows import drops, flows
 from cli.machines import machines
 from cli.names import DEFAULT_API
@@ -89,7 +91,7 @@ def sluicectl(
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
 
-for _command in (networks, machines, flows, drops, usage, status, who, trace, completion):
+for _command in (networks, machines, addresses, drives, flows, drops, usage, status, who, trace, completion):
     sluicectl.add_command(_command)
 
 

@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 import click
 import grpc
 
-from sluice.v1 import machine_pb2_grpc, network_pb2_grpc, translation_pb2_grpc, usage_pb2_grpc
+from sluice.v1 import (
+    drive_pb2_grpc,
+    machine_pb2_grpc,
+    network_pb2_grpc,
+    public_address_pb2_grpc,
+    translation_pb2_grpc,
+    usage_pb2_grpc,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FORMATS = ("table", "json")
@@ -55,6 +62,16 @@ class Session:
     def usage(self) -> usage_pb2_grpc.UsageServiceStub:
         """Calls about usage."""
         return usage_pb2_grpc.UsageServiceStub(channel(self.api))
+
+    @property
+    def addresses(self) -> public_address_pb2_grpc.PublicAddressServiceStub:
+        """Calls about public addresses."""
+        return public_address_pb2_grpc.PublicAddressServiceStub(channel(self.api))
+
+    @property
+    def drives(self) -> drive_pb2_grpc.DriveServiceStub:
+        """Calls about shared drives."""
+        return drive_pb2_grpc.DriveServiceStub(channel(self.api))
 
 
 pass_session = click.make_pass_decorator(Session)

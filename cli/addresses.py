@@ -1,0 +1,125 @@
+"""`sluicectl addresses`."""
+
+from __future__ import annotations
+
+import click
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from cli import creation, names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import public_address_pb2 as pb
+
+_COLUMNS = ("NAME", "ADDRESS", "MACHINE", "TENANT", "STATE", "DETAIL")
+
+
+def _row(address: pb.PublicAddress) -> tuple[object, ...]:
+    status = address.status
+    return (names.short(address.name), address.address, names.short(address.machine), address.tenant,
+            creation.state_word(status), status.detail)  # fmt: skip
+
+
+def _show(session: Session, address: pb.PublicAddress) -> None:
+    if session.json:
+        output.print_json(output.to_json(address))
+    else:
+        output.print_fields(tuple(zip(map(str.lower, _COLUMNS), _row(address), strict=True)))
+
+
+def _full(name: str) -> str:
+    return name if name.startswith("publicAddresses/") else f"publicAddresses/{name}"
+
+
+@click.group()
+def addresses() -> None:
+    """Public addresses, each for one machine."""
+
+
+@addresses.command("list")
+@click.option("--tenant", default="", help="Only those of this tenant.")
+@output_option
+@pass_session
+def list_(session: Session, tenant: str) -> None:
+    """List public addresses in order of name."""
+    found: list[pb.PublicAddress] = []
+    token = ""
+    while True:
+        request = pb.ListPublicAddressesRequest(page_size=1000, page_token=token, tenant=tenant)
+        page = session.addresses.ListPublicAddresses(request, timeout=session.timeout)
+        found += page.public_addresses
+        token = page.next_page_token
+        if not token:
+            break
+    if session.json:
+        output.print_json([output.to_json(address) for address in found])
+    else:
+        output.print_table(_COLUMNS, map(_row, found), "no public addresses")
+
+
+@addresses.command()
+@click.argument("name")
+@output_option
+@pass_session
+def show(session: Session, name: str) -> None:
+    """Show one public address."""
+    request = pb.GetPublicAddressRequest(name=_full(name))
+    _show(session, session.addresses.GetPublicAddress(request, timeout=session.timeout))
+
+
+@addresses.command(epilog="Example: sluicectl addresses create www --machine web --wait")
+@click.argument("name", required=False, default="")
+@click.option("--machine", default="", shell_complete=names.complete_machine, help="Machine it stands for.")
+@click.option("--address", default="", help="Address wanted.  [default: the lowest free one]")
+@click.option("--tenant", default="", help="Customer; free text.")
+@creation.wait_options
+@output_option
+@pass_session
+def create(
+    session: Session, name: str, machine: str, address: str, tenant: str, wait: bool, request_id: str | None
+) -> None:
+    """Take an address from the pool, for a machine if one is named."""
+    wanted = pb.PublicAddress(address=address, machine=machine and names.machine_name(machine), tenant=tenant)
+    request = pb.CreatePublicAddressRequest(
+        public_address_id=names.short(name), public_address=wanted,
+        request_id=creation.new_request_id(request_id), wait_live=wait,
+    )  # fmt: skip
+    made = creation.create(session.addresses.CreatePublicAddress, request, session.timeout)
+    _show(session, made)
+    if wait:
+        creation.require_live([(made.name, made.status)])
+
+
+def _assign(session: Session, name: str, machine: str) -> None:
+    request = pb.UpdatePublicAddressRequest(
+        public_address=pb.PublicAddress(name=_full(name), machine=machine),
+        update_mask=FieldMask(paths=["machine"]),
+        wait_live=True,
+    )
+    _show(session, session.addresses.UpdatePublicAddress(request, timeout=session.timeout))
+
+
+@addresses.command(epilog="Example: sluicectl addresses assign www web2")
+@click.argument("name")
+@click.argument("machine", shell_complete=names.complete_machine)
+@output_option
+@pass_session
+def assign(session: Session, name: str, machine: str) -> None:
+    """Give the address to a machine; from another one it moves at once, open connections included."""
+    _assign(session, name, names.machine_name(machine))
+
+
+@addresses.command()
+@click.argument("name")
+@output_option
+@pass_session
+def unassign(session: Session, name: str) -> None:
+    """Take the address away from its machine and keep it."""
+    _assign(session, name, "")
+
+
+@addresses.command()
+@click.argument("name")
+@pass_session
+def delete(session: Session, name: str) -> None:
+    """Release the address, also while a machine has it."""
+    session.addresses.DeletePublicAddress(pb.DeletePublicAddressRequest(name=_full(name)), timeout=session.timeout)
+    click.echo(f"{_full(name)} deleted")
