@@ -98,7 +98,8 @@ def test_a_network_is_held_to_its_limit_over_all_its_machines(
             stack.callback(run.close)
         measured = [run.rate() for run in runs]
     print(f"{flow.name}: {measured} of 10 Mbit/s")
-    assert sum(measured) == near(10, flow)
+    # They do not begin and end together on a busy machine: for that time one has the limit for itself.
+    assert sum(measured) == near(10, flow, extra=0.2)
     limited = "network-public-rate-in" if back else "network-public-rate-out"
     assert tenants.drops(one)[limited] > 0
 
