@@ -77,9 +77,9 @@ class Run:
 
     def _frames(self, end: dict[str, Any]) -> float:
         if self._flow.udp:
-            summary = end["sum"]
-            arrived = (summary["packets"] - summary["lost_packets"]) * _UDP_FRAME * 8
-            return float(arrived / summary["seconds"] / 1e6)
+            # Not what was sent less what was lost: losses after the last datagram that arrived are not counted.
+            received = end["sum_received"]
+            return float(received["bytes"] / UDP_PAYLOAD * _UDP_FRAME * 8 / received["seconds"] / 1e6)
         payload = _TCP_FRAME - _ETHERNET - _IP - _TCP
         return float(end["sum_received"]["bits_per_second"] / 1e6 * _TCP_FRAME / payload)
 

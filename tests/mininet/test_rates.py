@@ -98,8 +98,8 @@ def test_a_network_is_held_to_its_limit_over_all_its_machines(
             stack.callback(run.close)
         measured = [run.rate() for run in runs]
     print(f"{flow.name}: {measured} of 10 Mbit/s")
-    # They do not begin and end together on a busy machine: for that time one has the limit for itself.
-    assert sum(measured) == near(10, flow, extra=0.2)
+    # They do not begin and end together: for that time one has the limit for itself.
+    assert sum(measured) == near(10, flow, extra=0.1)
     limited = "network-public-rate-in" if back else "network-public-rate-out"
     assert tenants.drops(one)[limited] > 0
 
@@ -158,7 +158,7 @@ def test_a_limit_changes_without_a_lost_packet_and_without_a_changed_flow(
     before = flows()
     with machine.start("ping", "-n", "-q", "-i0.005", SERVER, stdout=subprocess.PIPE) as pinging:
         try:
-            for mbps in (10, 20, 1, 1000) * 5:
+            for mbps in (10, 20, 1, 1000) * 15:
                 limits.of_machine(machine, mbps)
         finally:
             pinging.send_signal(signal.SIGINT)
