@@ -6,6 +6,7 @@ import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import creation, names, output
+from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import public_address_pb2 as pb
 
@@ -19,10 +20,7 @@ def _row(address: pb.PublicAddress) -> tuple[object, ...]:
 
 
 def _show(session: Session, address: pb.PublicAddress) -> None:
-    if session.json:
-        output.print_json(output.to_json(address))
-    else:
-        output.print_fields(tuple(zip(map(str.lower, _COLUMNS), _row(address), strict=True)))
+    output.print_one(address, _COLUMNS, _row, as_json=session.json)
 
 
 def _full(name: str) -> str:
@@ -40,19 +38,9 @@ def addresses() -> None:
 @pass_session
 def list_(session: Session, tenant: str) -> None:
     """List public addresses in order of name."""
-    found: list[pb.PublicAddress] = []
-    token = ""
-    while True:
-        request = pb.ListPublicAddressesRequest(page_size=1000, page_token=token, tenant=tenant)
-        page = session.addresses.ListPublicAddresses(request, timeout=session.timeout)
-        found += page.public_addresses
-        token = page.next_page_token
-        if not token:
-            break
-    if session.json:
-        output.print_json([output.to_json(address) for address in found])
-    else:
-        output.print_table(_COLUMNS, map(_row, found), "no public addresses")
+    lists = pages(session.addresses.ListPublicAddresses, pb.ListPublicAddressesRequest(tenant=tenant), session.timeout)
+    found = (address for page in lists for address in page.public_addresses)
+    output.print_list(found, _COLUMNS, _row, "no public addresses", as_json=session.json)
 
 
 @addresses.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import creation, names, output
+from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import drive_pb2 as pb
 
@@ -17,10 +18,7 @@ def _row(drive: pb.Drive) -> tuple[object, ...]:
 
 
 def _show(session: Session, drive: pb.Drive) -> None:
-    if session.json:
-        output.print_json(output.to_json(drive))
-    else:
-        output.print_fields(tuple(zip(map(str.lower, _COLUMNS), _row(drive), strict=True)))
+    output.print_one(drive, _COLUMNS, _row, as_json=session.json)
 
 
 def _full(name: str) -> str:
@@ -38,19 +36,9 @@ def drives() -> None:
 @pass_session
 def list_(session: Session, network: str) -> None:
     """List drives in order of name."""
-    of, token = network and names.network_name(network), ""
-    found: list[pb.Drive] = []
-    while True:
-        request = pb.ListDrivesRequest(page_size=1000, page_token=token, network=of)
-        page = session.drives.ListDrives(request, timeout=session.timeout)
-        found += page.drives
-        token = page.next_page_token
-        if not token:
-            break
-    if session.json:
-        output.print_json([output.to_json(drive) for drive in found])
-    else:
-        output.print_table(_COLUMNS, map(_row, found), "no drives")
+    request = pb.ListDrivesRequest(network=network and names.network_name(network))
+    found = (drive for page in pages(session.drives.ListDrives, request, session.timeout) for drive in page.drives)
+    output.print_list(found, _COLUMNS, _row, "no drives", as_json=session.json)
 
 
 @drives.command()

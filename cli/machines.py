@@ -66,10 +66,7 @@ def list_(session: Session, network: str) -> None:
     """List machines in order of name."""
     wanted = names.network_name(network) if network else ""
     found = names.all_machines(session.machines, wanted, session.timeout)
-    if session.json:
-        output.print_json([output.to_json(machine) for machine in found])
-    else:
-        output.print_table(_COLUMNS, map(_row, found), "no machines")
+    output.print_list(found, _COLUMNS, _row, "no machines", as_json=session.json)
 
 
 @machines.command(epilog="Example: sluicectl machines show web --wait")

@@ -9,11 +9,11 @@ import click
 import grpc
 from click.shell_completion import CompletionItem
 
+from cli.paging import pages
 from cli.session import channel
 from sluice.v1 import machine_pb2, machine_pb2_grpc, network_pb2, network_pb2_grpc
 
 DEFAULT_API = "unix:/run/sluice/api.sock"
-_PAGE = 1000
 _COMPLETION_TIMEOUT = 1.0
 
 
@@ -36,28 +36,16 @@ def all_networks(
     stub: network_pb2_grpc.NetworkServiceStub, tenant: str = "", timeout: float | None = None
 ) -> Iterator[network_pb2.Network]:
     """Every network, page by page. Raises grpc.RpcError."""
-    token = ""
-    while True:
-        request = network_pb2.ListNetworksRequest(page_size=_PAGE, page_token=token, tenant=tenant)
-        page = stub.ListNetworks(request, timeout=timeout)
+    for page in pages(stub.ListNetworks, network_pb2.ListNetworksRequest(tenant=tenant), timeout):
         yield from page.networks
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def all_machines(
     stub: machine_pb2_grpc.MachineServiceStub, network: str = "", timeout: float | None = None
 ) -> Iterator[machine_pb2.Machine]:
     """Every machine, of one network where it is given, page by page. Raises grpc.RpcError."""
-    token = ""
-    while True:
-        request = machine_pb2.ListMachinesRequest(page_size=_PAGE, page_token=token, network=network)
-        page = stub.ListMachines(request, timeout=timeout)
+    for page in pages(stub.ListMachines, machine_pb2.ListMachinesRequest(network=network), timeout):
         yield from page.machines
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def _api(context: click.Context) -> str:

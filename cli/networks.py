@@ -68,10 +68,7 @@ def networks() -> None:
 def list_(session: Session, tenant: str) -> None:
     """List networks in order of name."""
     found = names.all_networks(session.networks, tenant, session.timeout)
-    if session.json:
-        output.print_json([output.to_json(network) for network in found])
-    else:
-        output.print_table(_COLUMNS, map(_row, found), "no networks")
+    output.print_list(found, _COLUMNS, _row, "no networks", as_json=session.json)
 
 
 @networks.command(epilog="Example: sluicectl networks show office")

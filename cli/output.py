@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -14,6 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+Listed = TypeVar("Listed", bound=Message)
 
 _STATE_STYLES = {"live": "green", "pending": "yellow", "error": "red", "SERVING": "green", "NOT_SERVING": "red"}
 # Lines are as long as they must be, so that nothing is cut and every row stays one line.
@@ -50,6 +52,31 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     for row in cells:
         table.add_row(*(_cell(value) for value in row))
     _print(table)
+
+
+def print_list(
+    objects: Iterable[Listed],
+    columns: Sequence[str],
+    row: Callable[[Listed], Sequence[object]],
+    empty: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Write messages as a JSON array, or as a table of their rows."""
+    if as_json:
+        print_json([to_json(message) for message in objects])
+    else:
+        print_table(columns, map(row, objects), empty)
+
+
+def print_one(
+    message: Listed, columns: Sequence[str], row: Callable[[Listed], Sequence[object]], *, as_json: bool
+) -> None:
+    """Write a message as JSON, or the fields of its row under the names of the columns."""
+    if as_json:
+        print_json(to_json(message))
+    else:
+        print_fields(zip(map(str.lower, columns), row(message), strict=True))
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

@@ -8,12 +8,12 @@ import click
 import grpc
 
 from cli import names, output
+from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import usage_pb2
 
 _KINDS = ("public", "private", "storage", "vpn")
 _COLUMNS = ("NAME", *(f">{kind.upper()} {way}" for kind in _KINDS for way in ("IN", "OUT")), "LAST COUNTED")
-_PAGE = 1000
 _STEP = 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -34,14 +34,8 @@ def _row(usage: usage_pb2.Usage) -> tuple[object, ...]:
 
 
 def _all(session: Session, network: str) -> Iterator[usage_pb2.Usage]:
-    token = ""
-    while True:
-        request = usage_pb2.ListUsageRequest(page_size=_PAGE, page_token=token, network=network)
-        page = session.usage.ListUsage(request, timeout=session.timeout)
+    for page in pages(session.usage.ListUsage, usage_pb2.ListUsageRequest(network=network), session.timeout):
         yield from page.usages
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def _named(session: Session, name: str) -> usage_pb2.Usage:
