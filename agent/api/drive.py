@@ -9,7 +9,9 @@ from google.protobuf.empty_pb2 import Empty
 from agent.api import encode, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
 from agent.api.names import identifier, optional_identifier
+from agent.api.watching import stream
 from agent.intent import NewDrive
+from agent.records import DriveView
 from agent.store import Store
 from sluice.v1 import drive_pb2, drive_pb2_grpc, status_pb2
 
@@ -46,11 +48,8 @@ class DriveService(drive_pb2_grpc.DriveServiceServicer):
         after = paging.decode("drives", network, request.page_token)
         self._store.wait_connected(time_left(context))
         views = self._store.list_drives(network, after, size + 1)
-        more = len(views) > size
-        return drive_pb2.ListDrivesResponse(
-            drives=map(encode.drive, views[:size]),
-            next_page_token=paging.encode("drives", network, views[size - 1].drive.name) if more else "",
-        )
+        page, token = paging.cut(views, size, "drives", network, lambda view: view.drive.name)
+        return drive_pb2.ListDrivesResponse(drives=map(encode.drive, page), next_page_token=token)
 
     def DeleteDrive(self, request: drive_pb2.DeleteDriveRequest, context: Context) -> Empty:
         """Take a drive away from its network."""
@@ -61,15 +60,8 @@ class DriveService(drive_pb2_grpc.DriveServiceServicer):
         """Every drive there is, SYNCED, then each change."""
         network = optional_identifier("network", request.network, "networks")
         self._store.wait_connected(time_left(context))
-        with self._watching.seated():
-            existing, watcher = self._store.watch_drives(network)
-            try:
-                if not context.add_callback(watcher.close):
-                    return
-                for view in existing:
-                    yield drive_pb2.DriveEvent(type=status_pb2.EXISTING, drive=encode.drive(view))
-                yield drive_pb2.DriveEvent(type=status_pb2.SYNCED)
-                for event in watcher:
-                    yield drive_pb2.DriveEvent(type=encode.CHANGES[event.kind], drive=encode.drive(event.view))
-            finally:
-                self._store.hub.remove(watcher)
+
+        def event(kind: status_pb2.ChangeType.ValueType, view: DriveView | None) -> drive_pb2.DriveEvent:
+            return drive_pb2.DriveEvent(type=kind, drive=None if view is None else encode.drive(view))
+
+        return stream(self._store, self._watching, context, lambda: self._store.watch_drives(network), event)

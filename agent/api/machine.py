@@ -7,17 +7,18 @@ from functools import partial
 
 from google.protobuf.empty_pb2 import Empty
 
-from agent.api import encode, paging
+from agent.api import encode, limits, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
+from agent.api.watching import stream
 from agent.faults import Invalid, Violation, within
 from agent.intent import MachineChange, NewMachine, Tagged
+from agent.records import MachineView
 from agent.store import Store
 from agent.validation import wrong
 from sluice.v1 import machine_pb2, machine_pb2_grpc, status_pb2
 
-RATES = ("limits.public_kbps", "limits.storage_kbps")
 CHANGEABLE = ("mac_address", "hostname", "attachment", "limits")
 
 
@@ -97,11 +98,8 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         after = paging.decode("machines", network, request.page_token)
         self._store.wait_connected(time_left(context))
         views = self._store.list_machines(network, after, size + 1)
-        more = len(views) > size
-        return machine_pb2.ListMachinesResponse(
-            machines=map(self._encode, views[:size]),
-            next_page_token=paging.encode("machines", network, views[size - 1].machine.name) if more else "",
-        )
+        page, token = paging.cut(views, size, "machines", network, lambda view: view.machine.name)
+        return machine_pb2.ListMachinesResponse(machines=map(self._encode, page), next_page_token=token)
 
     def UpdateMachine(self, request: machine_pb2.UpdateMachineRequest, context: Context) -> machine_pb2.Machine:
         """Change what the mask names."""
@@ -109,12 +107,13 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         name = identifier("machine.name", asked.name, "machines")
         self._store.wait_connected(time_left(context))
         paths = self._mask(request, name)
+        public_rate, storage_rate = limits.changed(asked.limits, paths)
         change = MachineChange(
             mac=asked.mac_address if "mac_address" in paths else None,
             hostname=asked.hostname if "hostname" in paths else None,
             attachment=_tagged(asked.attachment) if "attachment" in paths else None,
-            public_rate=asked.limits.public_kbps if paths & {"limits", RATES[0]} else None,
-            storage_rate=asked.limits.storage_kbps if paths & {"limits", RATES[1]} else None,
+            public_rate=public_rate,
+            storage_rate=storage_rate,
         )
         with self._waiting.seated(request.wait_live):
             view = self._store.update_machine(name, change, time_left(context))
@@ -129,7 +128,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
             # A client that writes back what it read has every field set: those that cannot change must be the same.
             present = self._store.machine(name)
             kept = {"network": f"networks/{present.network}", "address": present.machine.address}
-        return mask("machine", request.machine, request.update_mask, CHANGEABLE, RATES, kept)
+        return mask("machine", request.machine, request.update_mask, CHANGEABLE, limits.PATHS, kept)
 
     def DeleteMachine(self, request: machine_pb2.DeleteMachineRequest, context: Context) -> Empty:
         """Delete a machine, and the network made with it."""
@@ -142,15 +141,8 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         """Every machine there is, SYNCED, then each change."""
         network = optional_identifier("network", request.network, "networks")
         self._store.wait_connected(time_left(context))
-        with self._watching.seated():
-            existing, watcher = self._store.watch_machines(network)
-            try:
-                if not context.add_callback(watcher.close):
-                    return
-                for view in existing:
-                    yield machine_pb2.MachineEvent(type=status_pb2.EXISTING, machine=self._encode(view))
-                yield machine_pb2.MachineEvent(type=status_pb2.SYNCED)
-                for event in watcher:
-                    yield machine_pb2.MachineEvent(type=encode.CHANGES[event.kind], machine=self._encode(event.view))
-            finally:
-                self._store.hub.remove(watcher)
+
+        def event(kind: status_pb2.ChangeType.ValueType, view: MachineView | None) -> machine_pb2.MachineEvent:
+            return machine_pb2.MachineEvent(type=kind, machine=None if view is None else self._encode(view))
+
+        return stream(self._store, self._watching, context, lambda: self._store.watch_machines(network), event)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from google.protobuf.empty_pb2 import Empty
 
-from agent.api import encode, paging
+from agent.api import encode, limits, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
+from agent.api.watching import stream
 from agent.intent import Forward, NetworkChange, NewNetwork
+from agent.records import NetworkView
 from agent.store import Store
 from sluice.v1 import network_pb2, network_pb2_grpc, status_pb2
 
@@ -19,7 +21,6 @@ KIND_NAMES = {
     network_pb2.Network.PRIVATE: "PRIVATE",
     network_pb2.Network.ISOLATED: "ISOLATED",
 }
-RATES = ("limits.public_kbps", "limits.storage_kbps")
 CHANGEABLE = ("dns_servers", "search_domain", "dns_forwarding", "limits")
 
 
@@ -72,11 +73,8 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         after = paging.decode("networks", request.tenant, request.page_token)
         self._store.wait_connected(time_left(context))
         views = self._store.list_networks(request.tenant, after, size + 1)
-        more = len(views) > size
-        return network_pb2.ListNetworksResponse(
-            networks=map(encode.network, views[:size]),
-            next_page_token=paging.encode("networks", request.tenant, views[size - 1].network.name) if more else "",
-        )
+        page, token = paging.cut(views, size, "networks", request.tenant, lambda view: view.network.name)
+        return network_pb2.ListNetworksResponse(networks=map(encode.network, page), next_page_token=token)
 
     def UpdateNetwork(self, request: network_pb2.UpdateNetworkRequest, context: Context) -> network_pb2.Network:
         """Change what the mask names."""
@@ -84,12 +82,13 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         name = identifier("network.name", asked.name, "networks")
         self._store.wait_connected(time_left(context))
         paths = self._mask(request, name)
+        public_rate, storage_rate = limits.changed(asked.limits, paths)
         change = NetworkChange(
             dns_servers=tuple(asked.dns_servers) if "dns_servers" in paths else None,
             search_domain=asked.search_domain if "search_domain" in paths else None,
             dns_forwarding=_forwarding(asked) if "dns_forwarding" in paths else None,
-            public_rate=asked.limits.public_kbps if paths & {"limits", RATES[0]} else None,
-            storage_rate=asked.limits.storage_kbps if paths & {"limits", RATES[1]} else None,
+            public_rate=public_rate,
+            storage_rate=storage_rate,
         )
         with self._waiting.seated(request.wait_live):
             view = self._store.update_network(name, change, time_left(context))
@@ -103,7 +102,7 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         if not request.update_mask.paths:
             present = encode.network(self._store.network(name))
             kept = {field: getattr(present, field) for field in ("kind", "tenant", "prefix", "mtu")}
-        return mask("network", request.network, request.update_mask, CHANGEABLE, RATES, kept)
+        return mask("network", request.network, request.update_mask, CHANGEABLE, limits.PATHS, kept)
 
     def DeleteNetwork(self, request: network_pb2.DeleteNetworkRequest, context: Context) -> Empty:
         """Delete an empty network."""
@@ -116,15 +115,8 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         """Every network there is, SYNCED, then each change."""
         name = optional_identifier("name", request.name, "networks")
         self._store.wait_connected(time_left(context))
-        with self._watching.seated():
-            existing, watcher = self._store.watch_networks(name)
-            try:
-                if not context.add_callback(watcher.close):
-                    return
-                for view in existing:
-                    yield network_pb2.NetworkEvent(type=status_pb2.EXISTING, network=encode.network(view))
-                yield network_pb2.NetworkEvent(type=status_pb2.SYNCED)
-                for event in watcher:
-                    yield network_pb2.NetworkEvent(type=encode.CHANGES[event.kind], network=encode.network(event.view))
-            finally:
-                self._store.hub.remove(watcher)
+
+        def event(kind: status_pb2.ChangeType.ValueType, view: NetworkView | None) -> network_pb2.NetworkEvent:
+            return network_pb2.NetworkEvent(type=kind, network=None if view is None else encode.network(view))
+
+        return stream(self._store, self._watching, context, lambda: self._store.watch_networks(name), event)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from agent.faults import Invalid, Violation
 from agent.validation import DEFAULT_PAGE, page_size
+
+T = TypeVar("T")
 
 
 def encode(collection: str, selection: str, last: str) -> str:
@@ -46,3 +50,12 @@ def size(asked: int) -> int:
     if violations:
         raise Invalid(violations)
     return asked or DEFAULT_PAGE
+
+
+def cut(
+    found: Sequence[T], size: int, collection: str, selection: str, name: Callable[[T], str]
+) -> tuple[Sequence[T], str]:
+    """The page of `size` objects, and the token of the next one: `found` has one more where there is one."""
+    if len(found) <= size:
+        return found, ""
+    return found[:size], encode(collection, selection, name(found[size - 1]))

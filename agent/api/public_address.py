@@ -10,7 +10,9 @@ from agent.api import encode, paging
 from agent.api.calls import Context, Seats, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
+from agent.api.watching import stream
 from agent.intent import NewPublicAddress, PublicAddressChange
+from agent.records import PublicAddressView
 from agent.store import Store
 from sluice.v1 import public_address_pb2, public_address_pb2_grpc, status_pb2
 
@@ -57,10 +59,9 @@ class PublicAddressService(public_address_pb2_grpc.PublicAddressServiceServicer)
         after = paging.decode(COLLECTION, request.tenant, request.page_token)
         self._store.wait_connected(time_left(context))
         views = self._store.list_public_addresses(request.tenant, after, size + 1)
-        more = len(views) > size
+        page, token = paging.cut(views, size, COLLECTION, request.tenant, lambda view: view.address.name)
         return public_address_pb2.ListPublicAddressesResponse(
-            public_addresses=map(encode.public_address, views[:size]),
-            next_page_token=paging.encode(COLLECTION, request.tenant, views[size - 1].address.name) if more else "",
+            public_addresses=map(encode.public_address, page), next_page_token=token
         )
 
     def UpdatePublicAddress(
@@ -93,17 +94,11 @@ class PublicAddressService(public_address_pb2_grpc.PublicAddressServiceServicer)
         """Every public address there is, SYNCED, then each change."""
         name = optional_identifier("name", request.name, COLLECTION)
         self._store.wait_connected(time_left(context))
-        event_of = public_address_pb2.PublicAddressEvent
-        with self._watching.seated():
-            existing, watcher = self._store.watch_public_addresses(name)
-            try:
-                if not context.add_callback(watcher.close):
-                    return
-                for view in existing:
-                    yield event_of(type=status_pb2.EXISTING, public_address=encode.public_address(view))
-                yield event_of(type=status_pb2.SYNCED)
-                for event in watcher:
-                    changed = encode.public_address(event.view)
-                    yield event_of(type=encode.CHANGES[event.kind], public_address=changed)
-            finally:
-                self._store.hub.remove(watcher)
+
+        def event(
+            kind: status_pb2.ChangeType.ValueType, view: PublicAddressView | None
+        ) -> public_address_pb2.PublicAddressEvent:
+            shown = None if view is None else encode.public_address(view)
+            return public_address_pb2.PublicAddressEvent(type=kind, public_address=shown)
+
+        return stream(self._store, self._watching, context, lambda: self._store.watch_public_addresses(name), event)

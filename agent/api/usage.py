@@ -32,9 +32,5 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             found = self._store.list_machine_usage(network, after, size + 1)
         else:
             found = self._store.list_network_usage(after, size + 1)
-        more = len(found) > size
-        last = found[size - 1].name.partition("/")[2] if more else ""
-        return usage_pb2.ListUsageResponse(
-            usages=map(encode.usage, found[:size]),
-            next_page_token=paging.encode("usage", network, last) if more else "",
-        )
+        page, token = paging.cut(found, size, "usage", network, lambda usage: usage.name.partition("/")[2])
+        return usage_pb2.ListUsageResponse(usages=map(encode.usage, page), next_page_token=token)
