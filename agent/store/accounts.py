@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from agent.records import MachineRecord, NetworkRecord
-from agent.store.desired_state import DesiredState, find
+from agent.store.desired_state import DesiredState, find, following
 from state.usage import Usage
 
 
@@ -26,13 +24,13 @@ class Accounts(DesiredState):
         """At most `count` networks' usage with names above `after`, in order."""
         with self.replica.lock:
             index = self.replica.networks
-            return [self._of_network(index[n]) for n in islice(index.irange(after, inclusive=(False, True)), count)]
+            return [self._of_network(index[name]) for name in following(index, after, count)]
 
     def list_machine_usage(self, network: str, after: str, count: int) -> list[Usage]:
         """At most `count` machines' of one network, with names above `after`, in order. Raises Missing."""
         with self.replica.lock:
             index = find(self.replica.networks, f"networks/{network}").machines
-            return [self._of_machine(index[n]) for n in islice(index.irange(after, inclusive=(False, True)), count)]
+            return [self._of_machine(index[name]) for name in following(index, after, count)]
 
     def _of_machine(self, record: MachineRecord) -> Usage:
         empty = Usage(record.uuid, record.network.uuid, f"machines/{record.machine.name}")

@@ -13,7 +13,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
+
+from sortedcontainers import SortedDict
 
 from agent import metrics
 from agent.config import Config, own_ports
@@ -25,6 +28,7 @@ from agent.pools import Pools, own_prefixes
 from agent.records import DriveRecord, MachineRecord, NetworkRecord, PublicAddressRecord
 from agent.replica import MONITORED, Replica
 from agent.watch import Hub
+from state.model import State
 from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
 
 log = logging.getLogger("sluice.store")
@@ -146,6 +150,17 @@ class DesiredState:
             record.waiting = threading.Condition(self.replica.lock)
         record.waiting.wait_for(lambda: self.stopping or settled(), max(0.0, timeout))
 
+    def await_object(
+        self, record: NetworkRecord | MachineRecord | DriveRecord, network: NetworkRecord, resource: str, timeout: float
+    ) -> None:
+        """Wait, under the lock, until an object of `network` is no longer pending, at most `timeout` s.
+
+        Raises Missing when it was deleted meanwhile.
+        """
+        self.await_settled(network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout)
+        if record.gone:
+            raise Missing(resource, f"{resource} was deleted meanwhile")
+
     def release_waiting(self) -> None:
         """The agent stops: answer waiting calls with objects as they are, end watch streams."""
         with self.replica.lock:
@@ -154,6 +169,11 @@ class DesiredState:
                 if record.waiting is not None:
                     record.waiting.notify_all()
         self.hub.close()
+
+
+def following(index: SortedDict[str, Any] | None, after: str, count: int) -> list[str]:
+    """At most `count` names of `index` above `after`, in order; none without an index."""
+    return [] if index is None else list(islice(index.irange(after, inclusive=(False, True)), count))
 
 
 def check(violations: Sequence[Violation]) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from agent.draft import Draft
-from agent.faults import Missing
 from agent.intent import Idempotency, NewDrive
 from agent.records import WAITING, DriveView
-from agent.store.desired_state import DesiredState, check, find, remade
+from agent.store.desired_state import DesiredState, check, find, following, remade
 from agent.validation import new_drive, request_id
 from agent.watch import Watcher
-from state.model import State
 
 
 class Drives(DesiredState):
@@ -48,19 +44,14 @@ class Drives(DesiredState):
         with self.replica.lock:
             of = self.replica.networks.get(network)
             index = self.replica.drives if not network else None if of is None else of.drives
-            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
-            return [self.replica.drives[name].view for name in names]
+            return [self.replica.drives[name].view for name in following(index, after, count)]
 
     def wait_drive(self, view: DriveView, timeout: float) -> DriveView:
         """The drive once it is no longer pending, or as it is after `timeout`. Raises Missing."""
         name = f"drives/{view.drive.name}"
         with self.replica.lock:
             record = remade(self.replica.drives, name, view.created_at)
-            self.await_settled(
-                record.network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout
-            )
-            if record.gone:
-                raise Missing(name, f"{name} was deleted meanwhile")
+            self.await_object(record, record.network, name, timeout)
             return record.view
 
     def watch_drives(self, network: str) -> tuple[list[DriveView], Watcher[DriveView]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import islice
 
 from agent.draft import Draft
-from agent.faults import Fault, Missing, Violation, within
+from agent.faults import Fault, Violation, within
 from agent.intent import Idempotency, MachineChange, NewMachine
-from agent.records import WAITING, MachineRecord, MachineView
-from agent.store.desired_state import DesiredState, check, find, remade
+from agent.records import WAITING, MachineView
+from agent.store.desired_state import DesiredState, check, find, following, remade
 from agent.validation import MAX_BATCH, machine_change, new_machine, request_id
 from agent.watch import Watcher
-from state.model import State
 
 
 class Machines(DesiredState):
@@ -77,8 +75,7 @@ class Machines(DesiredState):
         with self.replica.lock:
             of = self.replica.networks.get(network)
             index = self.replica.machines if not network else None if of is None else of.machines
-            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
-            return [self.replica.machines[name].view for name in names]
+            return [self.replica.machines[name].view for name in following(index, after, count)]
 
     def wait_machines(self, views: Sequence[MachineView], timeout: float) -> list[MachineView]:
         """The machines once none is pending, or as they are after `timeout`. Raises Missing."""
@@ -88,16 +85,9 @@ class Machines(DesiredState):
             for view in views:
                 name = f"machines/{view.machine.name}"
                 record = remade(self.replica.machines, name, view.created_at)
-                self._await_machine(record, until - time.monotonic())
-                if record.gone:
-                    raise Missing(name, f"{name} was deleted meanwhile")
+                self.await_object(record, record.network, name, until - time.monotonic())
                 settled.append(record)
             return [record.view for record in settled]
-
-    def _await_machine(self, record: MachineRecord, timeout: float) -> None:
-        self.await_settled(
-            record.network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout
-        )
 
     def watch_machines(self, network: str) -> tuple[list[MachineView], Watcher[MachineView]]:
         """The machines there are (only those of `network` unless it is empty) and a stream of changes after them."""

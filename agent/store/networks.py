@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from agent.draft import Draft
-from agent.faults import Missing
 from agent.intent import Idempotency, NetworkChange, NewNetwork
 from agent.records import WAITING, NetworkView
-from agent.store.desired_state import DesiredState, check, find, remade
+from agent.store.desired_state import DesiredState, check, find, following, remade
 from agent.validation import network_change, new_network, request_id
 from agent.watch import Watcher
-from state.model import State
 
 
 class Networks(DesiredState):
@@ -53,16 +49,14 @@ class Networks(DesiredState):
         """At most `count` networks with names above `after`, in order; of one tenant unless it is empty."""
         with self.replica.lock:
             index = self.replica.tenants.get(tenant) if tenant else self.replica.networks
-            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
-            return [self.replica.networks[name].view for name in names]
+            return [self.replica.networks[name].view for name in following(index, after, count)]
 
     def wait_network(self, view: NetworkView, timeout: float) -> NetworkView:
         """The network once it is no longer pending, or as it is after `timeout`. Raises Missing."""
         with self.replica.lock:
-            record = remade(self.replica.networks, f"networks/{view.network.name}", view.network.created_at)
-            self.await_settled(record, lambda: record.gone or record.view.status.state is not State.PENDING, timeout)
-            if record.gone:
-                raise Missing(f"networks/{view.network.name}", f"networks/{view.network.name} was deleted meanwhile")
+            name = f"networks/{view.network.name}"
+            record = remade(self.replica.networks, name, view.network.created_at)
+            self.await_object(record, record, name, timeout)
             return record.view
 
     def watch_networks(self, name: str) -> tuple[list[NetworkView], Watcher[NetworkView]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import islice
 
 from agent.draft import Draft
 from agent.faults import Missing
 from agent.intent import Idempotency, NewPublicAddress, PublicAddressChange
 from agent.records import LIVE, WAITING, PublicAddressRecord, PublicAddressView
-from agent.store.desired_state import DesiredState, check, find, remade
+from agent.store.desired_state import DesiredState, check, find, following, remade
 from agent.validation import new_public_address, public_address_change, request_id
 from agent.watch import Watcher
 from state.model import State
@@ -56,8 +55,7 @@ class PublicAddresses(DesiredState):
         """At most `count` with names above `after`, in order; of one tenant unless it is empty."""
         with self.replica.lock:
             index = self.replica.address_tenants.get(tenant) if tenant else self.replica.public_addresses
-            names = () if index is None else islice(index.irange(after, inclusive=(False, True)), count)
-            return [shown(self.replica.public_addresses[name]) for name in names]
+            return [shown(self.replica.public_addresses[name]) for name in following(index, after, count)]
 
     def wait_public_address(self, view: PublicAddressView, timeout: float) -> PublicAddressView:
         """The address once it is no longer pending, or as it is after `timeout`. Raises Missing."""
