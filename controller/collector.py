@@ -50,7 +50,8 @@ class Collector:
     def __init__(self, database: str, mgmt: str, interval: float) -> None:
         self._mgmt, self._interval = mgmt, interval
         self._boot = _BOOT_ID.read_text()[:8]
-        self._rows: dict[str, dict[str, Row]] = {table: {} for table in _TABLES}
+        self._rows: dict[str, dict[str, Row]] = {"Network": {}, "Machine": {}}
+        self._usages: dict[str, Usage] = {}
         self._gone: dict[int, tuple[Owner, float]] = {}
         self._rows_lock = threading.Lock()
         # Reentrant: what the switch refuses in one bundle is sent in several.
@@ -174,13 +175,19 @@ class Collector:
         machines = {row["number"]: _machine(uuid, row) for uuid, row in self._rows["Machine"].items()}
         keys = {row["key"]: networks[uuid] for uuid, row in self._rows["Network"].items()}
         gone = {number: owner for number, (owner, _) in self._gone.items() if number not in machines}
-        usages = {row["owner"]: usage(row) for row in self._rows["Usage"].values()}
+        usages = {one.owner: one for one in self._usages.values()}
         return usages, Owners(machines | gone, keys, frozenset(owner.uuid for owner in gone.values()))
 
     def _changed(self, changes: Sequence[Change], reset: bool) -> None:
         with self._rows_lock:
             for change in changes:
-                if change.new is None:
+                if change.table == "Usage":
+                    # Taken apart when it comes, since every batch looks at all of them.
+                    if change.new is None:
+                        self._usages.pop(change.uuid, None)
+                    else:
+                        self._usages[change.uuid] = usage(change.new)
+                elif change.new is None:
                     before = self._rows[change.table].pop(change.uuid, None)
                     # Its meters are read once more after this.
                     if change.table == "Machine" and before is not None:
