@@ -15,6 +15,8 @@ from dataclasses import dataclass
 ETH_TYPE_IP = 0x0800
 ETH_TYPE_ARP = 0x0806
 IP_PROTO = {"icmp": 1, "tcp": 6, "udp": 17}
+ICMP_ERRORS = (3, 11, 12)
+"""Types of ICMP messages that quote the packet they are about and that routers pass on (RFC 792)."""
 CT_STATE_BITS = {"new": 1, "est": 2, "rel": 4, "rpl": 8, "inv": 16, "trk": 32, "snat": 64, "dnat": 128}
 _NW_FRAG = {"no": (0, 3), "first": (1, 3), "later": (3, 3)}
 _OXM, _NXM0, _NXM1 = 0x8000, 0x0000, 0x0001

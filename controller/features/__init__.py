@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from controller.flow import Action, Flow
+from controller.flow import CONTROLLER, Action, Flow, Meter, Output
 from controller.match import Match
-from controller.pipeline import APPLIANCE_KEY, Feature, Priority, Table
+from controller.pipeline import APPLIANCE_KEY, Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Network
 
@@ -42,3 +42,8 @@ def flow(
 ) -> Flow:
     """One flow; without actions it drops and `why` is the reason counted."""
     return Flow(table, priority, match, actions, feature, key, why)
+
+
+def to_controller(key: int) -> tuple[Action, ...]:
+    """Have the controller see a packet of network `key`, at the rate of the network's ICMP errors."""
+    return Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER)

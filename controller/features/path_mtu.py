@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
-from controller.flow import CONTROLLER, CheckPacketLarger, Flow, Goto, Meter, Output
+from controller.features import flow, to_controller
+from controller.flow import CheckPacketLarger, Flow, Goto
 from controller.match import Match, match
-from controller.pipeline import TOO_LARGE, Feature, MeterClass, Priority, Table, meter
+from controller.pipeline import TOO_LARGE, Feature, Priority, Table
 from controller.site import Site
 from state.model import Network
 
@@ -15,6 +15,11 @@ feature = Feature.PATH_MTU
 tables = frozenset({Table.PATH_MTU, Table.FRAGMENTATION, Table.INBOUND_MTU, Table.INBOUND_FRAGMENTATION})
 
 _ETHERNET_HEADER = 14
+
+
+def larger_than(mtu: int) -> CheckPacketLarger:
+    """Find out whether the packet, in its Ethernet frame, is larger than `mtu` bytes."""
+    return CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE)
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -39,10 +44,9 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         check,
         Priority.NORMAL,
         match("ip", metadata=key),
-        (CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE), Goto(tell)),
+        (larger_than(mtu), Goto(tell)),
         f"larger than {mtu}?",
         key,
     )
-    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     yield flow(feature, tell, Priority.NORMAL, match(metadata=key, reg1=1),
-               to_controller, "fragmentation needed", key)  # fmt: skip
+               to_controller(key), "fragmentation needed", key)  # fmt: skip

@@ -16,34 +16,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
+from controller.features import flow, to_controller
 from controller.flow import (
-    CONTROLLER,
     Action,
     Ct,
     CtClear,
     DecTtl,
     Flow,
     Goto,
-    Meter,
     Nat,
-    Output,
     SetField,
     WriteMetadata,
     set_ip,
     set_mac,
 )
-from controller.match import Field, Match, ip_to_int, match
+from controller.match import ICMP_ERRORS, Field, Match, ip_to_int, match
 from controller.pipeline import (
     APPLIANCE_KEY,
     ATTACHMENT,
     MARK,
     Feature,
     Mark,
-    MeterClass,
     Priority,
     Table,
-    meter,
 )
 from controller.site import Site
 from state.model import Machine, Network
@@ -62,8 +57,6 @@ tables = frozenset(
         Table.PUBLIC_IN_CHECK,
     }
 )
-
-_ICMP_ERRORS = (3, 11, 12)
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -102,7 +95,7 @@ def _kinds(table: Table, target: Table, prefix: str | None) -> Iterator[Flow]:
     for part in ("first", "later"):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_dst=prefix, frag=part),
                    go(Mark.PUBLIC_FRAGMENT), f"{part} fragment")  # fmt: skip
-    for kind in _ICMP_ERRORS:
+    for kind in ICMP_ERRORS:
         yield flow(feature, table, Priority.SPECIFIC, match("icmp", ip_dst=prefix, icmp_type=kind),
                    go(Mark.PUBLIC_ERROR), "ICMP error")  # fmt: skip
     yield flow(feature, table, Priority.NORMAL, match("ip", ip_dst=prefix), go(Mark.PUBLIC_WHOLE), "whole")
@@ -114,10 +107,6 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         if machine.public:
             yield from _outward(network, machine)
             yield from _inward(network, machine, site)
-
-
-def _to_controller(network: Network) -> tuple[Action, ...]:
-    return Meter(meter(MeterClass.NETWORK_ERRORS, network.key)), Output(CONTROLLER)
 
 
 def _outward(network: Network, machine: Machine) -> Iterator[Flow]:
@@ -136,7 +125,7 @@ def _outward(network: Network, machine: Machine) -> Iterator[Flow]:
                (Ct(Table.PUBLIC_OUT_CHECK, machine.public_zone, commit=True, nat=Nat(public, public)),),
                f"{why}: fragment", key)  # fmt: skip
     yield flow(feature, Table.PUBLIC_OUT, Priority.NORMAL, of(Mark.PUBLIC_ERROR),
-               _to_controller(network), f"{why}: ICMP error", key)  # fmt: skip
+               to_controller(key), f"{why}: ICMP error", key)  # fmt: skip
 
 
 def _inward(network: Network, machine: Machine, site: Site) -> Iterator[Flow]:
@@ -158,4 +147,4 @@ def _inward(network: Network, machine: Machine, site: Site) -> Iterator[Flow]:
                 Ct(Table.PUBLIC_IN_CHECK, machine.public_zone, commit=True, nat=nat)),
                f"{why}: fragment", key)  # fmt: skip
     yield flow(feature, Table.PUBLIC_IN, Priority.NORMAL, to(Mark.PUBLIC_ERROR),
-               _to_controller(network), f"{why}: ICMP error", key)  # fmt: skip
+               to_controller(key), f"{why}: ICMP error", key)  # fmt: skip

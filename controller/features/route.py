@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
-from controller.flow import CONTROLLER, Flow, Goto, Meter, Output, SetField, set_mac
+from controller.features import flow, to_controller
+from controller.flow import Flow, Goto, SetField, set_mac
 from controller.match import Field, Match, match
-from controller.pipeline import ATTACHMENT, MARK, Feature, Mark, MeterClass, Priority, Table, meter
+from controller.pipeline import ATTACHMENT, MARK, Feature, Mark, Priority, Table
 from controller.site import Site
 from state.model import Kind, Network
 
@@ -51,9 +51,8 @@ def shared(site: Site) -> Iterator[Flow]:
 def flows(network: Network, site: Site) -> Iterator[Flow]:
     """The network's own answer to 'unreachable'; in a private network its machines."""
     key = network.key
-    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     yield flow(feature, Table.UNROUTABLE, Priority.NORMAL, match("ip", metadata=key),
-               to_controller, "unroutable", key)  # fmt: skip
+               to_controller(key), "unroutable", key)  # fmt: skip
     if network.kind is Kind.ISOLATED:
         return
     yield flow(feature, Table.ROUTE, Priority.SPECIFIC, match("ip", metadata=key, ip_dst=network.prefix),
@@ -68,4 +67,4 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.DELIVER, Priority.SPECIFIC, match("ip", metadata=key, ip_dst=machine.address),
                    actions, f"to {machine.name}", key)  # fmt: skip
     yield flow(feature, Table.DELIVER, Priority.DEFAULT, match("ip", metadata=key),
-               to_controller, "host unreachable", key)  # fmt: skip
+               to_controller(key), "host unreachable", key)  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
-from controller.flow import CONTROLLER, Action, DecTtl, Flow, Goto, Meter, Move, Output, SetField, set_mac
+from controller.features import flow, to_controller
+from controller.flow import Action, DecTtl, Flow, Goto, Meter, Move, SetField, set_mac
 from controller.match import Field, Match, match
 from controller.pipeline import (
     APPLIANCE_KEY,
@@ -64,13 +64,12 @@ def shared(site: Site) -> Iterator[Flow]:
 def flows(network: Network, site: Site) -> Iterator[Flow]:
     """The router's address under each machine's meter, and its errors under the network's."""
     key = network.key
-    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
     for machine in network.machines:
         yield flow(feature, Table.ROUTER, Priority.NORMAL,
                    match("ip", metadata=key, ip_src=machine.address, ip_dst=network.router),
                    (Meter(meter(MeterClass.MACHINE_ROUTER, machine.number)), Goto(Table.SERVICES)),
                    f"{machine.name} to the router itself", key)  # fmt: skip
     yield flow(feature, Table.ROUTER_LOCAL, Priority.DEFAULT, match("ip", metadata=key),
-               to_controller, "port or protocol unreachable", key)  # fmt: skip
+               to_controller(key), "port or protocol unreachable", key)  # fmt: skip
     yield flow(feature, Table.TTL, Priority.NORMAL, match("ip", metadata=key, ttl=1),
-               to_controller, "time exceeded", key)  # fmt: skip
+               to_controller(key), "time exceeded", key)  # fmt: skip

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
+from controller.features import flow, to_controller
+from controller.features.path_mtu import larger_than
 from controller.flow import (
     CONTROLLER,
     Action,
-    CheckPacketLarger,
     DecTtl,
     Flow,
     Goto,
@@ -29,11 +29,10 @@ from controller.flow import (
     set_ip,
     set_mac,
 )
-from controller.match import Field, Match, match
+from controller.match import ICMP_ERRORS, Field, Match, match
 from controller.pipeline import (
     STORAGE_METER,
     STORAGE_NEWS_METER,
-    TOO_LARGE,
     Feature,
     MeterClass,
     Priority,
@@ -53,8 +52,6 @@ tables = frozenset(
 )  # fmt: skip
 
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
-_ICMP_ERRORS = (3, 11, 12)
-_ETHERNET_HEADER = 14
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -69,7 +66,7 @@ def shared(site: Site) -> Iterator[Flow]:
         for part in ("first", "later"):
             yield flow(feature, table, Priority.EXCEPTION, match("ip", frag=part), (), "fragment")
     for table in (Table.STORAGE, Table.STORAGE_MACHINE):
-        for kind in _ICMP_ERRORS:
+        for kind in ICMP_ERRORS:
             yield flow(feature, table, Priority.SPECIFIC, match("icmp", icmp_type=kind),
                        (Goto(Table.STORAGE_ERROR),), "ICMP error")  # fmt: skip
         yield flow(feature, table, Priority.SPECIFIC, match(reg1=1), (Goto(Table.STORAGE_ERROR),), "too large")
@@ -116,7 +113,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     for machine in network.machines:
         yield from _machine(machine, network, storage, site)
     yield flow(feature, Table.STORAGE_ERROR, Priority.NORMAL, match(metadata=key),
-               (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER)),
+               to_controller(key),
                "too large, or an ICMP error", key)  # fmt: skip
 
 
@@ -138,7 +135,7 @@ def unreachable(network: Network, site: Site) -> dict[str, str]:
 
 def _check(before: int, after: int) -> tuple[Action, ...]:
     """Find out about packets too large for the way out, where that is the narrower one (MTUs in bytes)."""
-    return (CheckPacketLarger(after + _ETHERNET_HEADER, TOO_LARGE),) if before > after else ()
+    return (larger_than(after),) if before > after else ()
 
 
 def _machine(machine: Machine, network: Network, storage: Storage, site: Site) -> Iterator[Flow]:

@@ -17,17 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.features import flow
-from controller.flow import CONTROLLER, Action, Flow, Goto, Meter, Output, WriteMetadata, set_ip, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import Feature, MeterClass, Priority, Table, meter
+from controller.features import flow, to_controller
+from controller.flow import Action, Flow, Goto, WriteMetadata, set_ip, set_mac
+from controller.match import ICMP_ERRORS, Field, Match, match
+from controller.pipeline import Feature, Priority, Table
 from controller.site import Site
 from state.model import Kind, Network
 
 feature = Feature.TRANSIT
 tables = frozenset({Table.TRANSIT, Table.INBOUND, Table.INBOUND_MTU})
-
-_ICMP_ERRORS = (3, 11, 12)
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -59,9 +57,8 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                    f"{machine.transit} is {machine.name}", key)  # fmt: skip
     if network.kind is Kind.ISOLATED:
         return
-    to_controller = (Meter(meter(MeterClass.NETWORK_ERRORS, key)), Output(CONTROLLER))
-    for kind in _ICMP_ERRORS:
+    for kind in ICMP_ERRORS:
         yield flow(feature, Table.TRANSIT, Priority.SPECIFIC, match("icmp", metadata=key, icmp_type=kind),
-                   to_controller, "ICMP error from a machine", key)  # fmt: skip
+                   to_controller(key), "ICMP error from a machine", key)  # fmt: skip
     yield flow(feature, Table.INBOUND_MTU, Priority.SPECIFIC, match("icmp", metadata=key, ct_state="+trk+rel"),
-               to_controller, "ICMP error for a machine", key)  # fmt: skip
+               to_controller(key), "ICMP error for a machine", key)  # fmt: skip

@@ -10,44 +10,40 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from controller.match import ICMP_ERRORS
 from controller.pipeline import Table
 from controller.services.contract import MALFORMED, Answer, PacketIn, PacketOut, View
 from controller.services.packet import ETHERNET, ICMP, Ipv4, adjusted, ethernet, parse_ipv4
 from controller.services.readdress import DESTINATION, SOURCE, header_length, readdressed
 from controller.services.way import deliver, inject, machine_of_address, machine_of_mac, machine_of_public
-from state.model import Machine
+from state.model import Machine, Network
 
-_ERROR_TYPES = (b"\x03", b"\x0b", b"\x0c")
+_ERROR_TYPES = tuple(bytes((kind,)) for kind in ICMP_ERRORS)
 _ICMP_HEADER = 8
 
 
 def from_internet(packet: PacketIn, view: View) -> Answer:
     """For INBOUND_MTU: an error conntrack let in for a machine, to whose address the quoted source goes back."""
-    ip = _icmp(packet.frame)
-    if ip is None:
-        return MALFORMED
-    network = view.network(packet.key)
-    machine = machine_of_address(network, ip.destination) if network else None
-    actions = deliver(machine, view) if machine else None
-    if machine is None or actions is None:
-        return Answer("unknown-machine")
-    message = requoted(ip, SOURCE, machine.transit, machine.address)
-    if message is None:
-        return Answer("foreign-quote")
-    return Answer("icmp-error-in", (PacketOut(packet.frame[:ETHERNET] + ip.header + message, actions),))
+    return _arriving(packet, view, machine_of_address, lambda machine: machine.transit)
 
 
 def to_public(packet: PacketIn, view: View) -> Answer:
     """For PUBLIC_IN: an error for a public address, which becomes the machine's outside and in the quote."""
+    return _arriving(packet, view, machine_of_public, lambda machine: machine.public)
+
+
+def _arriving(
+    packet: PacketIn, view: View, find: Callable[[Network, str], Machine | None], outside: Callable[[Machine], str]
+) -> Answer:
     ip = _icmp(packet.frame)
     if ip is None:
         return MALFORMED
     network = view.network(packet.key)
-    machine = machine_of_public(network, ip.destination) if network else None
+    machine = find(network, ip.destination) if network else None
     actions = deliver(machine, view) if machine else None
     if machine is None or actions is None:
         return Answer("unknown-machine")
-    message = requoted(ip, SOURCE, machine.public, machine.address)
+    message = requoted(ip, SOURCE, outside(machine), machine.address)
     if message is None:
         return Answer("foreign-quote")
     header = readdressed(ip.header, DESTINATION, machine.address)
