@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from appliance import accepts
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -38,7 +39,7 @@ from state import rows
 from state.model import NetworkStatus, State
 from state.ovsdb import Client
 from tests.dummy_switch import SCHEMA as SWITCH_SCHEMA
-from tests.dummy_switch import SLUICE_SCHEMA, accepts, wait_until
+from tests.dummy_switch import SLUICE_SCHEMA, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,7 +98,7 @@ class Database:
         command = ["ovsdb-server", str(self.directory / "conf.db"), f"--remote=punix:{self.socket}",
                    f"--unixctl={self.directory}/db.ctl", "-vconsole:warn", "-vsyslog:off"]  # fmt: skip
         self._process = _spawn(command, self.directory / "database.log")
-        wait_until(lambda: accepts(self.socket), what="database started")
+        wait_until(lambda: accepts(Path(self.socket)), what="database started")
 
     def kill(self) -> None:
         """SIGKILL the server."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,18 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance import accepts
+
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 SLUICE_SCHEMA = Path(__file__).parent.parent / "state" / "sluice.ovsschema"
-
-
-def accepts(path: str) -> bool:
-    """Whether something accepts connections on a unix socket: its file is there a moment earlier."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str = "condition") -> None:
@@ -122,7 +113,7 @@ class DummySwitch:
             cwd=self.directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.processes[name] = process
-        wait_until(lambda: accepts(ready) or process.poll() is not None, what=f"{name} started")
+        wait_until(lambda: accepts(Path(ready)) or process.poll() is not None, what=f"{name} started")
         if process.poll() is not None:
             raise AssertionError(f"{name} ended with {process.returncode}: {process.communicate()[1]}")
 

@@ -1,4 +1,4 @@
-"""Watches the cable between appliance and Internet for addresses that must never be on it."""
+"""Watches the cable between appliance and Internet for packets that must never be on it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from scapy.packet import Raw
 
 # Prefixes of machines, and the transit pool.
 INNER = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3")
+# To a neighbour that is not there: no traffic of a test is like it.
+NOBODY = "203.0.113.254"
+MARKS = f"(dst host {NOBODY} and udp dst port 4242)"
 MARK_SECONDS = 10.0
 
 
 class LeakWatch:
-    """A tcpdump on the Internet's side of the cable, and what it wrote so far.
+    """A tcpdump of what matches `wanted` (pcap-filter(7)) on the Internet's side, and what it wrote so far.
 
     A mark is a packet of ours that the filter lets through: having seen it proves that
     the capture works, and that everything before it has been looked at.
     """
 
-    def __init__(self, internet: Internet) -> None:
-        wanted = " or ".join(f"src net {prefix}" for prefix in INNER)
+    def __init__(self, internet: Internet, wanted: str) -> None:
         self._pid = internet.pid
         self._process = internet.start(
-            *("tcpdump", "-n", "-l", "--immediate-mode", "-i", INTERFACE, wanted),
+            *("tcpdump", "-n", "-l", "--immediate-mode", "-i", INTERFACE, f"({wanted}) or {MARKS}"),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -41,15 +43,19 @@ class LeakWatch:
         self._marks = 0
 
     def leaks(self) -> list[str]:
-        """Packets with an inner source since the start, as tcpdump prints them. Raises AssertionError when blind."""
+        """Packets seen since the start, as tcpdump prints them. Raises AssertionError when blind."""
         self.mark()
         return [line for line in self._lines if ".4242: UDP" not in line]
 
+    def nothing(self) -> None:
+        """Fail when there were any."""
+        assert self.leaks() == []
+
     def mark(self) -> None:
         """Send a mark and wait until it is seen."""
-        # Distinct lengths tell the marks apart; the destination is a neighbour that is not there.
+        # Distinct lengths tell the marks apart.
         self._marks += 1
-        packet = IP(src="10.254.254.254", dst="203.0.113.254") / UDP(sport=9, dport=4242) / Raw(bytes(self._marks))
+        packet = IP(src="10.254.254.254", dst=NOBODY) / UDP(sport=9, dport=4242) / Raw(bytes(self._marks))
         frame = Ether(src="02:00:00:00:fe:01", dst="02:00:00:00:fe:02") / packet
         seen = f".4242: UDP, length {self._marks}"
         with Wire(self._pid) as wire, self._changed:
@@ -74,12 +80,19 @@ class LeakWatch:
 
 
 @contextmanager
-def no_inner_source(sandbox: Sandbox) -> Iterator[LeakWatch]:
-    """Fails when a packet with an inner source leaves by the gateway while the block runs."""
-    watch = LeakWatch(sandbox.internet)
+def watched(sandbox: Sandbox, wanted: str) -> Iterator[LeakWatch]:
+    """A watch that sees from the beginning of the block."""
+    watch = LeakWatch(sandbox.internet, wanted)
     try:
         watch.mark()
         yield watch
-        assert watch.leaks() == []
     finally:
         watch.close()
+
+
+@contextmanager
+def no_inner_source(sandbox: Sandbox) -> Iterator[LeakWatch]:
+    """Fails when a packet with an inner source leaves by the gateway while the block runs."""
+    with watched(sandbox, " or ".join(f"src net {prefix}" for prefix in INNER)) as watch:
+        yield watch
+        watch.nothing()

@@ -120,6 +120,26 @@ class Tenants:
         _unless_gone(lambda: self.sandbox.delete_network(name))
 
 
+@pytest.fixture(scope="module")
+def maker(sandbox: Sandbox) -> Iterator[Tenants]:
+    """What makes networks and machines for all tests of a module."""
+    one = Tenants(sandbox)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture
+def forwarding(sandbox: Sandbox) -> Iterator[None]:
+    """The Internet's host is a router while the test runs, and tells as many senders as it has to."""
+    sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
+    try:
+        yield
+    finally:
+        sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.icmp_ratelimit=1000")
+
+
 def network_id(network: network_pb2.Network) -> str:
     """The identifier in a network's name."""
     return network.name.removeprefix("networks/")

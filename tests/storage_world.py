@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 from frames import carries, is_error, new_mark, routed
-from machines import INTERFACE, Machine, StorageHost
+from gateway_watch import watched
+from machines import Machine, StorageHost
 from namespaces import open_socket
 from packets import Wire
 from probes import ask_tcp, ask_udp, ping
@@ -140,58 +138,8 @@ def drives_macs(sandbox: Sandbox) -> str:
 @pytest.fixture
 def quiet_gateway(sandbox: Sandbox) -> Iterator[Callable[[], None]]:
     """Fails when a packet of storage is on the cable of the gateway."""
-    with StorageWatch(sandbox) as watch:
+    with watched(sandbox, "net 10.250.0.0/24 or net 100.64.0.0/10") as watch:
         yield watch.nothing
-
-
-class StorageWatch:
-    """A capture on the Internet's end of the gateway's cable."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._process = sandbox.internet.start(
-            *("tcpdump", "-n", "-l", "--immediate-mode", "-i", INTERFACE),
-            "net 10.250.0.0/24 or net 100.64.0.0/10 or udp port 4242",
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        self._lines: list[str] = []
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> StorageWatch:
-        self.nothing()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._reader.join()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
-
-    def nothing(self) -> None:
-        """Nothing was seen so far; a mark of ours proves that the capture sees."""
-        mark = next(_LENGTHS)
-        frame = Ether(src=self._sandbox.internet.mac, dst="02:00:00:00:fe:02") / IP(src="203.0.113.1",
-                      dst="203.0.113.254") / UDP(sport=9, dport=4242) / Raw(bytes(mark))  # fmt: skip
-        seen = f"length {mark}\n"
-        with Wire(self._sandbox.internet.pid) as wire, self._changed:
-            for _ in range(100):
-                wire.send(frame)
-                if self._changed.wait_for(lambda: any(line.endswith(seen) for line in self._lines), 0.1):
-                    break
-            else:
-                raise AssertionError("the capture does not see its own mark")
-            assert [line for line in self._lines if ".4242: UDP" not in line] == []
-
-
-_LENGTHS = itertools.count(1)
 
 
 def status(sandbox: Sandbox, drive: str) -> tuple[int, str]:

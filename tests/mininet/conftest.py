@@ -1,5 +1,5 @@
-"""Packet tests see the fixtures `sandbox` and `tenants`."""
+"""Packet tests see the fixtures `sandbox`, `tenants`, `maker` and `forwarding`."""
 
-from sandboxes import sandbox, tenants
+from sandboxes import forwarding, maker, sandbox, tenants
 
-__all__ = ["sandbox", "tenants"]
+__all__ = ["forwarding", "maker", "sandbox", "tenants"]

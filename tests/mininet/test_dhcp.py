@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from frames import (
@@ -30,15 +30,6 @@ from scapy.packet import Packet
 # Of `state.model.Appliance`, which the sandbox leaves as it is.
 REQUESTS_A_SECOND = 10
 BROADCAST_FLAG = 0x8000
-
-
-@pytest.fixture(scope="module")
-def maker(sandbox: Sandbox) -> Iterator[Tenants]:
-    one = Tenants(sandbox)
-    try:
-        yield one
-    finally:
-        one.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from appliance import run
 from frames import carries, is_error, new_mark, routed
 from machines import Machine, StorageHost
-from namespaces import within
+from namespaces import open_socket
 from packets import Wire
 from responders import ECHO_PORT
 from sandbox import Sandbox, Wanted
@@ -168,29 +168,13 @@ def test_a_drive_whose_host_goes_away_says_so(sandbox: Sandbox, storage: Storage
 
 def test_icmp_errors_of_both_sides_are_about_what_the_other_knows(storage: Storage) -> None:
     machine, host = storage.one.machines[0], storage.one.host
-
-    def refused() -> int:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    for asker, asked in ((machine, FILES), (host, client_of(machine, FILES))):
+        with open_socket(asker.pid, socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(3)
-            client.connect((FILES, 9))
+            client.connect((asked, 9))
             client.send(b"?")
             with pytest.raises(ConnectionRefusedError):
                 client.recv(10)
-            return 1
-
-    assert within(machine.pid, refused)
-    own = client_of(machine, FILES)
-
-    def refused_by_machine() -> int:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(3)
-            client.connect((own, 9))
-            client.send(b"?")
-            with pytest.raises(ConnectionRefusedError):
-                client.recv(10)
-            return 1
-
-    assert within(host.pid, refused_by_machine)
 
 
 def test_fragments_are_dropped_and_counted(sandbox: Sandbox, storage: Storage) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -45,15 +44,6 @@ def make_office(maker: Tenants) -> Office:
     network = maker.network("10.0.0.0/16")
     wanted = [Wanted("", network_id(network)), Wanted("", network_id(network), hostname="db1")]
     return Office(network, *maker.machines(wanted))
-
-
-@pytest.fixture(scope="module")
-def maker(sandbox: Sandbox) -> Iterator[Tenants]:
-    one = Tenants(sandbox)
-    try:
-        yield one
-    finally:
-        one.close()
 
 
 @pytest.fixture(scope="module")

@@ -46,15 +46,6 @@ def make_office(maker: Tenants) -> Office:
 
 
 @pytest.fixture(scope="module")
-def maker(sandbox: Sandbox) -> Iterator[Tenants]:
-    one = Tenants(sandbox)
-    try:
-        yield one
-    finally:
-        one.close()
-
-
-@pytest.fixture(scope="module")
 def office(maker: Tenants) -> Office:
     return make_office(maker)
 

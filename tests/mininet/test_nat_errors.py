@@ -42,16 +42,6 @@ def machines(sandbox: Sandbox) -> Iterator[dict[str, Machine]]:
         maker.close()
 
 
-@pytest.fixture
-def forwarding(sandbox: Sandbox) -> Iterator[None]:
-    """The Internet's host is a router while the test runs, and tells as many senders as it has to."""
-    sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
-    try:
-        yield
-    finally:
-        sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.icmp_ratelimit=1000")
-
-
 KINDS = pytest.mark.parametrize("kind", ["isolated", "private"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from frames import (
@@ -33,15 +33,6 @@ STRANGER_MAC = "02:00:00:00:99:99"
 NOBODY = 0
 
 Forge = Callable[[Machine, Machine, bytes], Packet]
-
-
-@pytest.fixture(scope="module")
-def maker(sandbox: Sandbox) -> Iterator[Tenants]:
-    one = Tenants(sandbox)
-    try:
-        yield one
-    finally:
-        one.close()
 
 
 @pytest.fixture(scope="module")

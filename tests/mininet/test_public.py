@@ -70,16 +70,6 @@ def public(sandbox: Sandbox) -> Iterator[Public]:
 KINDS = pytest.mark.parametrize("kind", ["isolated", "private"])
 
 
-@pytest.fixture
-def forwarding(sandbox: Sandbox) -> Iterator[None]:
-    """The Internet's host is a router while the test runs, and tells as many senders as it has to."""
-    sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
-    try:
-        yield
-    finally:
-        sandbox.internet.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.icmp_ratelimit=1000")
-
-
 def udp(pid: int, *, discover: int = PMTUDISC_DONT, at: tuple[str, int] = ("0.0.0.0", 0)) -> socket.socket:
     """A UDP socket in the namespace of a process."""
     one = open_socket(pid, socket.AF_INET, socket.SOCK_DGRAM)

@@ -21,14 +21,8 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
-from tests.agents import MAC, Api, Database, database, machine, network, opened, refusal, served
+from tests.agents import MAC, Api, Database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,20 +13,8 @@ from sluice.v1 import drive_pb2 as drives
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from state.model import State
-from tests.agents import Api, Controller, Database, database, machine, network, opened, refusal, served
+from tests.agents import Api, Controller, Database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
-
-
-@pytest.fixture
-def store(server: Database) -> Iterator[Store]:
-    with opened(server) as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,23 +10,15 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sluice.v1 import status_pb2
-from tests.agents import ROOT, Database, connected, database, machine, network
+from tests.agents import ROOT, Database, connected, machine, network
 from tests.dummy_switch import wait_until
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
 
 
 def run(path: Path, *options: str) -> subprocess.CompletedProcess[str]:

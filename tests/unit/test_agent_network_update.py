@@ -14,19 +14,7 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from state.model import Forwarding, State
-from tests.agents import Api, Controller, Database, database, machine, network, opened, refusal, served
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
-
-
-@pytest.fixture
-def store(server: Database) -> Iterator[Store]:
-    with opened(server) as made:
-        yield made
+from tests.agents import Api, Controller, Database, machine, network, refusal, served
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from tests.agents import (
     Clock,
     Controller,
     Database,
-    database,
     machine,
     network,
     opened,
@@ -31,12 +30,6 @@ from tests.agents import (
 from tests.dummy_switch import wait_until
 
 FIRST, SECOND = "203.0.113.96", "203.0.113.97"
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
 
 
 @pytest.fixture

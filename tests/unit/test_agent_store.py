@@ -22,12 +22,6 @@ MAC = "02:00:00:00:00:0{}"
 
 
 @pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -19,14 +19,8 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from state.model import Kind, Network, PortBlock, State
-from tests.agents import Api, Controller, Database, connected, database, machine, network, opened, refusal, served
+from tests.agents import Api, Controller, Database, connected, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,22 +13,10 @@ from cli.usage import volume
 from sluice.v1 import usage_pb2
 from state.ovsdb import Client
 from state.usage import Baseline, Usage, usage_row
-from tests.agents import Api, Database, database, machine, network, opened, refusal, served
+from tests.agents import Api, Database, machine, network, refusal, served
 from tests.dummy_switch import wait_until
 
 BASELINE = Baseline("boot", "10/2", 1, 2, 3, 7, 700)
-
-
-@pytest.fixture
-def server() -> Iterator[Database]:
-    with database() as made:
-        yield made
-
-
-@pytest.fixture
-def store(server: Database) -> Iterator[Store]:
-    with opened(server) as made:
-        yield made
 
 
 @pytest.fixture
