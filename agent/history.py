@@ -82,19 +82,22 @@ class History:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Assignment:
-    """A public address stood for a machine from `allocated_at` until before `released_at` (ms; 0: it still does)."""
+    """A public address was that of `holder` from `allocated_at` until before `released_at` (ms; 0: it still is).
+
+    `holder` is the name of the machine it stood for, or `vpnGateways/NAME`.
+    """
 
     allocated_at: int
     released_at: int
-    machine: str
+    holder: str
     network: str
     tenant: str
     prefix: str
 
 
-def assignment_value(address: str, machine: str, zone: int) -> str:
+def assignment_value(address: str, holder: str, zone: int) -> str:
     """The value of an `Allocation` row of the pool `assignment`: unique, since zones rest after their release."""
-    return f"{address} {machine} {zone}"
+    return f"{address} {holder} {zone}"
 
 
 class Assignments:
@@ -105,9 +108,9 @@ class Assignments:
 
     @staticmethod
     def _read(row: Row) -> tuple[str, Assignment]:
-        address, machine, _ = row["value"].split(" ")
+        address, holder, _ = row["value"].split(" ")
         times = row["allocated_at"], row["released_at"]
-        return address, Assignment(*times, machine, row["network"], row["tenant"], row["prefix"])
+        return address, Assignment(*times, holder, row["network"], row["tenant"], row["prefix"])
 
     def add(self, row: Row) -> None:
         """Take in an `Allocation` row of an assignment."""
@@ -125,7 +128,7 @@ class Assignments:
             del self._of[address]
 
     def at(self, address: str, moment: int) -> Assignment | None:
-        """The machine `address` stood for at `moment` (ms), if any."""
+        """Who had `address` at `moment` (ms), if any."""
         held = self._of.get(address, [])
         before = bisect_right(held, moment, key=lambda h: h.allocated_at)
         return held[before - 1] if before and not 0 < held[before - 1].released_at <= moment else None

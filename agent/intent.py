@@ -6,7 +6,7 @@ empty text or a zero means that the appliance chooses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,75 @@ class NewDrive:
     name: str = ""
     network: str = ""
     address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewVpnGateway:
+    """A VPN gateway to make; `network` is a resource name."""
+
+    name: str = ""
+    network: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """PEM: the gateway's certificate with its chain, its private key, and the authorities to trust."""
+
+    chain: str = ""
+    private_key: str = field(default="", repr=False)
+    authorities: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewVpnConnection:
+    """A VPN connection to make; `gateway` is a resource name.
+
+    `ike_version` is `IKE_V1` or `IKE_V2`, `role` `INITIATOR` or `RESPONDER`;
+    `certificate` is None when unset.
+    """
+
+    name: str = ""
+    gateway: str = ""
+    peer: str = ""
+    local_identity: str = ""
+    remote_identity: str = ""
+    pre_shared_key: str = field(default="", repr=False)
+    certificate: Certificate | None = None
+    local_prefixes: tuple[str, ...] = ()
+    remote_prefixes: tuple[str, ...] = ()
+    ike_version: str = "IKE_V2"
+    role: str = "INITIATOR"
+    ike_proposals: tuple[str, ...] = ()
+    esp_proposals: tuple[str, ...] = ()
+    allow_weak: bool = False
+    dpd_seconds: int = 0
+    ike_seconds: int = 0
+    child_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VpnConnectionChange:
+    """New values for a VPN connection; None leaves the old one, an empty one means the default.
+
+    A certificate without a private key keeps the one there is.
+    """
+
+    peer: str | None = None
+    local_identity: str | None = None
+    remote_identity: str | None = None
+    pre_shared_key: str | None = field(default=None, repr=False)
+    certificate: Certificate | None = None
+    local_prefixes: tuple[str, ...] | None = None
+    remote_prefixes: tuple[str, ...] | None = None
+    ike_version: str | None = None
+    role: str | None = None
+    ike_proposals: tuple[str, ...] | None = None
+    esp_proposals: tuple[str, ...] | None = None
+    allow_weak: bool | None = None
+    dpd_seconds: int | None = None
+    ike_seconds: int | None = None
+    child_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,12 @@ ZONE_REST = 180_000
 
 def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
     """Prefixes no private network may overlap, each with what it is."""
+    protected = [(prefix, "a protected prefix of the appliance") for prefix in appliance.protected]
+    return [*network_prefixes(appliance), *protected]
+
+
+def network_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
+    """Prefixes that lead to the appliance itself, its networks or nowhere, each with what it is."""
     gateway = appliance.gateway
     return [
         *((prefix, "which is never routed") for prefix in NEVER_ROUTED),
@@ -30,7 +36,6 @@ def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
         *((prefix, "the pool of public addresses") for prefix in appliance.public_pool),
         *_of_storage(appliance),
         *((prefix, "the transit pool") for prefix in appliance.transit_pool),
-        *((prefix, "a protected prefix of the appliance") for prefix in appliance.protected),
     ]
 
 

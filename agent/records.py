@@ -9,6 +9,8 @@ from sortedcontainers import SortedDict
 
 from agent.allocation import Pool
 from state.model import Attachment, Drive, Machine, Network, NetworkStatus, PublicAddress, State
+from state.vpn import Tunnel, VpnConnection, VpnGateway
+from state.vpn_rows import VpnStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,35 @@ class DriveView:
     status: ObjectStatus
 
 
-View = NetworkView | MachineView | PublicAddressView | DriveView
+@dataclass(frozen=True, slots=True)
+class VpnGatewayView:
+    """A VPN gateway as clients see it (its connections apart); `network` and `tenant` are names."""
+
+    gateway: VpnGateway
+    network: str
+    tenant: str
+    status: ObjectStatus
+
+
+@dataclass(frozen=True, slots=True)
+class VpnConnectionView:
+    """A VPN connection as clients see it: without its secret, its revision always 0.
+
+    `gateway` and `tenant` are names, `tunnel` is None while nothing was seen of it.
+    """
+
+    connection: VpnConnection
+    gateway: str
+    tenant: str
+    status: ObjectStatus
+    tunnel: Tunnel | None = None
+
+
+View = NetworkView | MachineView | PublicAddressView | DriveView | VpnGatewayView | VpnConnectionView
 
 WAITING = ObjectStatus(State.PENDING, "stored; waiting for the controller to put its flows on the switch")
+WAITING_FOR_DAEMON = ObjectStatus(State.PENDING, "waiting for the VPN daemon to start its IKE daemon")
+WAITING_FOR_CONNECTION = ObjectStatus(State.PENDING, "waiting for the VPN daemon to act by this configuration")
 LIVE = ObjectStatus(State.LIVE, "")
 
 
@@ -92,6 +120,7 @@ class NetworkRecord:
     hostnames: dict[str, str] = field(default_factory=dict)
     attachments: dict[Attachment, set[str]] = field(default_factory=dict)
     drives: SortedDict[str, DriveRecord] = field(default_factory=SortedDict)
+    vpn: VpnGatewayRecord | None = None
     # Names as in `NetworkStatus.machines`.
     pending: set[str] = field(default_factory=set)
     pool: Pool | None = None
@@ -135,6 +164,41 @@ class DriveRecord:
     view: DriveView = field(init=False)
 
 
+@dataclass(slots=True, eq=False)
+class VpnGatewayRecord:
+    """A VPN gateway, its row, its connections, and the network revision it was made in."""
+
+    uuid: str
+    gateway: VpnGateway
+    network: NetworkRecord
+    since: int
+    gone: bool = False
+    view: VpnGatewayView = field(init=False)
+    connections: SortedDict[str, VpnConnectionRecord] = field(default_factory=SortedDict)
+
+    @property
+    def created_at(self) -> int:
+        """When it was created, in ms since the epoch."""
+        return self.gateway.created_at
+
+
+@dataclass(slots=True, eq=False)
+class VpnConnectionRecord:
+    """A VPN connection, its row, and the network revision it was last changed in."""
+
+    uuid: str
+    connection: VpnConnection
+    gateway: VpnGatewayRecord
+    since: int
+    gone: bool = False
+    view: VpnConnectionView = field(init=False)
+
+    @property
+    def created_at(self) -> int:
+        """When it was created, in ms since the epoch."""
+        return self.connection.created_at
+
+
 def network_status(record: NetworkRecord) -> ObjectStatus:
     """A network is live when the flows of its present revision are on the switch."""
     status = record.status
@@ -163,6 +227,35 @@ def address_status(record: PublicAddressRecord, machine: MachineRecord | None) -
     if machine is None or record.since is None:
         return WAITING
     return _status_of(machine.network.status, record.since, machine.machine.name)
+
+
+def gateway_status(record: VpnGatewayRecord, said: VpnStatus | None) -> ObjectStatus:
+    """A VPN gateway is live when its flows are on the switch and its IKE daemon runs, as the VPN daemon `said`."""
+    return _vpn_status(record, record.since, said)
+
+
+def connection_status(
+    record: VpnConnectionRecord, said_of_gateway: VpnStatus | None, said: VpnStatus | None
+) -> ObjectStatus:
+    """A VPN connection is as its gateway is, and then live when the VPN daemon acts by its present revision."""
+    status = _vpn_status(record.gateway, record.since, said_of_gateway)
+    if status.state is not State.LIVE:
+        return status
+    if said is None or said.revision != record.connection.revision:
+        return WAITING_FOR_CONNECTION
+    return ObjectStatus(said.state, said.detail)
+
+
+def _vpn_status(record: VpnGatewayRecord, since: int, said: VpnStatus | None) -> ObjectStatus:
+    name, network = f"vpnGateways/{record.gateway.name}", record.network.status
+    status = _status_of(network, since, name)
+    missing = "" if network is None or network.revision < since else network.machines.get(name, "")
+    if missing and (said is None or said.state is not State.ERROR):
+        # The VPN daemon makes the legs: nobody else has to do anything about them.
+        return ObjectStatus(State.PENDING, f"{missing}; waiting for the VPN daemon to make it")
+    if status.state is not State.LIVE and not missing:
+        return status
+    return WAITING_FOR_DAEMON if said is None else ObjectStatus(said.state, said.detail)
 
 
 def _status_of(status: NetworkStatus | None, since: int, name: str) -> ObjectStatus:

@@ -31,12 +31,13 @@ from agent.records import (
     machine_status,
     network_status,
 )
+from agent.replica_vpn import VpnReplica
 from state import rows
 from state.model import Kind, NetworkStatus, State
 from state.ovsdb import Change, Row
 from state.usage import Usage, usage
 
-MONITORED = {name: rows.COLUMNS[name] for name in rows.COLUMNS if name != "Neighbor"}
+MONITORED = {name: rows.COLUMNS[name] for name in rows.COLUMNS if name not in ("Neighbor", "Vpn_Peer")}
 
 Listener = Callable[[View | None, View | None], None]
 
@@ -71,6 +72,7 @@ class Replica:
         self._public_by_uuid: dict[str, PublicAddressRecord] = {}
         self._statuses: dict[str, NetworkStatus] = {}
         self._listener = listener
+        self.vpn = VpnReplica(pools, listener, self._wake)
 
     def _addresses_of(self, name: str) -> Pool | None:
         network = self.networks.get(name)
@@ -105,6 +107,7 @@ class Replica:
             for change in by_table.get("Drive", ()):
                 if change.new is not None:
                     self._drive(change.uuid, change.new)
+            self.vpn.apply(by_table, self._networks_by_uuid)
             for address in addresses:
                 self._assigned(address)
             for change in sorted(by_table.get("Allocation", ()), key=lambda c: c.new is not None):
@@ -128,6 +131,7 @@ class Replica:
             self.usages.pop(row["owner"], None)
 
     def _deleted(self, by_table: dict[str, list[Change]]) -> None:
+        self.vpn.deleted(by_table)
         for change in by_table.get("Machine", ()):
             if change.new is None:
                 self._machine_gone(change.uuid)
@@ -261,6 +265,7 @@ class Replica:
                     self._look(machine, machine.view)
                 elif drive is not None and name.startswith("drives/"):
                     self._look_at_drive(drive, drive.view)
+            self.vpn.look(record)
         self._wake(record)
 
     def _look(self, record: MachineRecord, before: MachineView | None) -> None:

@@ -45,6 +45,7 @@ NOT_INTERNET = (*NEVER_ROUTED, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", 
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_VPN_LEG = re.compile(r"vpn[0-9]+-(in|out)")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 IDENTIFIER_RULE = "1 to 63 of a-z, 0-9 and '-', starting with a letter, ending with a letter or digit"
@@ -205,24 +206,32 @@ def forwarding(field: str, rules: Sequence[Forward]) -> Iterator[Violation]:
 
 
 def forwarding_within(
-    field: str, rules: Sequence[Forward], own_domain: str, prefix: str, own: Sequence[tuple[str, str]]
+    field: str,
+    rules: Sequence[Forward],
+    own_domain: str,
+    prefix: str,
+    own: Sequence[tuple[str, str]],
+    beyond: Sequence[str] = (),
 ) -> Iterator[Violation]:
     """Check forwarding rules against the network's `prefix`, the appliance's domain and its `own` prefixes.
 
     A server of the Internet is asked from the appliance's host: no rule may
-    make that ask an address of its own networks.
+    make that ask an address of its own networks. Those in the prefixes
+    `beyond` the network's VPN connections are asked through them.
     """
     network = ipaddress.IPv4Network(prefix)
     router, last = network.network_address + 1, network.broadcast_address
     closed = [ipaddress.IPv4Network(p) for p in (*NOT_INTERNET, *(p for p, _ in own))]
+    remote = [ipaddress.IPv4Network(p) for p in beyond]
     for at, rule in enumerate(rules):
         domain = rule.domain.lower()
         if domain == own_domain or domain.endswith(f".{own_domain}"):
             yield wrong(f"{field}[{at}].domain", rule.domain, f"a domain outside of {own_domain}, the appliance's own")
         for number, server in enumerate(rule.servers):
             address = ipaddress.IPv4Address(server)
-            if not (router < address < last or not any(address in prefix for prefix in closed)):
-                allowed = f"an address of {prefix} other than the router's, or one of the Internet"
+            joined = router < address < last or any(address in prefix for prefix in remote)
+            if not joined and any(address in prefix for prefix in closed):
+                allowed = f"an address of {prefix} other than the router's, of a VPN's remote prefix or of the Internet"
                 yield wrong(f"{field}[{at}].servers[{number}]", server, allowed)
 
 
@@ -235,6 +244,8 @@ def attachment(field: str, value: Tagged | None, own_ports: Collection[str]) -> 
         yield wrong(f"{field}.port", value.port, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
     elif value.port in own_ports:
         yield wrong(f"{field}.port", value.port, f"a port other than the appliance's own, {' and '.join(own_ports)}")
+    elif _VPN_LEG.fullmatch(value.port):
+        yield wrong(f"{field}.port", value.port, "a port other than the legs of VPN gateways, the appliance's own")
     if value.vlan is not None and not 1 <= value.vlan <= 4094:
         yield wrong(f"{field}.vlan", value.vlan, "1 to 4094")
     if value.vni is not None and not 1 <= value.vni <= MAX_VNI:

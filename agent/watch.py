@@ -11,7 +11,15 @@ from typing import Any, Generic, TypeVar
 
 from agent import metrics
 from agent.faults import Contended, Unreachable
-from agent.records import DriveView, MachineView, NetworkView, PublicAddressView, View
+from agent.records import (
+    DriveView,
+    MachineView,
+    NetworkView,
+    PublicAddressView,
+    View,
+    VpnConnectionView,
+    VpnGatewayView,
+)
 
 
 class ChangeKind(enum.Enum):
@@ -22,7 +30,7 @@ class ChangeKind(enum.Enum):
     DELETED = "deleted"
 
 
-V = TypeVar("V", NetworkView, MachineView, PublicAddressView, DriveView)
+V = TypeVar("V", NetworkView, MachineView, PublicAddressView, DriveView, VpnGatewayView, VpnConnectionView)
 
 
 @dataclass(frozen=True, slots=True)

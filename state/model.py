@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from state.vpn import VpnGateway
+
 
 class Kind(enum.Enum):
     """How many machines a network holds, and what they reach."""
@@ -111,7 +113,7 @@ class PortBlock:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A tenant's isolated routing domain with all its machines and drives.
+    """A tenant's isolated routing domain with all its machines and drives, and its VPN gateway.
 
     `machines` is sorted by number, `drives` by name, `dns_forwarding` by
     domain. `search_domain` empty means the network's own domain. Rates are
@@ -138,6 +140,7 @@ class Network:
     dns_forwarding: tuple[Forwarding, ...] = ()
     public_rate: int = 0
     storage_rate: int = 0
+    vpn: VpnGateway | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +245,8 @@ class NetworkStatus:
     """What the controller says of one network.
 
     `revision` is the revision the flows on the switch belong to; `machines`
-    maps the names of machines, and `drives/NAME` of drives, that are not live
-    to the reason in words; it is empty for those that may be in a moment.
+    maps the names of machines, `drives/NAME` of drives and `vpnGateways/NAME`
+    of VPN gateways that are not live to the reason in words; it is empty for those that may be in a moment.
     """
 
     revision: int

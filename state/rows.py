@@ -21,6 +21,7 @@ from state.model import (
     State,
 )
 from state.ovsdb import Row, atoms, mapping, to_map, to_set
+from state.vpn import VpnGateway
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Appliance": ("name", "settings"),
@@ -39,6 +40,15 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Request": ("request_id", "digest", "names", "created_at"),
     "Network_Status": ("network", "revision", "state", "detail", "machines"),
     "Neighbor": ("address", "mac"),
+    "Vpn_Gateway": ("name", "network", "number", "address", "zone", "created_at"),
+    "Vpn_Connection": (
+        "name", "gateway", "peer", "local_identity", "remote_identity", "local_prefixes", "remote_prefixes",
+        "authentication", "role", "ike_version", "ike_proposals", "esp_proposals", "allow_weak",
+        "dpd_seconds", "ike_seconds", "child_seconds", "certificate", "ca_certificates", "secret",
+        "revision", "created_at",
+    ),
+    "Vpn_Status": ("object", "revision", "state", "detail", "tunnel"),
+    "Vpn_Peer": ("name", "addresses"),
     "Usage": ("owner", "network", "name", "counts", "baselines", "updated_at"),
 }  # fmt: skip
 
@@ -97,8 +107,10 @@ def drive(row: Row) -> Drive:
     return Drive(row["name"], row["address"])
 
 
-def network(row: Row, machines: Iterable[Machine] = (), drives: Iterable[Drive] = ()) -> Network:
-    """A `Network` row and the values of its machines and drives as one value."""
+def network(
+    row: Row, machines: Iterable[Machine] = (), drives: Iterable[Drive] = (), vpn: VpnGateway | None = None
+) -> Network:
+    """A `Network` row and the values of its machines, drives and VPN gateway as one value."""
     return Network(
         name=row["name"],
         kind=Kind(row["kind"]),
@@ -121,11 +133,12 @@ def network(row: Row, machines: Iterable[Machine] = (), drives: Iterable[Drive] 
         ),
         public_rate=row["public_rate"],
         storage_rate=row["storage_rate"],
+        vpn=vpn,
     )
 
 
 def network_row(value: Network) -> Row:
-    """The columns of a `Network` row, without its machines and drives."""
+    """The columns of a `Network` row, without its machines, drives and VPN gateway."""
     return {
         "name": value.name,
         "kind": value.kind.value,

@@ -31,6 +31,8 @@ from sluice.v1 import (
     public_address_pb2_grpc,
     translation_pb2_grpc,
     usage_pb2_grpc,
+    vpn_connection_pb2_grpc,
+    vpn_gateway_pb2_grpc,
 )
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
@@ -65,9 +67,14 @@ public = ["203.0.113.96/29"]
 [storage]
 port = "disks"
 address = "10.250.0.2/24"
+[vpn]
+key = "{directory}/vpn.key"
 [protected]
 prefixes = ["192.168.0.0/16"]
 """
+
+
+VPN_TABLES = ("Vpn_Gateway", "Vpn_Connection")
 
 
 def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -114,7 +121,7 @@ class Database:
     def dump(self, *tables: str) -> str:
         """The contents as JSON lines, in a fixed order; of `tables` or of all with desired state."""
         lines = []
-        for table in tables or ("Network", "Machine", "Public_Address", "Drive", "Allocation", "Request"):
+        for table in tables or ("Network", "Machine", "Public_Address", "Drive", *VPN_TABLES, "Allocation", "Request"):
             command = ["ovsdb-client", "--timeout=10", "-f", "json", "dump", f"unix:{self.socket}", "Sluice", table]
             lines.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return "\n".join(lines)
@@ -196,6 +203,8 @@ class Api:
         self.machines = machine_pb2_grpc.MachineServiceStub(self.channel)
         self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self.channel)
         self.drives = drive_pb2_grpc.DriveServiceStub(self.channel)
+        self.vpn_gateways = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(self.channel)
+        self.vpn_connections = vpn_connection_pb2_grpc.VpnConnectionServiceStub(self.channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
         self.usage = usage_pb2_grpc.UsageServiceStub(self.channel)
 

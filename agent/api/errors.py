@@ -39,6 +39,8 @@ RESOURCE_TYPES = {
     "machines": "sluice/Machine",
     "publicAddresses": "sluice/PublicAddress",
     "drives": "sluice/Drive",
+    "vpnGateways": "sluice/VpnGateway",
+    "vpnConnections": "sluice/VpnConnection",
 }
 
 

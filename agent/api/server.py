@@ -17,6 +17,8 @@ from agent.api.network import NetworkService
 from agent.api.public_address import PublicAddressService
 from agent.api.translation import TranslationService
 from agent.api.usage import UsageService
+from agent.api.vpn_connection import VpnConnectionService
+from agent.api.vpn_gateway import VpnGatewayService
 from agent.config import Config
 from agent.store import Store
 from sluice.v1 import (
@@ -32,6 +34,10 @@ from sluice.v1 import (
     translation_pb2_grpc,
     usage_pb2,
     usage_pb2_grpc,
+    vpn_connection_pb2,
+    vpn_connection_pb2_grpc,
+    vpn_gateway_pb2,
+    vpn_gateway_pb2_grpc,
 )
 
 log = logging.getLogger("sluice.api")
@@ -45,6 +51,8 @@ SERVICES = (
     machine_pb2.DESCRIPTOR.services_by_name["MachineService"].full_name,
     public_address_pb2.DESCRIPTOR.services_by_name["PublicAddressService"].full_name,
     drive_pb2.DESCRIPTOR.services_by_name["DriveService"].full_name,
+    vpn_gateway_pb2.DESCRIPTOR.services_by_name["VpnGatewayService"].full_name,
+    vpn_connection_pb2.DESCRIPTOR.services_by_name["VpnConnectionService"].full_name,
     translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
     usage_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
 )
@@ -67,6 +75,12 @@ class Server:
             PublicAddressService(store, waiting, watching), self._server
         )
         drive_pb2_grpc.add_DriveServiceServicer_to_server(DriveService(store, waiting, watching), self._server)
+        vpn_gateway_pb2_grpc.add_VpnGatewayServiceServicer_to_server(
+            VpnGatewayService(store, waiting, watching), self._server
+        )
+        vpn_connection_pb2_grpc.add_VpnConnectionServiceServicer_to_server(
+            VpnConnectionService(store, waiting, watching), self._server
+        )
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(store), self._server)
         # Not on the pool's account: its own watch streams are callbacks without a thread.

@@ -19,7 +19,7 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
     def LookupTranslation(
         self, request: translation_pb2.LookupTranslationRequest, context: Context
     ) -> translation_pb2.Translation:
-        """The network that had the port block of an address and port, or the machine a public address stood for."""
+        """The network that had the port block of an address and port, or what had a public address of its own."""
         moment, when = None, "now"
         address, violations = request.address, list(public_address(request.address))
         try:
@@ -31,11 +31,13 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
             self._store.wait_connected(time_left(context))
             assigned = self._store.assignment(address, moment)
             if assigned is not None:
+                of_gateway = assigned.holder.startswith("vpnGateways/")
                 return translation_pb2.Translation(
                     network=f"networks/{assigned.network}",
                     tenant=assigned.tenant,
                     prefix=assigned.prefix,
-                    machine=f"machines/{assigned.machine}",
+                    machine="" if of_gateway else f"machines/{assigned.holder}",
+                    vpn_gateway=assigned.holder if of_gateway else "",
                     allocate_time=encode.moment(assigned.allocated_at),
                     release_time=encode.moment(assigned.released_at) if assigned.released_at else None,
                 )

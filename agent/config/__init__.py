@@ -7,11 +7,12 @@ from pathlib import Path
 
 from agent.config import sections
 from agent.config.contradictions import contradictions
-from agent.config.reader import Reader, one_of, some_text, whole
+from agent.config.reader import Reader, is_absolute, one_of, some_text, that, whole
 from agent.config.values import (
     DATABASE,
     HISTORY_DAYS,
     REUSE_AFTER_SECONDS,
+    VPN_KEY,
     ApiSettings,
     BridgeSettings,
     Config,
@@ -51,6 +52,7 @@ def parse(text: str) -> Config:
         "database": take("database", "path", DATABASE, some_text),
         "reuse_after_seconds": take("pools", "reuse_after_seconds", REUSE_AFTER_SECONDS, whole(0, 86400 * 30)),
         "history_days": take("pools", "history_days", HISTORY_DAYS, whole(0, 3650)),
+        "vpn_key": take("vpn", "key", VPN_KEY, that(is_absolute, "an absolute path of a file")),
         "log_level": take("log", "level", "info", one_of("debug", "info", "warning", "error")),
     }
     reader.unknown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from agent.validation import is_mac, is_port_name
@@ -119,6 +120,11 @@ def is_interface(value: str) -> bool:
     except ValueError:
         return False
     return "/" in value and interface.ip not in (interface.network.network_address, interface.network.broadcast_address)
+
+
+def is_absolute(value: str) -> bool:
+    """Whether `value` is an absolute path of a file."""
+    return PurePosixPath(value).is_absolute() and not value.endswith("/") and "\0" not in value
 
 
 def is_endpoint(value: str) -> bool:

@@ -9,6 +9,7 @@ from state.model import Appliance
 DATABASE = "/run/sluice/database.sock"
 REUSE_AFTER_SECONDS = 300
 HISTORY_DAYS = 30
+VPN_KEY = "/var/lib/sluice/vpn.key"
 
 
 class ConfigError(Exception):
@@ -52,7 +53,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the agent is told. Times are in seconds or days, as named."""
+    """Everything the agent is told. Times are in seconds or days, as named.
+
+    `vpn_key` is the path of the key that secrets of VPN connections are sealed with.
+    """
 
     appliance: Appliance
     database: str = DATABASE
@@ -61,6 +65,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     reuse_after_seconds: int = REUSE_AFTER_SECONDS
     history_days: int = HISTORY_DAYS
+    vpn_key: str = VPN_KEY
     log_level: str = "info"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agent.draft.drives import DrivePlans
 from agent.draft.machines import MachinePlans
+from agent.draft.vpn_connections import VpnConnectionPlans
 
 
-class Draft(MachinePlans, DrivePlans):
+class Draft(MachinePlans, DrivePlans, VpnConnectionPlans):
     """The plan of one command, as `Transaction` says, of any kind of object."""

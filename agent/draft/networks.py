@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.draft.transaction import Transaction, fresh
+from agent.draft.transaction import NAMED_USERS, Transaction, fresh
 from agent.faults import InUse, Invalid, Taken
 from agent.intent import Forward, NetworkChange, NewNetwork
 from agent.pools import own_prefixes
@@ -14,12 +14,16 @@ from agent.validation import DEFAULT_MTU, forwarding_within
 from state import rows
 from state.model import Forwarding, Kind, Network, PortBlock
 
-NAMED_USERS = 5
-
 
 def forwarding_of(asked: Sequence[Forward]) -> tuple[Forwarding, ...]:
     """The forwarding rules that were asked for, once validated, in order of domain."""
     return tuple(sorted((Forwarding(f.domain.lower(), f.servers) for f in asked), key=lambda f: f.domain))
+
+
+def _beyond(record: NetworkRecord) -> list[str]:
+    """The remote prefixes of the network's VPN connections."""
+    connections = () if record.vpn is None else record.vpn.connections.values()
+    return [prefix for connection in connections for prefix in connection.connection.remote_prefixes]
 
 
 class NetworkPlans(Transaction):
@@ -36,7 +40,7 @@ class NetworkPlans(Transaction):
         pools = self._replica.pools
         isolated = new.kind == "ISOLATED"
         prefix = new.prefix or self._next(pools.isolated if isolated else pools.private)
-        self._forwarding(new.dns_forwarding, prefix)
+        self._forwarding(new.dns_forwarding, prefix, ())
         block_text = self._next(pools.block)
         address, _, ports = block_text.partition(":")
         first, _, last = ports.partition("-")
@@ -76,7 +80,7 @@ class NetworkPlans(Transaction):
         before = record.network
         forwarding = before.dns_forwarding
         if change.dns_forwarding is not None:
-            self._forwarding(change.dns_forwarding, before.prefix)
+            self._forwarding(change.dns_forwarding, before.prefix, _beyond(record))
             forwarding = forwarding_of(change.dns_forwarding)
         after = replace(
             before,
@@ -94,11 +98,11 @@ class NetworkPlans(Transaction):
         self._update("Network", record.uuid, {column: row[column] for column in mutable})
         return True
 
-    def _forwarding(self, rules: Sequence[Forward], prefix: str) -> None:
+    def _forwarding(self, rules: Sequence[Forward], prefix: str, beyond: Sequence[str]) -> None:
         """Check forwarding rules against the network. Raises Invalid."""
         appliance = self._appliance
         own = own_prefixes(appliance)
-        violations = list(forwarding_within("network.dns_forwarding", rules, appliance.domain, prefix, own))
+        violations = list(forwarding_within("network.dns_forwarding", rules, appliance.domain, prefix, own, beyond))
         if violations:
             raise Invalid(violations)
 
@@ -107,8 +111,10 @@ class NetworkPlans(Transaction):
         record = self._network_named(name)
         users = [f"machines/{machine}" for machine in record.machines.keys()[:NAMED_USERS]]
         users += [f"drives/{drive}" for drive in record.drives.keys()[: NAMED_USERS - len(users)]]
+        more = len(record.machines) + len(record.drives) - len(users)
+        if record.vpn is not None:
+            users.append(f"vpnGateways/{record.vpn.gateway.name}")
         if users:
-            more = len(record.machines) + len(record.drives) - len(users)
             listed = ", ".join(users) + (f" and {more} more" if more else "")
             why = " (deleting the machine deletes this network too)" if record.network.implicit else ""
             raise InUse(f"networks/{name}", f"networks/{name} is used by {listed}{why}", users)

@@ -30,7 +30,7 @@ class PublicAddressPlans(Transaction):
             self._without_address(machine)
         value = PublicAddress(
             name=name,
-            address=self._public(new.address),
+            address=self._public("public_address.address", new.address),
             tenant=new.tenant,
             machine="" if machine is None else machine.machine.name,
             # As a network's: above every revision of an earlier one of this name.
@@ -43,21 +43,28 @@ class PublicAddressPlans(Transaction):
             self._assign(value.address, machine)
         return value
 
-    def _public(self, asked: str) -> str:
+    def _public(self, field: str, asked: str) -> str:
+        """A free public address, the one asked for. Raises Invalid, Taken, InUse, Exhausted."""
         pool = self._replica.pools.public
         if not asked:
             return self._next(pool)
         if not pool.covered(asked):
-            raise Invalid([wrong("public_address.address", asked, "one of the pool, or empty for the lowest free one")])
-        present = self._replica.by_address.get(asked)
-        if present is not None:
-            owner = f"publicAddresses/{present.address.name}"
+            raise Invalid([wrong(field, asked, "one of the pool, or empty for the lowest free one")])
+        owner = self._owner(asked)
+        if owner:
             raise Taken(owner, f"address {asked} is taken by {owner}")
         until = pool.cooling_until(asked, self.now)
         if until is not None:
             message = f"address {asked} was released lately and is free again {clock_text(until, self.now)}"
             raise InUse("publicAddresses", message)
         return asked
+
+    def _owner(self, address: str) -> str:
+        """The resource name of what has a public address; empty: nothing."""
+        present, gateway = self._replica.by_address.get(address), self._replica.vpn.by_address.get(address)
+        if present is not None:
+            return f"publicAddresses/{present.address.name}"
+        return "" if gateway is None else f"vpnGateways/{gateway.gateway.name}"
 
     def update_public_address(self, name: str, change: PublicAddressChange) -> bool:
         """Plan a change of a public address; False when there is none. Raises Missing, InUse, Exhausted."""

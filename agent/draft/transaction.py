@@ -1,7 +1,7 @@
 """One command as the operations of one transaction: plan on the replica, change nothing.
 
-Operations name rows by uuid only: the server finds those by hash, while any
-other condition makes it look at every row of the table.
+Operations name rows by uuid: the server finds those by hash, while any other
+condition makes it look at every row of the table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from state.model import Appliance, Network
 from state.ovsdb import Operation, Row, to_set
 
 log = logging.getLogger("sluice.draft")
+
+NAMED_USERS = 5
+"""How many of those that use an object a refusal names."""
 
 
 def where(uuid: str) -> list[list[object]]:
@@ -100,6 +103,20 @@ class Transaction:
         """Guard the network and give it its next revision, once a draft."""
         if self._guard("Network", record.uuid, record.network.revision):
             self._bump("Network", record.uuid)
+
+    def _unused(self, table: str, number: int) -> None:
+        """Have the transaction refused if a row of `table`, whose index does not know of ours, has this number."""
+        self.operations.append(
+            {
+                "op": "wait",
+                "table": table,
+                "where": [["number", "==", number]],
+                "columns": ["number"],
+                "until": "==",
+                "rows": [],
+                "timeout": 0,
+            }
+        )
 
     def _guard(self, table: str, uuid: str, revision: int) -> bool:
         """Have the transaction refused unless the row has this revision; False when it is guarded already."""

@@ -8,9 +8,11 @@ from agent.store.drives import Drives
 from agent.store.machines import Machines
 from agent.store.networks import Networks
 from agent.store.public_addresses import PublicAddresses
+from agent.store.vpn_connections import VpnConnections
+from agent.store.vpn_gateways import VpnGateways
 
 
-class Store(Networks, Machines, PublicAddresses, Drives, Accounts):
+class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Accounts):
     """The only writer of desired state, as `DesiredState` says."""
 
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:
@@ -19,7 +21,7 @@ class Store(Networks, Machines, PublicAddresses, Drives, Accounts):
             return self.replica.ledger.history.at(address, port, self.clock() if moment is None else moment)
 
     def assignment(self, address: str, moment: int | None) -> Assignment | None:
-        """Which machine public `address` stood for at `moment` (ms; None means now)."""
+        """Who had public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
             return self.replica.ledger.assignments.at(address, self.clock() if moment is None else moment)
 

@@ -25,7 +25,14 @@ from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
 from agent.intent import Idempotency
 from agent.ledger import RequestRecord
 from agent.pools import Pools, own_prefixes
-from agent.records import DriveRecord, MachineRecord, NetworkRecord, PublicAddressRecord
+from agent.records import (
+    DriveRecord,
+    MachineRecord,
+    NetworkRecord,
+    PublicAddressRecord,
+    VpnConnectionRecord,
+    VpnGatewayRecord,
+)
 from agent.replica import MONITORED, Replica
 from agent.watch import Hub
 from state.model import State
@@ -34,7 +41,7 @@ from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
 log = logging.getLogger("sluice.store")
 
 T = TypeVar("T")
-R = TypeVar("R", NetworkRecord, MachineRecord, PublicAddressRecord, DriveRecord)
+R = TypeVar("R", NetworkRecord, MachineRecord, PublicAddressRecord, DriveRecord, VpnGatewayRecord, VpnConnectionRecord)
 
 ATTEMPTS = 30
 # Refusals that mean another writer was faster (RFC 7047 sections 3 and 5.2.6).
@@ -151,7 +158,11 @@ class DesiredState:
         record.waiting.wait_for(lambda: self.stopping or settled(), max(0.0, timeout))
 
     def await_object(
-        self, record: NetworkRecord | MachineRecord | DriveRecord, network: NetworkRecord, resource: str, timeout: float
+        self,
+        record: NetworkRecord | MachineRecord | DriveRecord | VpnGatewayRecord | VpnConnectionRecord,
+        network: NetworkRecord,
+        resource: str,
+        timeout: float,
     ) -> None:
         """Wait, under the lock, until an object of `network` is no longer pending, at most `timeout` s.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from itertools import combinations, product
 from typing import Any
 
 import grpc
@@ -12,17 +13,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.upkeep import Upkeep
+from agent.validation_vpn import overlap
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import translation_pb2 as translations
+from sluice.v1 import vpn_connection_pb2 as connections
+from sluice.v1 import vpn_gateway_pb2 as gateways
 from state.ovsdb import Client
 from tests.agents import Clock, database, opened, served
+from tests.vpn_calls import changed, connection
 
 REST = 60
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
 TABLES = {
     "Network": ["name", "kind", "tenant", "key", "prefix", "block_address", "block_first", "revision", "implicit"],
     "Machine": ["name", "network", "number", "mac", "address", "transit", "hostname", "port", "vlan", "vni"],
+    "Vpn_Gateway": ["name", "network", "number", "address", "zone"],
+    "Vpn_Connection": ["name", "gateway", "peer", "remote_identity", "remote_prefixes", "dpd_seconds", "revision"],
     "Allocation": ["pool", "value", "network", "allocated_at", "released_at"],
     "Request": ["request_id", "digest", "names"],
 }
@@ -40,6 +47,12 @@ machine_ids = mostly("m", "n", "o", "p", "q", "r")
 tags = st.sampled_from([{"vlan": at} for at in range(1, 20)] * 2 + [{"vni": 5}, {"vlan": 5000}, {"vni": -1}, {}])
 attachments = st.builds(lambda port, tag: machines.Attachment(port=port, **tag), mostly("trunk", "tunnel"), tags)
 request_ids = mostly("", "", "", "", *(f"00000000-0000-4000-8000-00000000000{at}" for at in range(3)))
+gateway_ids = mostly("g", "h")
+connection_ids = mostly("x", "y", "z")
+peers = mostly("198.51.100.200", "198.51.100.201", "vpn.example.com", "10.0.0.1", "203.0.113.96")
+remotes = st.lists(
+    mostly("192.168.1.0/24", "192.168.0.0/16", "192.168.2.0/24", "10.0.5.0/24", "10.1.0.0/16"), min_size=0, max_size=2
+)
 macs = mostly(*(f"02:00:00:00:00:{at:02x}" for at in range(1, 30)))
 new_networks = st.builds(
     networks.Network,
@@ -124,6 +137,8 @@ class Commands(RuleBasedStateMachine):
                 # A new network of an old name begins anew.
                 found.add((row["network"][1], row["address"]))
                 found.add(("transit", row["transit"]))
+        found |= {("public", row["address"]) for row in state["Vpn_Gateway"]}
+        found |= {("zone", str(row["zone"])) for row in state["Vpn_Gateway"]}
         return found
 
     @initialize()
@@ -177,6 +192,41 @@ class Commands(RuleBasedStateMachine):
         name = data.draw(mostly(*self._store.replica.machines))
         self._call(self._api.machines.DeleteMachine, machines.DeleteMachineRequest(name=f"machines/{name}"))
 
+    @rule(name=gateway_ids, network=network_ids, address=mostly("", "", "203.0.113.96"), request_id=request_ids)
+    def create_vpn_gateway(self, name: str, network: str, address: str, request_id: str) -> None:
+        value = gateways.VpnGateway(network=f"networks/{network}", address=address)
+        request = gateways.CreateVpnGatewayRequest(vpn_gateway_id=name, vpn_gateway=value, request_id=request_id)
+        made = self._call(self._api.vpn_gateways.CreateVpnGateway, request)
+        if made is not None:
+            assert self._api.vpn_gateways.GetVpnGateway(gateways.GetVpnGatewayRequest(name=made.name)) == made
+
+    @rule(name=gateway_ids)
+    def delete_vpn_gateway(self, name: str) -> None:
+        request = gateways.DeleteVpnGatewayRequest(name=f"vpnGateways/{name}")
+        self._call(self._api.vpn_gateways.DeleteVpnGateway, request)
+
+    @precondition(lambda self: self._store.replica.vpn.gateways)
+    @rule(data=st.data(), name=connection_ids, remote=remotes, peer=peers, request_id=request_ids)
+    def create_vpn_connection(
+        self, data: st.DataObject, name: str, remote: list[str], peer: str, request_id: str
+    ) -> None:
+        of = data.draw(mostly(*self._store.replica.vpn.gateways))
+        request = connection(name, of, remote_prefixes=remote, peer=peer, request_id=request_id)
+        made = self._call(self._api.vpn_connections.CreateVpnConnection, request)
+        if made is not None:
+            found = self._api.vpn_connections.GetVpnConnection(connections.GetVpnConnectionRequest(name=made.name))
+            assert found == made
+
+    @rule(name=connection_ids, remote=remotes, peer=peers, dpd=st.sampled_from([0, 2, 5, -1]))
+    def update_vpn_connection(self, name: str, remote: list[str], peer: str, dpd: int) -> None:
+        request = changed(name, remote_prefixes=remote, peer=peer, dpd_seconds=dpd)
+        self._call(self._api.vpn_connections.UpdateVpnConnection, request)
+
+    @rule(name=connection_ids)
+    def delete_vpn_connection(self, name: str) -> None:
+        request = connections.DeleteVpnConnectionRequest(name=f"vpnConnections/{name}")
+        self._call(self._api.vpn_connections.DeleteVpnConnection, request)
+
     @rule(size=st.integers(-1, 3), token=mostly(""))
     def pages(self, size: int, token: str) -> None:
         page = self._call(
@@ -213,7 +263,13 @@ class Commands(RuleBasedStateMachine):
         single([row["key"] for row in of.values()])
         single([(row["block_address"], row["block_first"]) for row in of.values()])
         single([row["prefix"] for row in of.values() if row["kind"] == "isolated"])
-        single([row["number"] for row in state["Machine"]])
+        single([row["number"] for table in ("Machine", "Vpn_Gateway") for row in state[table]])
+        single([row["network"][1] for row in state["Vpn_Gateway"]])
+        single([(row["gateway"][1], row["peer"], row["remote_identity"]) for row in state["Vpn_Connection"]])
+        for one, other in combinations(state["Vpn_Connection"], 2):
+            if one["gateway"] == other["gateway"]:
+                pairs = product(one["remote_prefixes"].split(), other["remote_prefixes"].split())
+                assert not any(overlap(*pair) for pair in pairs), (one, other)
         single([row["transit"] for row in state["Machine"] if of[row["network"][1]]["kind"] == "private"])
         owners: dict[str, set[str]] = {}
         for row in state["Machine"]:
@@ -245,6 +301,11 @@ class Commands(RuleBasedStateMachine):
         mine = self._store.replica
         with mine.lock:
             assert list(fresh.networks) == list(mine.networks)
+            for these, those in (
+                (fresh.vpn.gateways, mine.vpn.gateways),
+                (fresh.vpn.connections, mine.vpn.connections),
+            ):
+                assert [record.view for record in these.values()] == [record.view for record in those.values()]
             assert [m.view for m in fresh.machines.values()] == [m.view for m in mine.machines.values()]
             assert fresh.ledger.claims == mine.ledger.claims
             assert fresh.ledger.released == mine.ledger.released

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from agent.store import Store
-from tests.agents import Database, database, opened
+from tests.agents import Api, Controller, Database, database, network, opened, served
+from tests.vpn_calls import Create, Daemon, connection, gateway
 
 
 @pytest.fixture
@@ -20,3 +21,32 @@ def server() -> Iterator[Database]:
 def store(server: Database) -> Iterator[Store]:
     with opened(server) as made:
         yield made
+
+
+@pytest.fixture
+def controller(server: Database) -> Iterator[Controller]:
+    made = Controller(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def daemon(server: Database) -> Iterator[Daemon]:
+    made = Daemon(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def vpn_api(store: Store) -> Iterator[Api]:
+    """An agent's API with gateways `gw` of the network `office` and `gw2` of `lab`."""
+    with served(store) as made:
+        for name, of in (("gw", "office"), ("gw2", "lab")):
+            made.networks.CreateNetwork(network(of, tenant="t"))
+            made.vpn_gateways.CreateVpnGateway(gateway(name, of))
+        yield made
+
+
+@pytest.fixture
+def create(vpn_api: Api) -> Create:
+    return lambda *asked, **fields: vpn_api.vpn_connections.CreateVpnConnection(connection(*asked, **fields))

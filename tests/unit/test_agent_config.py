@@ -152,6 +152,14 @@ def test_isolated_and_private_pools_may_overlap() -> None:
     parse(LEAST + 'isolated = ["10.0.0.0/12"]\n')
 
 
+def test_the_key_of_vpn_secrets() -> None:
+    assert parse(LEAST).vpn_key == "/var/lib/sluice/vpn.key"
+    assert parse(f'{LEAST}[vpn]\nkey = "/etc/sluice/vpn.key"').vpn_key == "/etc/sluice/vpn.key"
+    for wrong in ('"vpn.key"', '""', '"/etc/sluice/"', "7"):
+        (problem,) = problems(f"{LEAST}[vpn]\nkey = {wrong}")
+        assert problem.endswith("allowed: an absolute path of a file")
+
+
 def test_not_toml_and_no_file() -> None:
     assert problems("[gateway")[0].startswith("not TOML")
     with pytest.raises(ConfigError, match="No such file"):

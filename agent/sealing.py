@@ -1,0 +1,81 @@
+"""Secrets at rest: sealed with the key in one file of mode 0600.
+
+The agent seals what clients send before it reaches the database, and the VPN
+daemon opens it; nobody else has the file. A copy of the database alone tells
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import tempfile
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+
+class SealError(Exception):
+    """The key cannot be used, or does not open a secret; the text names neither."""
+
+
+class Seal:
+    """Seals and opens texts (Fernet: AES-128-CBC and HMAC-SHA-256, random each time)."""
+
+    def __init__(self, key: bytes) -> None:
+        try:
+            self._fernet = Fernet(key)
+        except ValueError as error:
+            raise SealError("the key is not 32 bytes in URL-safe base64") from error
+        self._digest_key = hashlib.sha256(b"digest " + key).digest()
+
+    @classmethod
+    def at(cls, path: Path) -> Seal:
+        """The seal whose key is in the file at `path`, which is made unless it exists. Raises SealError."""
+        try:
+            try:
+                return cls(path.read_bytes().strip())
+            except FileNotFoundError:
+                _make(path)
+                return cls(path.read_bytes().strip())
+        except OSError as error:
+            raise SealError(f"{path}: {error.strerror}") from error
+
+    def seal(self, secret: str) -> str:
+        """What may be stored in place of `secret`."""
+        return self._fernet.encrypt(secret.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        """The secret that was sealed. Raises SealError when it was sealed with another key."""
+        try:
+            return self._fernet.decrypt(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise SealError("the secret was sealed with another key") from error
+
+    def digest(self, secret: str) -> str:
+        """The same text for the same secret, from which nobody without the key can guess it."""
+        return hmac.new(self._digest_key, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _make(path: Path) -> None:
+    """Write a new key, whole and on disk before it has its name; whoever is first wins."""
+    # A name of its own: threads may make one at once, and a process that was killed may have left one behind.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

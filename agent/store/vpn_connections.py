@@ -1,0 +1,109 @@
+"""Commands and questions about VPN connections, and the key their secrets are sealed with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from agent.draft import Draft
+from agent.faults import Unsuitable
+from agent.intent import Idempotency, NewVpnConnection, VpnConnectionChange
+from agent.records import WAITING, VpnConnectionRecord, VpnConnectionView
+from agent.sealing import Seal, SealError
+from agent.store.desired_state import DesiredState, check, find, following, remade
+from agent.validation import request_id
+from agent.validation_vpn import new_vpn_connection, proof
+from agent.watch import Watcher
+from state.vpn import Authentication
+
+
+class VpnConnections(DesiredState):
+    """VPN connections of the store."""
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What secrets are sealed with; the key is made when first needed. Raises Unsuitable."""
+        try:
+            return Seal.at(Path(self.config.vpn_key))
+        except SealError as error:
+            message = f"secrets cannot be sealed with the key of this appliance ([vpn] key): {error}"
+            raise Unsuitable("NO_SEALING_KEY", "appliance", message) from error
+
+    def create_vpn_connection(self, new: NewVpnConnection, request: Idempotency, timeout: float) -> VpnConnectionView:
+        """Add a connection to a VPN gateway.
+
+        Raises Invalid, Missing, Taken, Unsuitable, Exhausted, Contended, Unreachable.
+        """
+        check([*request_id("request_id", request.request_id), *new_vpn_connection(new, self.clock())])
+
+        def plan(draft: Draft) -> VpnConnectionView:
+            made = self.made_before(request)
+            if made is not None:
+                return remade(self.replica.vpn.connections, f"vpnConnections/{made.names[0]}", made.created_at).view
+            value, gateway = draft.create_vpn_connection(new, self.seal)
+            draft.answered(request, [value.name])
+            shown = replace(value, secret="", revision=0)
+            return VpnConnectionView(shown, gateway.gateway.name, gateway.network.network.tenant, WAITING)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.vpn.connections.get(view.connection.name)
+            return view if record is None else record.view
+
+    def update_vpn_connection(self, name: str, change: VpnConnectionChange, timeout: float) -> VpnConnectionView:
+        """Change a connection. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+        if change.pre_shared_key is not None or change.certificate is not None:
+            change = self._with_private_key(name, change)
+            check(list(proof(change.pre_shared_key or "", change.certificate, self.clock())))
+        self.run(lambda draft: draft.update_vpn_connection(name, change, self.seal), timeout)
+        return self.vpn_connection(name)
+
+    def _with_private_key(self, name: str, change: VpnConnectionChange) -> VpnConnectionChange:
+        """The change with the private key there is, where a client brings a certificate without one."""
+        if change.certificate is None or change.certificate.private_key:
+            return change
+        with self.replica.lock:
+            present = self._found(name).connection
+        if present.authentication is not Authentication.CERTIFICATE:
+            return change
+        try:
+            private_key = self.seal.open(present.secret)
+        except SealError:
+            return change
+        return replace(change, certificate=replace(change.certificate, private_key=private_key))
+
+    def delete_vpn_connection(self, name: str, timeout: float) -> None:
+        """Delete a connection. Raises Missing, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_vpn_connection(name), timeout)
+
+    def vpn_connection(self, name: str) -> VpnConnectionView:
+        """One connection. Raises Missing."""
+        with self.replica.lock:
+            return self._found(name).view
+
+    def _found(self, name: str) -> VpnConnectionRecord:
+        return find(self.replica.vpn.connections, f"vpnConnections/{name}")
+
+    def list_vpn_connections(self, gateway: str, after: str, count: int) -> list[VpnConnectionView]:
+        """At most `count` connections with names above `after`, in order; of one gateway unless it is empty."""
+        with self.replica.lock:
+            of = self.replica.vpn.gateways.get(gateway)
+            index = self.replica.vpn.connections if not gateway else None if of is None else of.connections
+            return [self.replica.vpn.connections[name].view for name in following(index, after, count)]
+
+    def wait_vpn_connection(self, view: VpnConnectionView, timeout: float) -> VpnConnectionView:
+        """The connection once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        name = f"vpnConnections/{view.connection.name}"
+        with self.replica.lock:
+            record = remade(self.replica.vpn.connections, name, view.connection.created_at)
+            self.await_object(record, record.gateway.network, name, timeout)
+            return record.view
+
+    def watch_vpn_connections(self, gateway: str) -> tuple[list[VpnConnectionView], Watcher[VpnConnectionView]]:
+        """The connections there are (only those of `gateway` unless it is empty) and a stream of changes after them."""
+        with self.replica.lock:
+            record = self.replica.vpn.gateways.get(gateway)
+            found = record.connections if record is not None else {} if gateway else self.replica.vpn.connections
+            watcher = self.hub.add(VpnConnectionView, lambda view: gateway in ("", view.gateway))
+            return [connection.view for connection in found.values()], watcher

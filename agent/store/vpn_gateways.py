@@ -1,0 +1,69 @@
+"""Commands and questions about VPN gateways."""
+
+from __future__ import annotations
+
+from agent.draft import Draft
+from agent.intent import Idempotency, NewVpnGateway
+from agent.records import WAITING, VpnGatewayView
+from agent.store.desired_state import DesiredState, check, find, following, remade
+from agent.validation import request_id
+from agent.validation_vpn import new_vpn_gateway
+from agent.watch import Watcher
+
+
+class VpnGateways(DesiredState):
+    """VPN gateways of the store."""
+
+    def create_vpn_gateway(self, new: NewVpnGateway, request: Idempotency, timeout: float) -> VpnGatewayView:
+        """Give a network a VPN gateway.
+
+        Raises Invalid, Missing, Taken, InUse, Unsuitable, Exhausted, Contended, Unreachable.
+        """
+        check([*request_id("request_id", request.request_id), *new_vpn_gateway(new)])
+
+        def plan(draft: Draft) -> VpnGatewayView:
+            made = self.made_before(request)
+            if made is not None:
+                return remade(self.replica.vpn.gateways, f"vpnGateways/{made.names[0]}", made.created_at).view
+            gateway, record = draft.create_vpn_gateway(new)
+            draft.answered(request, [gateway.name])
+            return VpnGatewayView(gateway, record.network.name, record.network.tenant, WAITING)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.vpn.gateways.get(view.gateway.name)
+            return view if record is None else record.view
+
+    def delete_vpn_gateway(self, name: str, timeout: float) -> None:
+        """Delete a VPN gateway without connections. Raises Missing, InUse, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_vpn_gateway(name), timeout)
+
+    def vpn_gateway(self, name: str) -> VpnGatewayView:
+        """One VPN gateway. Raises Missing."""
+        with self.replica.lock:
+            return find(self.replica.vpn.gateways, f"vpnGateways/{name}").view
+
+    def list_vpn_gateways(self, network: str, after: str, count: int) -> list[VpnGatewayView]:
+        """At most `count` VPN gateways with names above `after`, in order; of one network unless it is empty."""
+        with self.replica.lock:
+            gateways = self.replica.vpn.gateways
+            if not network:
+                return [gateways[name].view for name in following(gateways, after, count)]
+            of = self.replica.networks.get(network)
+            found = None if of is None else of.vpn
+            return [] if found is None or found.gateway.name <= after else [found.view]
+
+    def wait_vpn_gateway(self, view: VpnGatewayView, timeout: float) -> VpnGatewayView:
+        """The VPN gateway once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        name = f"vpnGateways/{view.gateway.name}"
+        with self.replica.lock:
+            record = remade(self.replica.vpn.gateways, name, view.gateway.created_at)
+            self.await_object(record, record.network, name, timeout)
+            return record.view
+
+    def watch_vpn_gateways(self, network: str) -> tuple[list[VpnGatewayView], Watcher[VpnGatewayView]]:
+        """The VPN gateways there are (only that of `network` unless it is empty) and a stream of changes after them."""
+        with self.replica.lock:
+            watcher = self.hub.add(VpnGatewayView, lambda view: network in ("", view.network))
+            views = [record.view for record in self.replica.vpn.gateways.values()]
+            return [view for view in views if network in ("", view.network)], watcher

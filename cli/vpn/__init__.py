@@ -1,0 +1,1 @@
+"""`sluicectl vpn`: gateways, connections, and the configuration of the other side."""

@@ -1,0 +1,64 @@
+"""Secrets at rest: who has the key reads them, nobody else."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent.sealing import Seal, SealError
+
+
+def test_what_is_sealed_can_be_opened_by_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "vpn.key"
+    sealed = Seal.at(path).seal("a secret ✓")
+    assert Seal.at(path).open(sealed) == "a secret ✓"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["vpn.key"]
+
+
+def test_what_is_sealed_tells_nothing(tmp_path: Path) -> None:
+    seal = Seal.at(tmp_path / "vpn.key")
+    sealed = seal.seal("a secret")
+    assert "secret" not in sealed
+    # Not even that two are the same.
+    assert seal.seal("a secret") != sealed
+
+
+def test_another_key_opens_nothing(tmp_path: Path) -> None:
+    sealed = Seal.at(tmp_path / "one.key").seal("a secret")
+    other = Seal.at(tmp_path / "other.key")
+    for text in (sealed, sealed[:-4] + "AAA=", "", "secret"):
+        with pytest.raises(SealError) as error:
+            other.open(text)
+        assert "a secret" not in str(error.value)
+
+
+def test_digests_are_the_same_for_the_same_key_alone(tmp_path: Path) -> None:
+    one, again = Seal.at(tmp_path / "one.key"), Seal.at(tmp_path / "one.key")
+    assert one.digest("a secret") == again.digest("a secret")
+    assert one.digest("a secret") != one.digest("a secret.")
+    assert Seal.at(tmp_path / "other.key").digest("a secret") != one.digest("a secret")
+
+
+def test_keys_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "short.key").write_text("c2hvcnQ=\n")
+    (tmp_path / "directory.key").mkdir()
+    for name in ("short.key", "directory.key", "none/vpn.key"):
+        with pytest.raises(SealError) as error:
+            Seal.at(tmp_path / name)
+        assert "c2hvcnQ" not in str(error.value)
+    assert (tmp_path / "short.key").read_text() == "c2hvcnQ=\n"
+
+
+def test_of_many_that_make_a_key_all_have_the_same(tmp_path: Path) -> None:
+    seals: list[Seal] = []
+    threads = [threading.Thread(target=lambda: seals.append(Seal.at(tmp_path / "vpn.key"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seals) == 8
+    assert len({seal.digest("a secret") for seal in seals}) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["vpn.key"]
