@@ -1,4 +1,4 @@
-"""Which addresses lead to machines on the switch, and the end of connections of those that no longer do.
+"""Which addresses lead to machines and VPN gateways on the switch, and the end of connections of those that do not.
 
 Conntrack remembers a connection for hours. Without this, the next machine with
 the address would get what is sent to the last one's, the next network with the
@@ -15,14 +15,14 @@ import struct
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from controller import metrics, wire
 from controller.match import Field
 from controller.mgmt import Bridge, InstalledFlow, SwitchError
-from controller.pipeline import ZONE, split_cookie
+from controller.pipeline import ZONE, Feature, split_cookie
 from state.model import Network
 
 log = logging.getLogger("sluice.addresses")
@@ -38,7 +38,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Assignment:
-    """A public address that stands for a machine, and the conntrack zone of its fragments."""
+    """A public address that stands for a machine, and the conntrack zone of its fragments.
+
+    Or that of a VPN gateway, and the zone of what its peers send to drives.
+    """
 
     address: str
     zone: int
@@ -58,13 +61,15 @@ class Held(Generic[T]):
         self.gone: Callable[[T], None] = lambda thing: None
         self.new: Callable[[T], None] = lambda thing: None
 
-    def adopt(self, flows: Iterable[InstalledFlow]) -> None:
-        """Start over with the flows of one table that a switch was found with."""
+    def adopt(self, flows: Iterable[InstalledFlow], others: Iterable[tuple[int, T]] = ()) -> None:
+        """Start over with the flows of one table that a switch was found with, and other things by network key."""
         found: dict[int, set[T]] = defaultdict(set)
         for flow in flows:
             thing = self._read(flow.detail)
             if thing is not None:
                 found[split_cookie(flow.cookie)[0]].add(thing)
+        for key, thing in others:
+            found[key].add(thing)
         self._held = {key: frozenset(things) for key, things in found.items()}
 
     def hold(self, key: int, things: frozenset[T]) -> None:
@@ -88,13 +93,18 @@ def transit_addresses(network: Network | None) -> frozenset[str]:
 
 
 def assignments(network: Network | None, without: Container[str] = ()) -> frozenset[Assignment]:
-    """The public addresses of a network's machines but those named in `without`."""
-    machines = network.machines if network else ()
-    return frozenset(
+    """The public addresses of a network's machines and VPN gateway, but of those named in `without`."""
+    if network is None:
+        return frozenset()
+    found = {
         Assignment(machine.public, machine.public_zone)
-        for machine in machines
+        for machine in network.machines
         if machine.public and machine.name not in without
-    )
+    }
+    gateway = network.vpn
+    if gateway is not None and f"vpnGateways/{gateway.name}" not in without:
+        found.add(Assignment(gateway.address, gateway.zone))
+    return frozenset(found)
 
 
 def destination(detail: bytes) -> str | None:
@@ -113,6 +123,21 @@ def assignment(detail: bytes) -> Assignment | None:
     address = destination(detail)
     zone = _zone(detail)
     return None if address is None or zone is None else Assignment(address, zone)
+
+
+def gateway_assignments(
+    public: Iterable[InstalledFlow], inward: Iterable[InstalledFlow]
+) -> Iterator[tuple[int, Assignment]]:
+    """Network keys and the assignments of their VPN gateways, by the flows of PUBLIC_IN and VPN_MACHINE.
+
+    Without drives a gateway has no flow that names its zone, and nothing in it.
+    """
+    zones = {split_cookie(flow.cookie)[0]: zone for flow in inward if (zone := _zone(flow.detail)) is not None}
+    for flow in public:
+        key, owner, _ = split_cookie(flow.cookie)
+        address = destination(flow.detail)
+        if owner == Feature.VPN and key in zones and address is not None:
+            yield key, Assignment(address, zones[key])
 
 
 def _zone(detail: bytes) -> int | None:

@@ -26,6 +26,7 @@ from controller.features import (
     switch,
     transit,
     usage,
+    vpn,
 )
 from controller.flow import (
     CheckPacketLarger,
@@ -66,6 +67,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     snat,
     gateway,
     usage,
+    vpn,
     switch,
 )
 
@@ -79,7 +81,7 @@ class Compiled:
     """What one network, or the appliance itself (key 0), wants on the switch.
 
     `flows` by cookie; `meters` by id; `unplugged` maps machines without flows,
-    and `drives/NAME` of such drives, to the reason.
+    `drives/NAME` of such drives and `vpnGateways/NAME` to the reason.
     """
 
     key: int
@@ -105,7 +107,7 @@ def compile_network(network: Network, site: Site) -> Compiled:
         present = tuple(machine for machine in network.machines if machine.name not in unplugged)
         network = dataclasses.replace(network, machines=present)
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
-    unplugged |= storage.unreachable(network, site)
+    unplugged |= storage.unreachable(network, site) | vpn.unplugged(network, site)
     return Compiled(network.key, _by_cookie(flows), network_meters(network, site.appliance), unplugged)
 
 

@@ -25,6 +25,8 @@ class MeterClass(enum.IntEnum):
     NETWORK_STORAGE_IN = 10
     MACHINE_PRIVATE_OUT = 11
     MACHINE_PRIVATE_IN = 12
+    NETWORK_VPN_OUT = 13
+    NETWORK_VPN_IN = 14
     APPLIANCE = 15
 
     @property

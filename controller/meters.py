@@ -80,6 +80,9 @@ def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
         public = limit(network.public_rate or appliance.public_rate)
         found[meter(MeterClass.NETWORK_PUBLIC_OUT, network.key)] = public
         found[meter(MeterClass.NETWORK_PUBLIC_IN, network.key)] = public
+        if network.vpn is not None:
+            found[meter(MeterClass.NETWORK_VPN_OUT, network.key)] = public
+            found[meter(MeterClass.NETWORK_VPN_IN, network.key)] = public
     return found
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from controller import metrics
-from controller.addresses import Assignment
+from controller.addresses import Assignment, gateway_assignments
 from controller.commit import Committer, Plan
 from controller.compile import Site
 from controller.diff import FlowId
@@ -38,6 +38,7 @@ from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.source import Changed
 from controller.verify import drift
 from state.model import Appliance, Network
+from state.vpn import inside_port, outside_port
 
 log = logging.getLogger("sluice.reconcile")
 
@@ -204,7 +205,7 @@ class Reconciler:
                 line.setdefault(key, when)
 
     def _index(self, key: int, network: Network | None) -> None:
-        after = frozenset(machine.attachment.port for machine in network.machines) if network else frozenset()
+        after = _ports(network)
         for port in self._ports_of.pop(key, frozenset()) - after:
             self._networks_at[port].discard(key)
         for port in after:
@@ -234,7 +235,9 @@ class Reconciler:
             "flows": ledger.count(), "networks": len(self._ports_of), "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
         self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
-        self.committer.assignments.adopt(self._switch.read_flows(Table.PUBLIC_IN.number))
+        public = self._switch.read_flows(Table.PUBLIC_IN.number)
+        gateways = gateway_assignments(public, self._switch.read_flows(Table.VPN_MACHINE.number))
+        self.committer.assignments.adopt(public, gateways)
         self.gateway_up(self.committer.assignments.everything())
         self._unverified = {}
         self._urgent = {APPLIANCE_KEY: started}
@@ -328,3 +331,11 @@ class Reconciler:
         if not self._unverified:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")
+
+
+def _ports(network: Network | None) -> frozenset[str]:
+    """The ports a network's flows depend on, there or not."""
+    if network is None:
+        return frozenset()
+    legs = () if network.vpn is None else (inside_port(network.key), outside_port(network.key))
+    return frozenset((*(machine.attachment.port for machine in network.machines), *legs))

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from controller import vpn_source
 from state import rows
 from state.model import Appliance, Drive, Machine, Network, NetworkStatus
 from state.ovsdb import Change, Client, Operation, Row
@@ -20,7 +21,7 @@ log = logging.getLogger("sluice.source")
 
 _TABLES = {
     name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")
-}
+} | dict(vpn_source.TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Source:
         self._machines: dict[str, dict[str, Machine]] = defaultdict(dict)
         self._drives: dict[str, dict[str, Drive]] = defaultdict(dict)
         self._drive_owners: dict[str, int] = {}
+        self._vpn = vpn_source.Gateways()
         self._owners: dict[str, str] = {}
         self._keys: dict[str, int] = {}
         self._appliances: dict[str, Appliance] = {}
@@ -169,6 +171,8 @@ class Source:
                     owner = self._member_changed(change)
                     if owner is not None:
                         touched[owner] = None
+                case "Vpn_Gateway" | "Vpn_Connection" | "Vpn_Peer":
+                    self._vpn.take(change)
                 case "Network_Status":
                     self._status_changed(change)
                 case "Appliance":
@@ -176,6 +180,7 @@ class Source:
                     self._appliance_changed(change)
                 case _:
                     neighbors |= self._neighbor_changed(change)
+        touched |= dict.fromkeys(self._vpn.touched())
         networks = self._rebuilt(touched)
         if networks or appliance or neighbors or reset:
             if reset:
@@ -232,7 +237,7 @@ class Source:
             row = self._rows.get(uuid)
             if row is None:
                 continue
-            network = rows.network(row, self._machines[uuid].values(), self._drives[uuid].values())
+            network = rows.network(row, self._machines[uuid].values(), self._drives[uuid].values(), self._vpn.of(uuid))
             self._keys[uuid] = network.key
             if self._networks.get(network.key) != network:
                 found[network.key] = network

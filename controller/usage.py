@@ -29,6 +29,8 @@ COUNTED: Mapping[MeterClass, tuple[str, str]] = {
     MeterClass.NETWORK_PUBLIC_IN: ("public", "in"),
     MeterClass.NETWORK_STORAGE_OUT: ("storage", "out"),
     MeterClass.NETWORK_STORAGE_IN: ("storage", "in"),
+    MeterClass.NETWORK_VPN_OUT: ("vpn", "out"),
+    MeterClass.NETWORK_VPN_IN: ("vpn", "in"),
 }
 """Meters that count usage: kind and direction."""
 

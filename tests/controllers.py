@@ -21,9 +21,10 @@ from dummy_switch import DummySwitch, dummy_switch, wait_until
 from controller.compile import Site, compile_network, compile_shared
 from controller.diff import installed
 from controller.mgmt import Bridge
-from state import rows
+from state import rows, vpn_rows
 from state.model import Appliance, Network, NetworkStatus, State
 from state.ovsdb import Change, Client, Operation, to_map
+from state.vpn import VpnGateway
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +34,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def insert_gateway(gateway: VpnGateway, network_reference: list[str]) -> list[Operation]:
+    """Rows of a VPN gateway, its connections and the names of their peers."""
+    own = f"gateway{gateway.number}"
+    row = vpn_rows.gateway_row(gateway, network_reference)
+    operations: list[Operation] = [{"op": "insert", "table": "Vpn_Gateway", "row": row, "uuid-name": own}]
+    for one in gateway.connections:
+        row = vpn_rows.connection_row(one, ["named-uuid", own])
+        operations.append({"op": "insert", "table": "Vpn_Connection", "row": row})
+        if one.peer and not vpn_rows.is_address(one.peer):
+            row = vpn_rows.peer_row(one.peer, one.peer_addresses)
+            operations.append({"op": "insert", "table": "Vpn_Peer", "row": row})
+    return operations
 
 
 class ControllerWorld:
@@ -117,7 +132,7 @@ class ControllerWorld:
         }
 
     def insert(self, *networks: Network) -> list[Operation]:
-        """Rows of networks, their machines and drives."""
+        """Rows of networks, their machines, drives and VPN gateways."""
         operations: list[Operation] = []
         for network in networks:
             own = f"network{network.key}"
@@ -130,12 +145,17 @@ class ControllerWorld:
                 {"op": "insert", "table": "Drive", "row": rows.drive_row(drive, ["named-uuid", own], 0)}
                 for drive in network.drives
             ]
+            if network.vpn is not None:
+                operations += insert_gateway(network.vpn, ["named-uuid", own])
         return operations
 
     def remove(self, *networks: Network) -> list[Operation]:
-        """Deletes the rows of networks, their machines and drives."""
+        """Deletes the rows of networks, their machines, drives and VPN gateways."""
         gone = [("Machine", machine.name) for network in networks for machine in network.machines]
         gone += [("Drive", drive.name) for network in networks for drive in network.drives]
+        vpns = [network.vpn for network in networks if network.vpn is not None]
+        gone += [("Vpn_Connection", one.name) for vpn in vpns for one in vpn.connections]
+        gone += [("Vpn_Gateway", vpn.name) for vpn in vpns]
         gone += [("Network", network.name) for network in networks]
         return [{"op": "delete", "table": table, "where": [["name", "==", name]]} for table, name in gone]
 

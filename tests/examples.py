@@ -7,6 +7,7 @@ import ipaddress
 
 from controller.compile import Site
 from state.model import Appliance, Attachment, Drive, Gateway, Kind, Machine, Network, PortBlock, Storage
+from state.vpn import Role, VpnConnection, VpnGateway
 
 APPLIANCE = Appliance(
     gateway=Gateway("uplink", "203.0.113.2/24", "203.0.113.1"),
@@ -28,11 +29,16 @@ SITE = Site(
         "db1": 31,
         "names": 2,
         "storage": 3,
+        "vpn7-in": 71,
+        "vpn7-out": 72,
+        "vpn8-in": 81,
+        "vpn8-out": 82,
     },
     neighbors={
         "203.0.113.1": "02:00:00:00:00:fe",
         "10.250.0.10": "02:00:00:00:d0:10",
         "10.250.0.11": "02:00:00:00:d0:11",
+        "10.250.0.12": "02:00:00:00:d0:12",
     },
 )
 
@@ -108,4 +114,28 @@ PUBLIC_LAB = with_public(
     private(6, "lab", [Attachment("trunk", vlan=61), Attachment("trunk", vlan=62)], first=30), "203.0.113.131", 3
 )
 PUBLIC_NETWORKS = (PUBLIC_WEB, PUBLIC_LAB)
-ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS)
+# One with two connections, a peer by name and a drive; one with the same prefixes on both sides, whose peer may have
+# any address; and one whose gateway is not there yet.
+BRANCH = dataclasses.replace(
+    private(7, "branch", [Attachment("trunk", vlan=71), Attachment("trunk", vlan=72)], first=40,
+            drives=(Drive("archive", "10.250.0.12"),)),
+    vpn=VpnGateway("branch-vpn", 49, "203.0.113.132", 4, (
+        VpnConnection("hq", "198.51.100.20", ("192.168.0.0/16", "10.77.0.0/16"), peer_addresses=("198.51.100.20",)),
+        VpnConnection("plant", "vpn.plant.example", ("172.20.0.0/16",),
+                      peer_addresses=("198.51.100.30", "198.51.100.31")),
+    )),
+)  # fmt: skip
+BUREAU = dataclasses.replace(
+    private(8, "bureau", [Attachment("trunk", vlan=81)], first=50, mtu=1400),
+    vpn=VpnGateway("bureau-vpn", 59, "203.0.113.133", 5, (
+        VpnConnection("travellers", "", ("192.168.0.0/16",), role=Role.RESPONDER),
+    )),
+)  # fmt: skip
+DEPOT = dataclasses.replace(
+    private(9, "depot", [Attachment("trunk", vlan=91)], first=60),
+    vpn=VpnGateway("depot-vpn", 69, "203.0.113.134", 6, (
+        VpnConnection("home", "198.51.100.40", ("192.168.0.0/16",), peer_addresses=("198.51.100.40",)),
+    )),
+)  # fmt: skip
+VPN_NETWORKS = (BRANCH, BUREAU, DEPOT)
+ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS, *VPN_NETWORKS)

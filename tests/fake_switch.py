@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from examples import APPLIANCE, SITE
 
 from controller import wire
-from controller.compile import compile_network, compile_shared
+from controller.commit import Plan
+from controller.compile import Site, compile_network, compile_shared
 from controller.diff import installed
 from controller.events import SwitchUp
 from controller.meters import Rate, Unit
@@ -186,3 +187,16 @@ class World:
 
     def of(self, key: int) -> set[tuple[int, int]]:
         return {flow for flow in self.ids() if split_cookie(flow[1])[0] == key}
+
+
+def watch_compiling(world: World) -> list[int]:
+    """The keys of what is planned from now on."""
+    keys: list[int] = []
+    plan = world.reconciler.committer.plan
+
+    def planned(key: int, site: Site, since: float) -> Plan | None:
+        keys.append(key)
+        return plan(key, site, since)
+
+    world.reconciler.committer.plan = planned  # type: ignore[method-assign]
+    return keys

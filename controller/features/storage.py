@@ -40,7 +40,7 @@ from controller.pipeline import (
     meter,
 )
 from controller.site import Site
-from state.model import Machine, Network, Storage
+from state.model import Drive, Machine, Network, Storage
 from state.storage import client_address
 
 feature = Feature.STORAGE
@@ -93,8 +93,7 @@ def _arp(storage: Storage) -> Iterator[Flow]:
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
     """Three flows a drive whose MAC is known; two a machine and one in all when there are any."""
-    storage, port = site.appliance.storage, site.storage_port
-    found = [(drive, mac) for drive in network.drives if (mac := site.neighbors.get(drive.address)) is not None]
+    storage, port, found = site.appliance.storage, site.storage_port, reachable(network, site)
     if storage is None or port is None or not found:
         return
     key = network.key
@@ -115,6 +114,13 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.STORAGE_ERROR, Priority.NORMAL, match(metadata=key),
                to_controller(key),
                "too large, or an ICMP error", key)  # fmt: skip
+
+
+def reachable(network: Network, site: Site) -> list[tuple[Drive, str]]:
+    """The drives that have flows now, each with its MAC."""
+    if site.storage_port is None:
+        return []
+    return [(drive, mac) for drive in network.drives if (mac := site.neighbors.get(drive.address)) is not None]
 
 
 def unreachable(network: Network, site: Site) -> dict[str, str]:

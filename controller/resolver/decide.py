@@ -10,6 +10,7 @@ from controller.features.route import not_outside
 from controller.resolver.message import UDP_SIZE
 from controller.resolver.zone import Labels, Question, Reply, Zones, labels_of
 from controller.site import Site
+from state import vpn
 from state.model import Appliance, Network
 from state.resolver import seen_as, stand_in
 
@@ -22,11 +23,21 @@ _HEADERS = 28
 class Server:
     """A server to ask. `source` is the router's address where it is a machine of the asker's network.
 
-    Then `address` is the machine's in the resolver's namespace; others are asked from the host.
+    Then `address` is the machine's in the resolver's namespace. `tunnel` is the
+    network namespace of the VPN gateway where the server is beyond its tunnels,
+    and `since` when that gateway was made: another network's may have the
+    namespace's name later. All others are asked from the host.
     """
 
     address: str
     source: str = ""
+    tunnel: str = ""
+    since: int = 0
+
+    @property
+    def private(self) -> bool:
+        """Whether it is one network's alone."""
+        return bool(self.source or self.tunnel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +84,21 @@ def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -
 
     The host could reach what no machine may, so the same holds for servers of
     a tenant's choice: nothing that is not in the Internet, nor of the appliance.
+    What is beyond a tunnel is reached by the tunnel or not at all.
     """
+    gateway = network.vpn
+    beyond = (
+        []
+        if gateway is None
+        else [IPv4Network(prefix) for one in gateway.connections for prefix in one.remote_prefixes]
+    )
     closed = [IPv4Network(prefix) for prefix in not_outside(Site(appliance))]
     machines = {machine.address: machine for machine in network.machines}
     for text in addresses:
         machine = machines.get(text)
         if machine is not None:
             yield Server(seen_as(machine.transit, stand_in(appliance)), network.router)
+        elif gateway is not None and any(IPv4Address(text) in prefix for prefix in beyond):
+            yield Server(text, tunnel=vpn.namespace(network.key), since=gateway.created_at)
         elif not any(IPv4Address(text) in prefix for prefix in closed):
             yield Server(text)

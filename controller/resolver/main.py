@@ -18,6 +18,7 @@ from controller.resolver import metrics
 from controller.resolver.directory import Directory
 from controller.resolver.namespace import Namespace, NamespaceError
 from controller.resolver.service import Service
+from controller.resolver.tunnels import Tunnels
 from controller.resolver.upstream import Upstream
 from controller.source import Changed, Source
 from state import logs
@@ -59,7 +60,7 @@ async def _run(source: Source, home: Namespace, udp: socket.socket, tcp: socket.
     stopped, settings = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    directory = Directory()
+    directory, tunnels = Directory(), Tunnels()
 
     def take(changed: Changed) -> None:
         if changed.appliance or changed.reset:
@@ -70,7 +71,7 @@ async def _run(source: Source, home: Namespace, udp: socket.socket, tcp: socket.
 
     # Changes come on the thread of the database client.
     source.watch(lambda changed: _hand_over(loop, take, changed))
-    service = Service(directory, Upstream(home.client))
+    service = Service(directory, Upstream(home.client, tunnels.client))
     tasks = [asyncio.create_task(service.serve(udp, tcp)), asyncio.create_task(_keep_linked(source, home, settings))]
     ending = asyncio.create_task(stopped.wait())
     done, _ = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -79,6 +80,7 @@ async def _run(source: Source, home: Namespace, udp: socket.socket, tcp: socket.
         task.cancel()
     await asyncio.gather(*tasks, ending, return_exceptions=True)
     source.close()
+    tunnels.close()
     for task in done - {ending}:
         # What never ends by itself has failed: the supervisor starts all anew.
         task.result()

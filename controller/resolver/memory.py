@@ -33,7 +33,9 @@ class Memory:
     """Replies by who was asked what; the oldest go where there are more than `most`.
 
     Nothing is kept of servers inside a network: their answers are that
-    network's alone, and their addresses may be another's tomorrow.
+    network's alone, and their addresses may be another's tomorrow. Servers
+    beyond a tunnel are known by their gateway as well, so that what they said
+    is recalled for its network alone.
     """
 
     def __init__(self, most: int = MOST) -> None:

@@ -42,6 +42,12 @@ class NamespaceError(Exception):
     """The namespace or its link could not be made; the text says why."""
 
 
+def enter(descriptor: int) -> None:
+    """Move the calling thread to the network namespace of an open file (setns(2)). Raises OSError."""
+    if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns(2)")
+
+
 def _run(*command: str, lines: Sequence[str] = ()) -> str:
     try:
         done = subprocess.run(
@@ -168,8 +174,7 @@ class Namespace:
     def _enter(self) -> None:
         descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"setns(2) to {self._file}")
+            enter(descriptor)
         finally:
             os.close(descriptor)
 

@@ -38,10 +38,14 @@ Open = Callable[[socket.SocketKind, str], Awaitable[socket.socket]]
 
 
 class Upstream:
-    """Asks servers by sockets that `inside` opens where the server is a machine, and the host's own elsewhere."""
+    """Asks servers by sockets of the host, or of where else they are.
 
-    def __init__(self, inside: Open, port: int = DOMAIN) -> None:
-        self._inside = inside
+    `inside` opens one for a server that is a machine, given its router's
+    address, `beyond` one for a server beyond a tunnel, given the namespace.
+    """
+
+    def __init__(self, inside: Open, beyond: Open, port: int = DOMAIN) -> None:
+        self._inside, self._beyond = inside, beyond
         self._port = port
         self._silent: dict[Server, float] = {}
         self._memory = Memory()
@@ -54,7 +58,7 @@ class Upstream:
         """What the first server that helps says; None when none does within ALL_SECONDS."""
         started = time.monotonic()
         last: Reply | None = None
-        kind = "network" if any(server.source for server in servers) else "others"
+        kind = "network" if any(server.private for server in servers) else "others"
         try:
             async with asyncio.timeout(ALL_SECONDS):
                 for server in self._in_order(servers):
@@ -96,13 +100,15 @@ class Upstream:
         if server not in self._silent:
             # Tenants choose servers: what is remembered of them must end.
             self._silent = {one: until for one, until in self._silent.items() if until > now}
-            if not server.source:
+            if not server.private:
                 log.warning("server does not answer", extra={"server": server.address})
         self._silent[server] = now + _AVOID_SECONDS
 
     async def _open(self, kind: socket.SocketKind, server: Server) -> socket.socket:
         if server.source:
             return await self._inside(kind, server.source)
+        if server.tunnel:
+            return await self._beyond(kind, server.tunnel)
         return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
 
     async def _over_udp(self, query: Query, server: Server) -> Answered:

@@ -54,6 +54,9 @@ def _to_drive(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, vi
 
 
 def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, view: View) -> Answer:
+    gateway = network.vpn
+    if gateway is not None and ip.destination == client_address(storage, gateway.number):
+        return _to_tunnel(packet, ip, network, storage)
     machine = _machine_of_client(network, storage, ip.destination)
     actions = deliver(machine, view) if machine else None
     if machine is None or actions is None:
@@ -66,14 +69,27 @@ def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, 
         datagram = readdressed(ip.header, DESTINATION, machine.address) + message
         return Answer("icmp-error-in", (PacketOut(header + datagram, actions),))
     if ip.dont_fragment:
-        if reason := silence(ip, storage.address):
-            return Answer(reason)
-        datagram = error(storage.ip, ip, ip.datagram, UNREACHABLE, TOO_LARGE, network.mtu)
-        out = PacketOut(ethernet(ip.eth_src, storage.mac, datagram), (Output(packet.in_port),))
-        return Answer("fragmentation-needed", (out,))
+        return _too_large(packet, ip, network, storage)
     whole = parse_ipv4(packet.frame[:ETHERNET] + readdressed(ip.datagram, DESTINATION, machine.address))
     parts = fragments(whole, network.mtu) if whole else ()
     return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in parts))
+
+
+def _to_tunnel(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage) -> Answer:
+    """What is too large for the leg of the VPN gateway; conntrack translates it, also in pieces."""
+    if ip.dont_fragment:
+        return _too_large(packet, ip, network, storage)
+    header, actions = packet.frame[:ETHERNET], inject(network.key, Table.STORAGE_MACHINE)
+    return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, network.mtu)))
+
+
+def _too_large(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage) -> Answer:
+    """Tell a drive how large its packets may be."""
+    if reason := silence(ip, storage.address):
+        return Answer(reason)
+    datagram = error(storage.ip, ip, ip.datagram, UNREACHABLE, TOO_LARGE, network.mtu)
+    out = PacketOut(ethernet(ip.eth_src, storage.mac, datagram), (Output(packet.in_port),))
+    return Answer("fragmentation-needed", (out,))
 
 
 def _machine_of_client(network: Network, storage: Storage, address: str) -> Machine | None:

@@ -6,7 +6,7 @@ import examples
 import pytest
 
 from controller import wire
-from controller.addresses import Assignment, Held, assignment, assignments, destination
+from controller.addresses import Assignment, Held, assignment, assignments, destination, gateway_assignments
 from controller.compile import compile_network
 from controller.match import match
 from controller.mgmt import InstalledFlow
@@ -61,12 +61,12 @@ def test_the_next_holder_of_a_key_does_not_hold_its_predecessors_addresses(gone:
     assert gone == ["172.16.0.2"]
 
 
-def public_flows(network: Network) -> list[InstalledFlow]:
-    """The flows of a network's public addresses as the switch gives them back."""
+def public_flows(network: Network, table: Table = Table.PUBLIC_IN) -> list[InstalledFlow]:
+    """The flows of a network's public addresses, or of another table, as the switch gives them back."""
     return [
         InstalledFlow(f.table.number, f.priority, value, 0, wire.match(f.match) + wire.instructions(f.actions))
         for value, f in compile_network(network, examples.SITE).flows.items()
-        if f.table is Table.PUBLIC_IN
+        if f.table is table
     ]
 
 
@@ -90,6 +90,29 @@ def test_an_address_that_moves_is_announced_and_its_old_zone_forgotten() -> None
     found.hold(examples.PUBLIC_WEB.key, frozenset())
     found.hold(9, frozenset({Assignment("203.0.113.130", 7)}))
     assert (gone, new) == ([Assignment("203.0.113.130", 2)], [Assignment("203.0.113.130", 7)])
+
+
+def test_a_gateways_assignment_is_found_on_a_switch_and_ends_with_it() -> None:
+    told: list[Assignment] = []
+    found = Held(assignment)
+    found.new = found.gone = told.append
+    networks = (examples.BRANCH, examples.BUREAU, examples.PUBLIC_LAB)
+    public = [flow for network in networks for flow in public_flows(network)]
+    inward = [flow for network in networks for flow in public_flows(network, Table.VPN_MACHINE)]
+    found.adopt(public, gateway_assignments(public, inward))
+    for network in (examples.BRANCH, examples.PUBLIC_LAB):
+        found.hold(network.key, assignments(network))
+    assert told == []
+    # Without drives nothing ever was in its zone.
+    found.hold(examples.BUREAU.key, assignments(examples.BUREAU))
+    assert told == [Assignment("203.0.113.133", 5)]
+    found.hold(examples.BRANCH.key, frozenset())
+    assert told[1:] == [Assignment("203.0.113.132", 4)]
+
+
+def test_a_gateway_without_its_port_has_no_assignment_yet() -> None:
+    assert assignments(examples.BRANCH, {"vpnGateways/branch-vpn"}) == frozenset()
+    assert assignments(examples.BRANCH) == {Assignment("203.0.113.132", 4)}
 
 
 def test_a_machine_without_its_port_has_no_assignment_yet() -> None:

@@ -15,14 +15,24 @@ from controller.compile import FEATURES, RegistryError, Site, compile_network, c
 from controller.flow import Ct, Flow, Goto, Nat, Output, SetField, WriteMetadata
 from controller.match import Field, Match, ip_to_int, match
 from controller.pipeline import ZONE, Feature, Priority, Table, split_cookie
-from state.model import Attachment, Network
+from state.model import Attachment, Drive, Network
+from state.storage import client_address
+from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
 
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("compile", max_examples=30, deadline=None)
 settings.load_profile("compile")
 
 PORTS = {"uplink": 1, **{f"port{n}": 10 + n for n in range(8)}}
-SITE = Site(examples.APPLIANCE, PORTS, {"203.0.113.1": "02:00:00:00:00:fe"})
+# Of every other gateway there are both legs, one or none.
+PORTS |= {inside_port(key): 100 + key for key in range(1, 21) if key % 4 in (0, 1)}
+PORTS |= {outside_port(key): 200 + key for key in range(1, 21) if key % 4 in (0, 2)}
+PORTS["storage"] = 3
+STORAGE = examples.APPLIANCE.storage
+assert STORAGE is not None
+SITE = Site(examples.APPLIANCE, PORTS, {
+    "203.0.113.1": "02:00:00:00:00:fe", **{f"10.250.0.{key}": f"02:00:00:00:d0:{key:02x}" for key in range(1, 21)},
+})  # fmt: skip
 
 
 @st.composite
@@ -34,14 +44,26 @@ def attachments(draw: st.DrawFn, key: int) -> Attachment:
 
 
 @st.composite
+def gateways(draw: st.DrawFn, key: int) -> VpnGateway:
+    """Peers and prefixes are those of others, too."""
+    peers = draw(st.lists(st.sampled_from(["", "198.51.100.7", "198.51.100.8"]), max_size=3))
+    return VpnGateway(f"vpn{key}", key * 10 + 9, f"203.0.113.{200 + key}", 100 + key, tuple(
+        VpnConnection(f"c{n}", peer, (f"192.168.{n}.0/24",), peer_addresses=(peer,) if peer else ())
+        for n, peer in enumerate(peers)
+    ))  # fmt: skip
+
+
+@st.composite
 def networks(draw: st.DrawFn, key: int) -> Network:
     if draw(st.booleans()):
         network = examples.isolated(key, "port0", vlan=key * 8)
     else:
         places = draw(st.lists(attachments(key), min_size=0, max_size=5))
         network = examples.private(
-            key, f"net{key}", places, first=key * 10, mtu=draw(st.sampled_from([1400, 1500, 9000]))
-        )
+            key, f"net{key}", places, first=key * 10, mtu=draw(st.sampled_from([1400, 1500, 9000])),
+            drives=(Drive("drive", f"10.250.0.{key}"),) if draw(st.booleans()) else (),
+        )  # fmt: skip
+        network = dataclasses.replace(network, vpn=draw(st.none() | gateways(key)))
     if network.machines and draw(st.booleans()):
         network = examples.with_public(network, f"203.0.113.{128 + key}", key + 1)
     return network
@@ -93,6 +115,9 @@ def test_no_two_flows_claim_the_same_packets(cloud: tuple[Network, ...]) -> None
 def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
     for network in cloud:
         own_ports = {PORTS[machine.attachment.port] for machine in network.machines}
+        legs = {PORTS[port] for port in (inside_port(network.key), outside_port(network.key)) if port in PORTS}
+        if network.vpn is not None:
+            own_ports |= legs
         transits = {machine.transit for machine in network.machines}
         publics = {machine.public for machine in network.machines}
         translations = {
@@ -104,6 +129,10 @@ def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
                 (zone, Nat(*[ip_to_int(machine.address)] * 2, destination=True)),
             )
         }
+        if network.vpn is not None:
+            publics.add(network.vpn.address)
+            client = ip_to_int(client_address(STORAGE, network.vpn.number))
+            translations |= {(network.vpn.zone, Nat(client, client)), (network.vpn.zone, None)}
         for flow in compile_network(network, SITE).flows.values():
             if flow.table is Table.CLASSIFY:
                 assert flow.match.value(Field.IN_PORT) in own_ports
@@ -111,17 +140,19 @@ def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
                 assert str(flow.match).split("nw_dst=")[1] in transits
             elif flow.table is Table.PUBLIC_IN:
                 assert str(flow.match).split("nw_dst=")[1] in publics
+            elif flow.table is Table.STORAGE_IN:
+                assert f"nw_src=10.250.0.{network.key}," in str(flow.match)
             else:
                 assert flow.match.value(Field.METADATA) == network.key
             for action in flow.actions:
                 match action:
                     case WriteMetadata(value):
-                        assert flow.table in (Table.CLASSIFY, Table.INBOUND, Table.PUBLIC_IN)
+                        assert flow.table in (Table.CLASSIFY, Table.INBOUND, Table.PUBLIC_IN, Table.STORAGE_IN)
                         assert value == network.key
                     case SetField(Field.METADATA, value):
                         assert (flow.table, value) == (Table.PUBLIC_IN, network.key)
                     case Output(port):
-                        assert port in own_ports or port >= 0xFFFFFF00
+                        assert port in own_ports or port >= 0xFFFFFF00 or flow.table is Table.STORAGE_OUT
                     case Ct(_, zone, _, nat) if zone != ZONE:
                         assert (zone, nat) in translations
                     case Ct(_, zone, _, Nat(first, last, ports)):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from examples import NETWORKS, OFFICE, SHOP
-from fake_switch import World
+from fake_switch import World, watch_compiling
 
-from controller.commit import Plan
-from controller.compile import Site
 from controller.events import NeighborsSilent, PortsChanged
 from controller.source import Changed
 
@@ -57,16 +55,3 @@ def test_a_drive_that_goes_to_another_network_is_the_new_ones() -> None:
         world.reconciler.post(Changed({}, neighbors=frozenset({drive.address})))
         world.settle()
         assert compiled == [SHOP.key]
-
-
-def watch_compiling(world: World) -> list[int]:
-    """The keys of what is planned from now on."""
-    keys: list[int] = []
-    plan = world.reconciler.committer.plan
-
-    def planned(key: int, site: Site, since: float) -> Plan | None:
-        keys.append(key)
-        return plan(key, site, since)
-
-    world.reconciler.committer.plan = planned  # type: ignore[method-assign]
-    return keys

@@ -55,7 +55,7 @@ async def _nobody_inside(_kind: socket.SocketKind, _source: str) -> socket.socke
 
 
 def ask(query: Query, *servers: Server, by: Upstream | None = None) -> Reply | None:
-    one = by or Upstream(_nobody_inside, PORT)
+    one = by or Upstream(_nobody_inside, _nobody_inside, PORT)
     return asyncio.run(one.ask(query, servers))
 
 
@@ -79,7 +79,7 @@ def test_what_was_cut_is_asked_again_over_tcp(first: NameServer) -> None:
 
 def test_a_silent_server_is_left_for_the_next_and_then_asked_last(first: NameServer, second: NameServer) -> None:
     first.answering = lambda *_: ()
-    one = Upstream(_nobody_inside, PORT)
+    one = Upstream(_nobody_inside, _nobody_inside, PORT)
     assert addresses(ask(asked("www.example.com"), FIRST, SECOND, by=one)) == ["198.51.100.1"]
     assert addresses(ask(asked("www.example.com"), FIRST, SECOND, by=one)) == ["198.51.100.1"]
     assert (len(first.heard), len(second.heard)) == (1, 2)
@@ -176,7 +176,7 @@ def test_a_server_of_the_network_is_asked_from_its_router(first: NameServer) -> 
         made.bind(("127.0.5.9", 0))
         return made
 
-    one = Upstream(inside, PORT)
+    one = Upstream(inside, _nobody_inside, PORT)
     server = Server(FIRST.address, "10.0.0.1")
     assert addresses(asyncio.run(one.ask(asked("www.example.com"), (server,)))) == ["198.51.100.1"]
     assert asyncio.run(one.ask(asked("large.example.com", "TXT"), (server,))) is not None

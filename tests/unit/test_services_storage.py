@@ -17,6 +17,7 @@ from controller.pipeline import Table
 from controller.services import Answer
 from controller.site import Site
 from state.model import Drive, Storage
+from state.vpn import VpnGateway
 
 STORAGE = Storage("storage", "10.250.0.2/24", mtu=1500)
 FILES, FILES_MAC = "10.250.0.10", "02:00:00:00:d0:01"
@@ -24,6 +25,8 @@ CLIENT = "100.64.0.2"
 NETWORK = replace(PRIVATE, drives=(Drive("files", FILES),), mtu=9000)
 SMALL = replace(NETWORK, mtu=1400)
 PORT = 30
+GATEWAY, GATEWAY_CLIENT = VpnGateway("vpn", 9, "203.0.113.9", 7), "100.64.0.9"
+TUNNELLED = replace(SMALL, vpn=GATEWAY)
 
 
 class World(services_world.World):
@@ -112,6 +115,27 @@ def test_what_may_be_cut_is_cut_after_its_address_is_right(mtu: int, network: ob
     whole = IP(src=addresses[0], dst=addresses[1], id=7) / Raw(payload)
     whole[IP].proto = 17
     assert proved(bytes(Ether(src=FILES_MAC, dst=ROUTER_MAC) / whole))[UDP].len == 2008
+
+
+def test_a_drive_is_told_the_mtu_of_the_way_to_a_vpn_gateway() -> None:
+    frame = from_drive(large(FILES, GATEWAY_CLIENT, size=1450))
+    answer = ask(Table.STORAGE_ERROR, TUNNELLED, frame, world(TUNNELLED), PORT)
+    packet = sent(answer)
+    assert (answer.what, packet[ICMP].nexthopmtu) == ("fragmentation-needed", 1400)
+    assert (packet[IP].src, packet[IP].dst, packet.dst) == (STORAGE.ip, FILES, FILES_MAC)
+    assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == Answer("unknown-machine")
+
+
+def test_what_may_be_cut_goes_to_a_vpn_gateway_by_conntrack_in_pieces() -> None:
+    frame = from_drive(large(FILES, GATEWAY_CLIENT, flags=""))
+    answer = ask(Table.STORAGE_ERROR, TUNNELLED, frame, world(TUNNELLED), PORT)
+    assert answer.what == "fragmented"
+    parts = [Ether(out.frame) for out in answer.out]
+    assert all(part[IP].len <= 1400 and (part[IP].src, part[IP].dst) == (FILES, GATEWAY_CLIENT) for part in parts)
+    assert len(parts) == 2
+    assert {out.actions for out in answer.out} == {
+        (SetField(Field.METADATA, TUNNELLED.key), Resubmit(Table.STORAGE_MACHINE))
+    }
 
 
 def test_who_is_gone_gets_nothing() -> None:

@@ -182,3 +182,12 @@ def test_times_that_are_rounded_are_of_the_same_counter() -> None:
     rows = taken({}, {meter(OUT, 1): reading(5, made=1000)})
     rows = taken(rows, {meter(OUT, 1): reading(7, 200_000, made=1015)})
     assert packets(rows, ADA) == 7
+
+
+def test_what_goes_by_tunnels_is_counted_for_the_network_alone() -> None:
+    out, into = meter(MeterClass.NETWORK_VPN_OUT, 7), meter(MeterClass.NETWORK_VPN_IN, 7)
+    assert counted([out, into]) == [out, into]
+    usages = taken({}, {out: reading(3), into: reading(5)})
+    assert (packets(usages, NET, "vpn", "out"), packets(usages, NET, "vpn", "in")) == (3, 5)
+    assert packets(usages, NET) == 0
+    assert usages.keys() == {NET.uuid}

@@ -1,0 +1,307 @@
+"""The tables of the pipeline; `pipeline` says what holds for them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from controller.match import Field as F
+from controller.registers import ATTACHMENT, MARK, SCRATCH, TOO_LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    number: int
+    purpose: str
+    matches: frozenset[F]
+    writes: frozenset[F]
+    goes_to: tuple[str, ...]
+    controller: bool = False
+
+
+def _spec(
+    number: int,
+    purpose: str,
+    matches: set[F],
+    writes: set[F] | None = None,
+    goes_to: tuple[str, ...] = (),
+    *,
+    controller: bool = False,
+) -> _Spec:
+    return _Spec(number, purpose, frozenset(matches), frozenset(writes or ()), goes_to, controller)
+
+
+class Table(enum.Enum):
+    """The tables; a packet only ever goes to a higher number. `_` of a name is written `-`."""
+
+    CLASSIFY = _spec(
+        0,
+        "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
+        {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
+        {F.METADATA, ATTACHMENT, F.VLAN_TCI},
+        ("PORT_SECURITY", "GATEWAY", "RESOLVER_IN", "STORAGE_IN", "VPN_OUTSIDE", "VPN_INSIDE"),
+    )
+    PORT_SECURITY = _spec(
+        5,
+        "IP and ARP senders must be the machine's own; DHCP goes to the controller.",
+        {F.METADATA, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ARP_OP, F.ARP_SPA, F.ARP_SHA},
+        set(),
+        ("ARP", "FORWARD"),
+        controller=True,
+    )
+    ARP = _spec(
+        10,
+        "Which MAC answers an ARP request: the router's, or a neighbour's.",
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
+        {F.ARP_THA},
+        ("ARP_REPLY",),
+    )
+    FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
+                    set(), ("ROUTER", "NEIGHBOR_IN"))  # fmt: skip
+    ROUTER = _spec(20, "Is the router itself meant? Each machine has a rate for that.",
+                   {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST}, set(), ("SERVICES", "TTL"))  # fmt: skip
+    TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
+                {F.METADATA, F.ETH_TYPE, F.IP_TTL}, {F.IP_TTL}, ("ROUTE",), controller=True)  # fmt: skip
+    SERVICES = _spec(
+        22,
+        "What the router offers: names, by the resolver's port.",
+        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC, F.UDP_DST, F.TCP_SRC, F.TCP_DST},
+        {MARK},
+        ("ROUTER_LOCAL", "TRANSIT"),
+    )
+    VPN_OUTSIDE = _spec(
+        23,
+        "From a VPN gateway's outside leg: only IKE and ESP, and only to its peers.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC},
+        set(),
+        ("GATEWAY_OUT",),
+    )
+    ROUTE = _spec(
+        25,
+        "Where to: the own network, its drives, beyond its tunnels, the Internet, or nowhere.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {TOO_LARGE, MARK},
+        ("DELIVER", "UNROUTABLE", "STORAGE", "RATE_OUT", "VPN_LEG"),
+    )
+    UNROUTABLE = _spec(
+        26,
+        "Counts what has no way out, and has the controller say so; public addresses may answer shared ones.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, MARK},
+        set(),
+        ("RATE_OUT",),
+        controller=True,
+    )
+    STORAGE = _spec(
+        27,
+        "To a drive: machines get the address they have on the storage network.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, TOO_LARGE},
+        {F.IP_SRC},
+        ("STORAGE_OUT", "STORAGE_ERROR"),
+    )
+    RATE_OUT = _spec(28, "The machine's limit towards the Internet.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+                     set(), ("NETWORK_RATE_OUT", "PATH_MTU"))  # fmt: skip
+    NETWORK_RATE_OUT = _spec(29, "The limit of all machines of the network together.", {F.METADATA},
+                             set(), ("PATH_MTU",))  # fmt: skip
+    PATH_MTU = _spec(
+        30,
+        "Is the packet too large for the gateway?",
+        {F.METADATA, F.ETH_TYPE},
+        {TOO_LARGE},
+        ("FRAGMENTATION", "PUBLIC_KIND"),
+    )
+    FRAGMENTATION = _spec(31, "Has the controller say 'fragmentation needed'.", {F.METADATA, TOO_LARGE},
+                          set(), ("PUBLIC_KIND",), controller=True)  # fmt: skip
+    PUBLIC_KIND = _spec(32, "Whole packet, fragment or ICMP error? Each is translated in a way of its own.",
+                        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE}, {MARK}, ("PUBLIC_OUT",))  # fmt: skip
+    PUBLIC_OUT = _spec(
+        33,
+        "Machines with a public address of their own leave with it.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, MARK},
+        {F.IP_SRC},
+        ("TRANSIT", "PUBLIC_OUT_CHECK", "GATEWAY_OUT"),
+        controller=True,
+    )
+    TRANSIT = _spec(
+        34,
+        "Machines of private networks get the address they have in the conntrack zone.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
+        {F.IP_SRC},
+        ("SNAT",),
+        controller=True,
+    )
+    SNAT = _spec(35, "Source NAT of what has no ports; TCP and UDP get the network's port block.",
+                 {F.ETH_TYPE, F.IP_PROTO, MARK}, set(), ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
+    SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
+                       set(), ("SNAT_CHECK",))  # fmt: skip
+    SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
+                       {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_IP_SRC},
+                       set(), ("SNAT_AGAIN", "GATEWAY_OUT"))  # fmt: skip
+    SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
+                       set(), ("GATEWAY_OUT",))  # fmt: skip
+    PUBLIC_OUT_CHECK = _spec(39, "Only fragments that were translated go on.", {F.CT_STATE},
+                             set(), ("GATEWAY_OUT",))  # fmt: skip
+    GATEWAY_OUT = _spec(
+        40,
+        "To the next hop by the gateway port; what is for an address of ours comes back in.",
+        {F.ETH_TYPE, F.IP_DST},
+        {F.ETH_SRC, F.ETH_DST, F.METADATA, ATTACHMENT, MARK},
+        ("GATEWAY_LOCAL",),
+    )
+    VPN_INSIDE = _spec(
+        41,
+        "From a VPN gateway's inside leg: whose prefix is the source?",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
+        set(),
+        ("VPN_MACHINE",),
+    )
+    VPN_MACHINE = _spec(
+        42,
+        "Which machine or drive of the network is meant; drives see the gateway's address on the storage network.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {F.ETH_SRC, F.ETH_DST},
+        ("SWITCH", "VPN_DRIVE_CHECK"),
+    )
+    VPN_DRIVE_CHECK = _spec(43, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
+                            set(), ("STORAGE_OUT",))  # fmt: skip
+    STORAGE_OUT = _spec(44, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
+                        {F.ETH_SRC, F.ETH_DST})  # fmt: skip
+    RESOLVER_OUT = _spec(45, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
+                         {F.IP_SRC, F.ETH_SRC, F.ETH_DST})  # fmt: skip
+    RESOLVER_IN = _spec(
+        46,
+        "From the resolver: answers, and questions to a network's own servers.",
+        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC, F.UDP_DST, F.TCP_SRC, F.TCP_DST},
+        {MARK, F.IP_DST},
+        ("INBOUND",),
+    )
+    STORAGE_IN = _spec(
+        47,
+        "From the storage port: ARP, and what drives send, each for its own network.",
+        {F.ETH_TYPE, F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.IP_SRC, F.IP_DST, F.IP_TTL, F.IP_FRAG},
+        {F.METADATA, F.ARP_THA, F.IP_TTL, TOO_LARGE},
+        ("ARP_REPLY", "STORAGE_MACHINE"),
+        controller=True,
+    )
+    STORAGE_MACHINE = _spec(
+        48,
+        "Which machine of its network a drive means, or its VPN gateway: address and MAC.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
+        {F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("SWITCH", "STORAGE_ERROR", "VPN_DRIVE_REPLY"),
+    )
+    STORAGE_ERROR = _spec(49, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
+                          {F.METADATA}, controller=True)  # fmt: skip
+    GATEWAY = _spec(
+        50,
+        "From the gateway port: ARP for our addresses, no bogons, no expired packets.",
+        {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL},
+        {F.ARP_THA, F.IP_TTL},
+        ("ARP_REPLY", "GATEWAY_LOCAL"),
+        controller=True,
+    )
+    GATEWAY_LOCAL = _spec(
+        51,
+        "The gateway's own address answers echo; shared addresses go to conntrack, machines' own to the machines.",
+        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE},
+        {MARK},
+        ("ROUTER_LOCAL", "GATEWAY_TRACK", "PUBLIC_IN"),
+    )
+    GATEWAY_TRACK = _spec(
+        52,
+        "Only replies of known connections, and errors about them, come in.",
+        {F.ETH_TYPE, F.CT_STATE},
+        {F.IP_TTL},
+        ("INBOUND",),
+    )
+    PUBLIC_IN = _spec(
+        53,
+        "Which machine or VPN gateway has a public address of its own: its network, address and MAC.",
+        {F.ETH_TYPE, F.IP_DST, MARK},
+        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("PUBLIC_IN_CHECK", "INBOUND_MTU", "VPN_GATEWAY"),
+        controller=True,
+    )
+    PUBLIC_IN_CHECK = _spec(54, "Only fragments that were translated go on.", {F.CT_STATE},
+                            set(), ("INBOUND_MTU",))  # fmt: skip
+    INBOUND = _spec(
+        55,
+        "Which machine a reply is for: its network, address and MAC.",
+        {F.ETH_TYPE, F.IP_DST},
+        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
+        ("INBOUND_MTU",),
+    )
+    INBOUND_MTU = _spec(
+        56,
+        "Is the packet too large for the network? ICMP errors for private networks go to the controller.",
+        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
+        {TOO_LARGE},
+        ("INBOUND_FRAGMENTATION", "RATE_IN"),
+        controller=True,
+    )
+    INBOUND_FRAGMENTATION = _spec(57, "Has the controller say 'fragmentation needed' to the sender.",
+                                  {F.METADATA, TOO_LARGE}, set(), ("RATE_IN",), controller=True)  # fmt: skip
+    RATE_IN = _spec(58, "The machine's limit from the Internet.", {F.METADATA, MARK, F.ETH_DST},
+                    set(), ("NETWORK_RATE_IN", "SWITCH"))  # fmt: skip
+    NETWORK_RATE_IN = _spec(59, "The limit of all machines of the network together.", {F.METADATA},
+                            set(), ("SWITCH",))  # fmt: skip
+    DELIVER = _spec(
+        60,
+        "From the router to a machine of the same network: its MAC.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {F.ETH_SRC, F.ETH_DST, ATTACHMENT},
+        ("NEIGHBOR_IN",),
+        controller=True,
+    )
+    ARP_REPLY = _spec(
+        61,
+        "Turns an ARP request into its reply.",
+        {F.ETH_TYPE},
+        {F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_SHA, F.ARP_THA, F.ARP_SPA, F.ARP_TPA, SCRATCH, ATTACHMENT},
+        ("SWITCH",),
+    )
+    ROUTER_LOCAL = _spec(
+        62,
+        "Answers for the router's own address: echo here, unreachable by the controller.",
+        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, F.ICMP_CODE, F.IP_FRAG},
+        {F.ETH_SRC, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_TTL, F.ICMP_TYPE, SCRATCH, ATTACHMENT},
+        ("SWITCH",),
+        controller=True,
+    )
+    NEIGHBOR_IN = _spec(63, "Counts what a machine gets from its neighbours.", {F.METADATA, F.ETH_DST},
+                        set(), ("NEIGHBOR_OUT", "SWITCH"))  # fmt: skip
+    NEIGHBOR_OUT = _spec(64, "Counts what a machine sends to its neighbours.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+                         set(), ("SWITCH",))  # fmt: skip
+    SWITCH = _spec(
+        65,
+        "To the attachment of a MAC; broadcast and multicast to all attachments of the network.",
+        {F.METADATA, F.ETH_DST, ATTACHMENT},
+        {F.VLAN_TCI, F.TUN_ID, F.IN_PORT},
+    )
+    VPN_DRIVE_REPLY = _spec(66, "From drives to beyond a tunnel: only replies, and errors, of known connections.",
+                            {F.METADATA, F.CT_STATE}, set(), ("VPN_LEG",))  # fmt: skip
+    VPN_LEG = _spec(67, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
+                    {F.ETH_SRC, F.ETH_DST})  # fmt: skip
+    VPN_GATEWAY = _spec(
+        68,
+        "To a VPN gateway's outside leg: only IKE and ESP of its peers, and ICMP errors.",
+        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.UDP_DST, F.ICMP_TYPE},
+        {F.ETH_SRC, F.ETH_DST},
+    )
+
+    @property
+    def number(self) -> int:
+        """Number of the table on the switch."""
+        return self.value.number
+
+    def label(self, names: bool) -> str:
+        """Name as the switch prints it, or number."""
+        return self.name.lower().replace("_", "-") if names else str(self.value.number)
+
+    @property
+    def title(self) -> str:
+        """Name as the switch prints it."""
+        return self.label(True)
+
+    def may_go_to(self, other: Table) -> bool:
+        """Whether a flow of this table may hand packets to `other`."""
+        return other.name in self.value.goes_to
