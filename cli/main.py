@@ -26,6 +26,7 @@ from cli.session import FORMATS, Session
 from cli.status import status
 from cli.trace import trace
 from cli.usage import usage
+from cli.vpn.group import vpn
 from cli.who import who
 
 _INTERRUPTED = 130
@@ -69,7 +70,7 @@ def _version() -> str:
 @click.option("--bridge", envvar="SLUICE_BRIDGE", default="br-sluice", show_default=True, show_envvar=True,
               metavar="NAME", help="The bridge of Sluice.")  # fmt: skip
 @click.option("--metrics", envvar="SLUICE_METRICS", multiple=True, metavar="URL", show_envvar=True,
-              help="Metrics of agent or controller to show in `status`; may be repeated.")  # fmt: skip
+              help="Metrics of a daemon of Sluice to show in `status`; may be repeated.")  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True,
               help="How to write answers: for people, or as JSON for programs.")  # fmt: skip
 @click.version_option(_version(), prog_name="sluicectl")
@@ -91,7 +92,7 @@ def sluicectl(
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
 
-for _command in (networks, machines, addresses, drives, flows, drops, usage, status, who, trace, completion):
+for _command in (networks, machines, addresses, drives, vpn, flows, drops, usage, status, who, trace, completion):
     sluicectl.add_command(_command)
 
 

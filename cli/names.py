@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import click
 import grpc
@@ -11,7 +12,16 @@ from click.shell_completion import CompletionItem
 
 from cli.paging import pages
 from cli.session import channel
-from sluice.v1 import machine_pb2, machine_pb2_grpc, network_pb2, network_pb2_grpc
+from sluice.v1 import (
+    machine_pb2,
+    machine_pb2_grpc,
+    network_pb2,
+    network_pb2_grpc,
+    vpn_connection_pb2,
+    vpn_connection_pb2_grpc,
+    vpn_gateway_pb2,
+    vpn_gateway_pb2_grpc,
+)
 
 DEFAULT_API = "unix:/run/sluice/api.sock"
 _COMPLETION_TIMEOUT = 1.0
@@ -25,6 +35,16 @@ def network_name(text: str) -> str:
 def machine_name(text: str) -> str:
     """`web` or `machines/web` → `machines/web`."""
     return text if text.startswith("machines/") else f"machines/{text}"
+
+
+def vpn_gateway_name(text: str) -> str:
+    """`head` or `vpnGateways/head` → `vpnGateways/head`."""
+    return text if text.startswith("vpnGateways/") else f"vpnGateways/{text}"
+
+
+def vpn_connection_name(text: str) -> str:
+    """`berlin` or `vpnConnections/berlin` → `vpnConnections/berlin`."""
+    return text if text.startswith("vpnConnections/") else f"vpnConnections/{text}"
 
 
 def short(name: str) -> str:
@@ -48,26 +68,57 @@ def all_machines(
         yield from page.machines
 
 
-def _api(context: click.Context) -> str:
+def all_vpn_gateways(
+    stub: vpn_gateway_pb2_grpc.VpnGatewayServiceStub, network: str = "", timeout: float | None = None
+) -> Iterator[vpn_gateway_pb2.VpnGateway]:
+    """Every VPN gateway, of one network where it is given, page by page. Raises grpc.RpcError."""
+    for page in pages(stub.ListVpnGateways, vpn_gateway_pb2.ListVpnGatewaysRequest(network=network), timeout):
+        yield from page.vpn_gateways
+
+
+def all_vpn_connections(
+    stub: vpn_connection_pb2_grpc.VpnConnectionServiceStub, gateway: str = "", timeout: float | None = None
+) -> Iterator[vpn_connection_pb2.VpnConnection]:
+    """Every VPN connection, of one gateway where it is given, page by page. Raises grpc.RpcError."""
+    request = vpn_connection_pb2.ListVpnConnectionsRequest(gateway=gateway)
+    for page in pages(stub.ListVpnConnections, request, timeout):
+        yield from page.vpn_connections
+
+
+def _channel(context: click.Context) -> grpc.Channel:
     # While completing, the root group's options are parsed but its callback does not run.
-    return context.find_root().params.get("api") or os.environ.get("SLUICE_API", DEFAULT_API)
+    return channel(context.find_root().params.get("api") or os.environ.get("SLUICE_API", DEFAULT_API))
+
+
+def _complete(objects: Iterable[Any], incomplete: str) -> list[CompletionItem]:
+    try:
+        found = [short(one.name) for one in objects]
+    except grpc.RpcError:
+        return []
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 def complete_network(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of networks that start with `incomplete`; none when the API does not answer."""
-    stub = network_pb2_grpc.NetworkServiceStub(channel(_api(context)))
-    try:
-        found = [short(network.name) for network in all_networks(stub, timeout=_COMPLETION_TIMEOUT)]
-    except grpc.RpcError:
-        return []
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+    stub = network_pb2_grpc.NetworkServiceStub(_channel(context))
+    return _complete(all_networks(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
 
 
 def complete_machine(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of machines that start with `incomplete`; none when the API does not answer."""
-    stub = machine_pb2_grpc.MachineServiceStub(channel(_api(context)))
-    try:
-        found = [short(machine.name) for machine in all_machines(stub, timeout=_COMPLETION_TIMEOUT)]
-    except grpc.RpcError:
-        return []
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+    stub = machine_pb2_grpc.MachineServiceStub(_channel(context))
+    return _complete(all_machines(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
+
+
+def complete_vpn_gateway(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of VPN gateways that start with `incomplete`; none when the API does not answer."""
+    stub = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(_channel(context))
+    return _complete(all_vpn_gateways(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
+
+
+def complete_vpn_connection(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of VPN connections that start with `incomplete`; none when the API does not answer."""
+    stub = vpn_connection_pb2_grpc.VpnConnectionServiceStub(_channel(context))
+    return _complete(all_vpn_connections(stub, timeout=_COMPLETION_TIMEOUT), incomplete)

@@ -18,6 +18,8 @@ from sluice.v1 import (
     public_address_pb2_grpc,
     translation_pb2_grpc,
     usage_pb2_grpc,
+    vpn_connection_pb2_grpc,
+    vpn_gateway_pb2_grpc,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,6 +74,16 @@ class Session:
     def drives(self) -> drive_pb2_grpc.DriveServiceStub:
         """Calls about shared drives."""
         return drive_pb2_grpc.DriveServiceStub(channel(self.api))
+
+    @property
+    def vpn_gateways(self) -> vpn_gateway_pb2_grpc.VpnGatewayServiceStub:
+        """Calls about VPN gateways."""
+        return vpn_gateway_pb2_grpc.VpnGatewayServiceStub(channel(self.api))
+
+    @property
+    def vpn_connections(self) -> vpn_connection_pb2_grpc.VpnConnectionServiceStub:
+        """Calls about VPN connections."""
+        return vpn_connection_pb2_grpc.VpnConnectionServiceStub(channel(self.api))
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -43,12 +43,15 @@ def who(session: Session, endpoint: str, at: str | None) -> None:
         output.print_json(output.to_json(found))
         return
     block = found.port_block
+    ports = f"{block.address}:{block.first_port}-{block.last_port}" if found.HasField("port_block") else ""
     output.print_fields(
         (
             ("network", names.short(found.network)),
             ("tenant", found.tenant),
             ("prefix", found.prefix),
-            ("block", f"{block.address}:{block.first_port}-{block.last_port}"),
+            ("block", ports),
+            ("machine", names.short(found.machine)),
+            ("VPN gateway", names.short(found.vpn_gateway)),
             ("since", found.allocate_time.ToJsonString()),
             ("until", found.release_time.ToJsonString() if found.HasField("release_time") else "still in use"),
         )

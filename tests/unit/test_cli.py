@@ -5,30 +5,16 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_api import FakeApi, fake_api, office, pc
+from fake_api import Done, FakeApi, command, fake_api, office, pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.main import run
 from sluice.v1 import network_pb2, translation_pb2
 from sluice.v1.status_pb2 import Status
-
-
-@dataclass(frozen=True)
-class Done:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
 
 Sluicectl = Callable[..., Done]
 
@@ -41,12 +27,7 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
-    def call(*arguments: str) -> Done:
-        code = run(["--api", api.target, "--timeout", "5", *arguments])
-        written = capsys.readouterr()
-        return Done(code, written.out, written.err)
-
-    return call
+    return partial(command, api, capsys)
 
 
 def test_networks_are_listed_over_all_pages(api: FakeApi, sluicectl: Sluicectl) -> None:
@@ -326,6 +307,17 @@ def test_who_asks_for_the_moment_given(api: FakeApi, sluicectl: Sluicectl) -> No
     assert api.last().time.ToJsonString() == "2026-11-23T11:00:00Z"
     sluicectl("who", "203.0.113.7:41000")
     assert not api.last().HasField("time")
+
+
+def test_who_names_what_had_a_whole_address(api: FakeApi, sluicectl: Sluicectl) -> None:
+    api.translation = translation_pb2.Translation(
+        network="networks/office", tenant="acme", prefix="10.0.0.0/16", vpn_gateway="vpnGateways/head"
+    )
+    done = sluicectl("who", "203.0.113.70:500")
+    assert "VPN gateway  head" in done.out
+    assert "block" not in done.out
+    api.translation = translation_pb2.Translation(network="networks/office", machine="machines/web")
+    assert "machine  web" in sluicectl("who", "203.0.113.71:80").out
 
 
 def test_nobody_used_it(sluicectl: Sluicectl) -> None:

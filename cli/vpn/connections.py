@@ -1,0 +1,216 @@
+"""`sluicectl vpn connections`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from cli import creation, names, output
+from cli.session import Session, output_option, pass_session
+from cli.vpn import secrets
+from cli.vpn.establishment import await_established
+from cli.vpn.options import connection_of, connection_options
+from sluice.v1 import status_pb2
+from sluice.v1 import vpn_connection_pb2 as pb
+
+_COLUMNS = ("NAME", "GATEWAY", "PEER", "REMOTE PREFIXES", "STATE", "TUNNEL", "SINCE", "LAST ERROR")
+
+
+def _tunnel_word(tunnel: pb.VpnTunnel) -> str:
+    return pb.VpnTunnel.State.Name(tunnel.state).lower() if tunnel.state else ""
+
+
+def _peer(connection: pb.VpnConnection) -> str:
+    return connection.peer or f"any ({connection.remote_identity})"
+
+
+def _row(connection: pb.VpnConnection) -> tuple[object, ...]:
+    tunnel = connection.tunnel
+    return (
+        names.short(connection.name),
+        names.short(connection.gateway),
+        _peer(connection),
+        ", ".join(connection.remote_prefixes),
+        creation.state_word(connection.status),
+        _tunnel_word(tunnel),
+        output.moment(tunnel.since_time),
+        tunnel.last_error,
+    )
+
+
+def _show(session: Session, connection: pb.VpnConnection) -> None:
+    if session.json:
+        output.print_json(output.to_json(connection))
+        return
+    tunnel = connection.tunnel
+    proof = "certificate" if connection.HasField("certificate") else "pre-shared key"
+    output.print_fields(
+        (
+            ("name", names.short(connection.name)),
+            ("gateway", names.short(connection.gateway)),
+            ("tenant", connection.tenant),
+            ("peer", _peer(connection)),
+            ("local identity", connection.local_identity),
+            ("remote identity", connection.remote_identity),
+            ("authentication", proof),
+            ("local prefixes", ", ".join(connection.local_prefixes)),
+            ("remote prefixes", ", ".join(connection.remote_prefixes)),
+            ("IKE", f"version {2 if connection.ike_version != pb.VpnConnection.IKE_V1 else 1}"),
+            ("opened by", "the peer" if connection.role == pb.VpnConnection.RESPONDER else "the gateway"),
+            ("IKE proposals", ", ".join(connection.ike_proposals)),
+            ("ESP proposals", ", ".join(connection.esp_proposals)),
+            ("weak algorithms", "allowed" if connection.allow_weak_algorithms else ""),
+            ("asked if alive", f"after {connection.dpd_seconds} s of silence"),
+            ("IKE lifetime", f"{connection.ike_lifetime_seconds} s"),
+            ("ESP lifetime", f"{connection.child_lifetime_seconds} s"),
+            ("state", creation.state_word(connection.status)),
+            ("detail", connection.status.detail),
+            ("tunnel", _tunnel_word(tunnel)),
+            ("tunnel detail", tunnel.detail),
+            ("since", output.moment(tunnel.since_time)),
+            ("last error", tunnel.last_error),
+            ("last error at", output.moment(tunnel.last_error_time)),
+            ("peer address", tunnel.peer_address),
+            ("IKE in use", tunnel.ike_proposal),
+            ("ESP in use", tunnel.esp_proposal),
+            ("from the peer", f"{tunnel.bytes_in} bytes, {tunnel.packets_in} packets"),
+            ("to the peer", f"{tunnel.bytes_out} bytes, {tunnel.packets_out} packets"),
+            ("created", output.moment(connection.create_time)),
+        )
+    )
+
+
+@click.group()
+def connections() -> None:
+    """VPN connections, each an IPsec tunnel of a VPN gateway to one peer."""
+
+
+@connections.command("list", epilog="Example: sluicectl vpn connections list --gateway head")
+@click.option("--gateway", default="", shell_complete=names.complete_vpn_gateway, help="Only those of this gateway.")
+@output_option
+@pass_session
+def list_(session: Session, gateway: str) -> None:
+    """List VPN connections in order of name."""
+    wanted = gateway and names.vpn_gateway_name(gateway)
+    found = names.all_vpn_connections(session.vpn_connections, wanted, session.timeout)
+    output.print_list(found, _COLUMNS, _row, "no VPN connections", as_json=session.json)
+
+
+@connections.command(epilog="Example: sluicectl vpn connections show berlin")
+@click.argument("connection", shell_complete=names.complete_vpn_connection)
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def show(session: Session, connection: str, wait: bool) -> None:
+    """Show one VPN connection, its tunnel and what passed through it."""
+    request = pb.GetVpnConnectionRequest(name=names.vpn_connection_name(connection), wait_live=wait)
+    _show(session, session.vpn_connections.GetVpnConnection(request, timeout=session.timeout))
+
+
+@connections.command(
+    epilog="Examples: sluicectl vpn connections create berlin --gateway head --peer 198.51.100.7"
+    " --remote-prefix 192.168.10.0/24 --psk-file key --wait-established 10;"
+    " sluicectl vpn connections create berlin --gateway head --peer vpn.example.com --remote-prefix 192.168.10.0/24"
+    " --certificate head.pem --private-key head.key --ca ca.pem"
+)
+@click.argument("connection", required=False, default="")
+@click.option("--gateway", required=True, shell_complete=names.complete_vpn_gateway, help="Its VPN gateway.")
+@connection_options
+@creation.wait_options
+@click.option("--wait-established", type=click.FloatRange(0.1), metavar="SECONDS",
+              help="As --wait, then wait at most so long for the tunnel; exit code 3 when it is not established.",
+              )  # fmt: skip
+@output_option
+@pass_session
+def create(
+    session: Session,
+    /,
+    connection: str,
+    gateway: str,
+    wait: bool,
+    request_id: str | None,
+    wait_established: float | None,
+    **given: Any,
+) -> None:
+    """Add a connection to a VPN gateway; without CONNECTION the appliance chooses its name.
+
+    The pre-shared key comes from --psk-file, else it is asked for on the
+    terminal without echo; it cannot be read back.
+    """
+    wanted, paths = connection_of(given)
+    if "remote_prefixes" not in paths:
+        raise click.UsageError("a connection needs at least one --remote-prefix")
+    if not {"pre_shared_key", "certificate"} & set(paths):
+        wanted.pre_shared_key = secrets.prompted()
+    wanted.gateway = names.vpn_gateway_name(gateway)
+    wait = wait or wait_established is not None
+    request = pb.CreateVpnConnectionRequest(
+        vpn_connection_id=names.short(connection),
+        vpn_connection=wanted,
+        request_id=creation.new_request_id(request_id),
+        wait_live=wait,
+    )
+    made = creation.create(session.vpn_connections.CreateVpnConnection, request, session.timeout)
+    if wait_established is None:
+        _show(session, made)
+    if wait:
+        creation.require_live([(made.name, made.status)])
+    if wait_established is not None:
+        _show(session, await_established(session, made, wait_established))
+
+
+@connections.command("set", epilog="Example: sluicectl vpn connections set berlin --peer 198.51.100.9 --psk-file -")
+@click.argument("connection", shell_complete=names.complete_vpn_connection)
+@connection_options
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def set_(session: Session, /, connection: str, wait: bool, **given: Any) -> None:
+    """Change a connection, which is then opened anew.
+
+    What is not given stays as it is; a list given takes the place of the whole list.
+    """
+    changed, paths = connection_of(given)
+    if not paths:
+        raise click.UsageError("nothing to change: give what is to be another, such as --peer or --psk-file")
+    changed.name = names.vpn_connection_name(connection)
+    request = pb.UpdateVpnConnectionRequest(
+        vpn_connection=changed, update_mask=FieldMask(paths=paths), wait_live=wait
+    )  # fmt: skip
+    _show(session, session.vpn_connections.UpdateVpnConnection(request, timeout=session.timeout))
+
+
+@connections.command(epilog="Example: sluicectl vpn connections delete berlin paris")
+@click.argument("connection", nargs=-1, required=True, shell_complete=names.complete_vpn_connection)
+@output_option
+@pass_session
+def delete(session: Session, connection: tuple[str, ...]) -> None:
+    """Close and delete connections; stops at the first refusal."""
+    deleted = []
+    for name in map(names.vpn_connection_name, connection):
+        request = pb.DeleteVpnConnectionRequest(name=name)
+        session.vpn_connections.DeleteVpnConnection(request, timeout=session.timeout)
+        deleted.append(name)
+        if not session.json:
+            click.echo(f"{name} deleted")
+    if session.json:
+        output.print_json({"deleted": deleted})
+
+
+@connections.command(epilog="Example: sluicectl vpn connections watch --gateway head")
+@click.option("--gateway", default="", shell_complete=names.complete_vpn_gateway, help="Only those of this gateway.")
+@output_option
+@pass_session
+def watch(session: Session, gateway: str) -> None:
+    """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
+    request = pb.WatchVpnConnectionsRequest(gateway=gateway and names.vpn_gateway_name(gateway))
+    for event in session.vpn_connections.WatchVpnConnections(request):
+        if session.json:
+            output.print_json(output.to_json(event), one_line=True)
+        elif event.type == status_pb2.SYNCED:
+            click.echo("-- everything that existed is above; changes follow")
+        else:
+            change = status_pb2.ChangeType.Name(event.type).lower()
+            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.vpn_connection)) if part != ""))

@@ -1,0 +1,102 @@
+"""`sluicectl vpn gateways`."""
+
+from __future__ import annotations
+
+import click
+
+from cli import creation, names, output
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import status_pb2
+from sluice.v1 import vpn_gateway_pb2 as pb
+
+_COLUMNS = ("NAME", "NETWORK", "ADDRESS", "TENANT", "STATE", "DETAIL")
+
+
+def _row(gateway: pb.VpnGateway) -> tuple[object, ...]:
+    return (names.short(gateway.name), names.short(gateway.network), gateway.address, gateway.tenant,
+            creation.state_word(gateway.status), gateway.status.detail)  # fmt: skip
+
+
+def _show(session: Session, gateway: pb.VpnGateway) -> None:
+    output.print_one(gateway, _COLUMNS, _row, as_json=session.json)
+
+
+@click.group()
+def gateways() -> None:
+    """VPN gateways, one of a private network, each with a public address of its own."""
+
+
+@gateways.command("list", epilog="Example: sluicectl vpn gateways list --network office")
+@click.option("--network", default="", shell_complete=names.complete_network, help="Only that of this network.")
+@output_option
+@pass_session
+def list_(session: Session, network: str) -> None:
+    """List VPN gateways in order of name."""
+    wanted = network and names.network_name(network)
+    found = names.all_vpn_gateways(session.vpn_gateways, wanted, session.timeout)
+    output.print_list(found, _COLUMNS, _row, "no VPN gateways", as_json=session.json)
+
+
+@gateways.command(epilog="Example: sluicectl vpn gateways show head --wait")
+@click.argument("gateway", shell_complete=names.complete_vpn_gateway)
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def show(session: Session, gateway: str, wait: bool) -> None:
+    """Show one VPN gateway."""
+    request = pb.GetVpnGatewayRequest(name=names.vpn_gateway_name(gateway), wait_live=wait)
+    _show(session, session.vpn_gateways.GetVpnGateway(request, timeout=session.timeout))
+
+
+@gateways.command(epilog="Example: sluicectl vpn gateways create head --network office --wait")
+@click.argument("gateway", required=False, default="")
+@click.option("--network", required=True, shell_complete=names.complete_network, help="Its private network.")
+@click.option("--address", default="", help="Public address wanted.  [default: the lowest free one]")
+@creation.wait_options
+@output_option
+@pass_session
+def create(session: Session, gateway: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
+    """Give a private network a VPN gateway; without GATEWAY the appliance chooses its name."""
+    request = pb.CreateVpnGatewayRequest(
+        vpn_gateway_id=names.short(gateway),
+        vpn_gateway=pb.VpnGateway(network=names.network_name(network), address=address),
+        request_id=creation.new_request_id(request_id),
+        wait_live=wait,
+    )
+    made = creation.create(session.vpn_gateways.CreateVpnGateway, request, session.timeout)
+    _show(session, made)
+    if wait:
+        creation.require_live([(made.name, made.status)])
+
+
+@gateways.command(epilog="Example: sluicectl vpn gateways delete head")
+@click.argument("gateway", nargs=-1, required=True, shell_complete=names.complete_vpn_gateway)
+@output_option
+@pass_session
+def delete(session: Session, gateway: tuple[str, ...]) -> None:
+    """Delete VPN gateways without connections; stops at the first refusal."""
+    deleted = []
+    for name in map(names.vpn_gateway_name, gateway):
+        session.vpn_gateways.DeleteVpnGateway(pb.DeleteVpnGatewayRequest(name=name), timeout=session.timeout)
+        deleted.append(name)
+        if not session.json:
+            click.echo(f"{name} deleted")
+    if session.json:
+        output.print_json({"deleted": deleted})
+
+
+@gateways.command(epilog="Example: sluicectl vpn gateways watch --network office")
+@click.option("--network", default="", shell_complete=names.complete_network, help="Only that of this network.")
+@output_option
+@pass_session
+def watch(session: Session, network: str) -> None:
+    """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
+    request = pb.WatchVpnGatewaysRequest(network=network and names.network_name(network))
+    for event in session.vpn_gateways.WatchVpnGateways(request):
+        if session.json:
+            output.print_json(output.to_json(event), one_line=True)
+        elif event.type == status_pb2.SYNCED:
+            click.echo("-- everything that existed is above; changes follow")
+        else:
+            change = status_pb2.ChangeType.Name(event.type).lower()
+            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.vpn_gateway)) if part != ""))
