@@ -19,6 +19,9 @@ OUTSIDE_MAC = "02:00:00:00:ff:06"
 TUNNEL_MTU = 1400
 """Largest IP packet a tunnel carries, in bytes: what 1500 leave for ESP in UDP, whatever the algorithms."""
 
+MOST_PEER_ADDRESSES = 16
+"""How many addresses of a peer's name count, the lowest first: whoever owns the name could say any number."""
+
 
 def inside_port(key: int) -> str:
     """Name of the bridge's port to the inside leg of the gateway of network `key`."""

@@ -10,7 +10,7 @@ import pytest
 import world
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_A_WORLD = ("tests/mininet", "tests/fault")
+IN_A_WORLD = ("tests/mininet", "tests/fault", "tests/vpn")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip packet tests, saying how to run them, where they cannot be run."""
     if world.inside():
         return
-    skip = pytest.mark.skip(reason="needs a private world: `make test-mininet`, `make test-fault`, or name the folder")
+    skip = pytest.mark.skip(reason="needs a private world: `make test-mininet`, `test-fault` or `test-vpn`")
     for item in items:
         if item.path.is_relative_to(ROOT / "tests") and item.path.relative_to(ROOT).as_posix().startswith(IN_A_WORLD):
             item.add_marker(skip)

@@ -216,6 +216,42 @@ def device_index(name: str) -> int | None:
         return None
 
 
+class Plugs:
+    """Puts devices of this host on a bridge, and those made anew once more; one thread's."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._devices: dict[str, int] = {}
+        self._rest: dict[str, float] = {}
+
+    def renew(self, port: str) -> None:
+        """The device of `port` was made anew; by whoever put it on the bridge before, another one was meant."""
+        if self._devices.get(port) != device_index(port):
+            # An index that no device has.
+            self._devices[port] = 0
+
+    def settle(self, rows: Rows, desired: Bridge, port: str) -> str:
+        """Have `port` on the bridge, and answer what is still wrong. Raises DatabaseError."""
+        index = device_index(port)
+        operations = port_operations(rows, desired, port)
+        leaving = unplug_operations(rows, desired, port)
+        if index is None:
+            return f"port {port} does not exist" if operations else ""
+        if leaving and self._devices.setdefault(port, index) != index:
+            # ovs-vswitchd 3.1 with the userspace datapath goes on with the device that is gone.
+            self._client.transact(leaving, durable=False)
+            del self._devices[port]
+            self._rest[port] = time.monotonic() + REST_SECONDS
+            log.info("port taken off", extra={"bridge": desired.name, "port": port})
+            return f"port {port} was made anew"
+        if operations and time.monotonic() >= self._rest.get(port, 0.0):
+            self._client.transact(operations, durable=False)
+            self._devices[port] = index
+            log.info("port added", extra={"bridge": desired.name, "port": port})
+            return ""
+        return f"port {port} was made anew" if operations else ""
+
+
 class BridgeDriver:
     """Keeps the bridge as last `set`, also after the Open_vSwitch database was restarted or emptied.
 
@@ -230,9 +266,8 @@ class BridgeDriver:
         self._stop = False
         self._desired: Bridge | None = None
         self._told = ""
-        self._devices: dict[str, int] = {}
-        self._rest: dict[str, float] = {}
         self._client = Client(path, "Open_vSwitch")
+        self._plugs = Plugs(self._client)
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._thread.start()
@@ -295,27 +330,9 @@ class BridgeDriver:
         if operations:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
-        problems = [self._settle_port(desired, port) for port in desired.ports]
+        problems = []
+        for port in desired.ports:
+            with self._lock:
+                found = {table: dict(self._rows[table]) for table in ("Bridge", "Port")}
+            problems.append(self._plugs.settle(found, desired, port))
         return "; ".join(filter(None, problems))
-
-    def _settle_port(self, desired: Bridge, port: str) -> str:
-        """As `_settle`, of one port. Raises DatabaseError."""
-        index = device_index(port)
-        with self._lock:
-            operations = port_operations(self._rows, desired, port)
-            leaving = unplug_operations(self._rows, desired, port)
-        if index is None:
-            return f"port {port} does not exist" if operations else ""
-        if leaving and self._devices.setdefault(port, index) != index:
-            # ovs-vswitchd 3.1 with the userspace datapath goes on with the device that is gone.
-            self._client.transact(leaving, durable=False)
-            del self._devices[port]
-            self._rest[port] = time.monotonic() + REST_SECONDS
-            log.info("port taken off", extra={"bridge": desired.name, "port": port})
-            return f"port {port} was made anew"
-        if operations and time.monotonic() >= self._rest.get(port, 0.0):
-            self._client.transact(operations, durable=False)
-            self._devices[port] = index
-            log.info("port added", extra={"bridge": desired.name, "port": port})
-            return ""
-        return f"port {port} was made anew" if operations else ""

@@ -19,7 +19,7 @@ from controller.match import ICMP_ERRORS, Field, Match, match
 from controller.pipeline import Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Network
-from state.vpn import INSIDE_MAC, OUTSIDE_MAC, VpnGateway, inside_port, outside_port
+from state.vpn import INSIDE_MAC, MOST_PEER_ADDRESSES, OUTSIDE_MAC, VpnGateway, inside_port, outside_port
 
 feature = Feature.VPN
 tables = frozenset(
@@ -28,9 +28,6 @@ tables = frozenset(
         Table.PUBLIC_IN, Table.VPN_GATEWAY, *vpn_drives.TABLES,
     }
 )  # fmt: skip
-
-MOST_ADDRESSES = 16
-"""Addresses of one connection's peer that have flows: who owns its name may give it any number."""
 
 # RFC 7296 section 2.23: IKE, and IKE and ESP in UDP.
 _IKE_PORTS = (500, 4500)
@@ -170,12 +167,13 @@ def _peers(gateway: VpnGateway, site: Site) -> tuple[str | None, ...]:
     """The addresses of all peers; None alone where a peer may have any.
 
     A customer chooses them, by a name too, so that none may be where no
-    machine may send to, and a name has its first MOST_ADDRESSES at most.
+    machine may send to, and a name has its first MOST_PEER_ADDRESSES at most.
     """
     if any(not one.peer for one in gateway.connections):
         return (None,)
     closed = [IPv4Network(prefix) for prefix in _closed(site)]
-    found = dict.fromkeys(address for one in gateway.connections for address in one.peer_addresses[:MOST_ADDRESSES])
+    named = (address for one in gateway.connections for address in one.peer_addresses[:MOST_PEER_ADDRESSES])
+    found = dict.fromkeys(named)
     return tuple(peer for peer in found if not any(IPv4Address(peer) in prefix for prefix in closed))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from agent import main as agent
 from agent.config import Config, parse
+from agent.vpn import main as vpn
 from controller import main as controller
 from controller import restore
 from controller.resolver import main as resolver
@@ -24,6 +25,7 @@ PROGRAMS = {
     "sluice-controller": controller.main,
     "sluice-resolver": resolver.main,
     "sluice-restore": restore.main,
+    "sluice-vpn": vpn.main,
 }
 UNITS = [*DEPLOY.glob("*.service"), *DEPLOY.glob("*.service.d/*.conf")]
 
@@ -77,6 +79,24 @@ def test_everybody_meets_at_the_same_sockets() -> None:
         assert (options["database"], options["bridge"]) == (config.database, config.bridge.name)
     assert started("sluice-resolver")["database"] == config.database
     assert started("sluice-controller")["listen"] == config.bridge.controller
+    options = started("sluice-vpn")
+    assert (options["database"], options["ovsdb"], options["bridge"]) == (
+        config.database,
+        config.bridge.ovsdb,
+        config.bridge.name,
+    )
+
+
+def test_tunnels_outlive_the_vpn_daemon_and_its_namespaces_are_the_hosts() -> None:
+    settings = dict(
+        line.split("=", 1) for line in (DEPLOY / "sluice-vpn.service").read_text().splitlines() if "=" in line
+    )
+    assert settings["KillMode"] == "process"
+    # Each of these gives a unit mounts of its own (systemd.exec(5)), which would hide the namespaces it makes.
+    own_mounts = {"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectProc", "ReadWritePaths",
+                  "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups",
+                  "PrivateMounts", "ProtectHostname"}  # fmt: skip
+    assert own_mounts.isdisjoint(settings)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "os_ken": ("controller.switch", "controller.app", "controller.osken"),
     "eventlet": ("controller.switch", "controller.app", "controller.osken"),
     "ovs": ("agent.host",),
+    "vici": ("agent.vpn",),
     "grpc": ("agent.api", "agent.main", "cli"),
     "grpc_status": ("agent.api", "cli"),
     "google": ("agent.api", "cli"),

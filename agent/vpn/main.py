@@ -1,0 +1,89 @@
+"""Wiring of the VPN daemon: `python -m agent.vpn.main`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+from prometheus_client import start_http_server
+
+from agent.sealing import Seal, SealError
+from agent.vpn import metrics
+from agent.vpn.driver import Driver
+from agent.vpn.gateway import Surroundings
+from agent.vpn.namespace import kernel_has_esp
+from agent.vpn.peers import Peers
+from agent.vpn.ports import Ports
+from agent.vpn.report import Report
+from agent.vpn.source import Source
+from state import logs
+from state.ovsdb import Client
+
+log = logging.getLogger("sluice.vpn")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
+@click.option("--database", default="/run/sluice/database.sock", help="Unix socket of the Sluice database.")
+@click.option("--ovsdb", default="/var/run/openvswitch/db.sock", help="Unix socket of the Open_vSwitch database.")
+@click.option("--bridge", default="br-sluice", help="Name of the bridge.")
+@click.option("--key", default="/var/lib/sluice/vpn.key", help="File with the key that secrets are sealed with.")
+@click.option("--directory", default="/run/sluice/vpn", help="Directory for the files of gateways.")
+@click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
+@click.option("--metrics-port", default=7404, help="TCP port of the metrics; 0: none.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+def main(
+    database: str,
+    ovsdb: str,
+    bridge: str,
+    key: str,
+    directory: str,
+    metrics_address: str,
+    metrics_port: int,
+    log_level: str,
+) -> None:
+    """Keep VPN gateways and their IKE daemons; SIGTERM ends it and leaves them running.
+
+    Every option may be given as environment variable, such as SLUICE_DATABASE.
+    """
+    logs.configure(log_level)
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    files = Path(directory)
+    try:
+        files.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seal = Seal.at(Path(key))
+        if metrics_port:
+            start_http_server(metrics_port, metrics_address, registry=metrics.REGISTRY)
+    except (OSError, SealError) as error:
+        log.error("cannot start", extra={"error": str(error)})
+        sys.exit(1)
+    kernel_esp = kernel_has_esp()
+    log.info("starting", extra={"esp": "kernel" if kernel_esp else "libipsec"})
+    client = Client(database)
+    source, ports = Source(client), Ports(ovsdb, bridge)
+    report = Report(client, source.statuses, source.peers)
+    peers = Peers(report.tell_peer)
+    driver = Driver(Surroundings(files, seal, ports, report, kernel_esp), peers)
+    report.start()
+    source.watch(driver.set)
+    stopped.wait()
+    log.info("stopping; gateways go on")
+    peers.stop()
+    driver.stop()
+    report.stop()
+    ports.stop()
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The legs of gateways on the bridge: plugged when they exist, plugged anew when made anew, unplugged when gone."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Sequence
+
+from agent.host.bridge import Bridge, Plugs, unplug_operations
+from agent.vpn import metrics
+from state.ovsdb import Change, Client, DatabaseError, Row
+
+log = logging.getLogger("sluice.vpn")
+
+LOOK_SECONDS = 0.5
+_TABLES = {"Bridge": ("name",), "Port": ("name",)}
+_LEG = re.compile(r"vpn\d+-(in|out)")
+
+
+class Ports:
+    """Keeps the legs on the bridge called `bridge` as last `set`, by the Open_vSwitch database at `path`."""
+
+    def __init__(self, path: str, bridge: str) -> None:
+        self._bridge = Bridge(bridge, datapath_type="", controller="", ports=())
+        self._rows: dict[str, dict[str, Row]] = {table: {} for table in _TABLES}
+        self._wanted: frozenset[str] | None = None
+        self._ready: set[str] = set()
+        self._renewed: set[str] = set()
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._stop = False
+        self._told = ""
+        self._client = Client(path, "Open_vSwitch")
+        self._plugs = Plugs(self._client)
+        self._client.monitor(_TABLES, self._apply)
+        self._thread = threading.Thread(target=self._run, name="ports", daemon=True)
+        self._thread.start()
+
+    def set(self, ports: Iterable[str]) -> None:
+        """Have these legs on the bridge, as far as their devices exist, and no others."""
+        self._wanted = frozenset(ports)
+        self._changed.set()
+
+    def ready(self, ports: Iterable[str], *, renewed: bool) -> None:
+        """The devices of these legs are as they must be, and `renewed` since they were last plugged, by whomever."""
+        with self._lock:
+            self._ready |= set(ports)
+            self._renewed |= set(ports) if renewed else set()
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Leave the bridge as it is and end."""
+        self._stop = True
+        self._changed.set()
+        self._client.close()
+        self._thread.join()
+
+    def _apply(self, changes: Sequence[Change], _reset: bool) -> None:
+        with self._lock:
+            for change in changes:
+                if change.new is None:
+                    self._rows[change.table].pop(change.uuid, None)
+                else:
+                    self._rows[change.table][change.uuid] = change.new
+                names = {row["name"] for row in (change.old, change.new) if row}
+                if change.table == "Bridge" or any(map(_LEG.fullmatch, names)):
+                    self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stop:
+            # Also without a change: a device may have been made anew.
+            self._changed.wait(LOOK_SECONDS)
+            self._changed.clear()
+            wanted = self._wanted
+            if wanted is None or self._stop:
+                continue
+            try:
+                problem = self._settle(wanted)
+            except DatabaseError as error:
+                problem = str(error)
+            except Exception:
+                metrics.FAULTS.inc()
+                log.exception("plugging legs failed")
+                problem = "internal fault"
+            if problem != self._told:
+                self._told = problem
+                if problem:
+                    log.warning("legs are not as they should be", extra={"bridge": self._bridge.name, "error": problem})
+
+    def _settle(self, wanted: frozenset[str]) -> str:
+        if not self._client.connected.is_set():
+            return "the Open_vSwitch database cannot be reached"
+        with self._lock:
+            rows = {table: dict(found) for table, found in self._rows.items()}
+            renewed, self._renewed = self._renewed, set()
+            ready = self._ready = self._ready & wanted
+        for port in renewed:
+            self._plugs.renew(port)
+        for port in sorted(row["name"] for row in rows["Port"].values() if _LEG.fullmatch(row["name"])):
+            if port not in wanted and (operations := unplug_operations(rows, self._bridge, port)):
+                self._client.transact(operations, durable=False)
+                log.info("port taken off", extra={"bridge": self._bridge.name, "port": port})
+        problems = [self._plugs.settle(rows, self._bridge, port) for port in sorted(ready)]
+        return "; ".join(filter(None, problems))

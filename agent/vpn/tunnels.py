@@ -1,0 +1,92 @@
+"""What charon says of its security associations as tunnels: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from state.vpn import Tunnel, TunnelState
+
+Facts = Mapping[str, Any]
+COUNTERS = ("bytes_in", "bytes_out", "packets_in", "packets_out")
+_INSTALLED = frozenset({"INSTALLED", "REKEYING", "REKEYED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The IKE SAs of one connection at one moment, summed up.
+
+    `children` are the names of those that carry traffic; `counters` those of
+    each CHILD SA by its number, in the order of `COUNTERS`.
+    """
+
+    ike: str = ""
+    children: frozenset[str] = frozenset()
+    under_way: bool = False
+    peer_address: str = ""
+    ike_proposal: str = ""
+    esp_proposal: str = ""
+    counters: Mapping[str, tuple[int, ...]] | None = None
+
+
+def see(associations: Iterable[Facts]) -> Seen:
+    """Sum up the IKE SAs of one connection (`list-sa` of vici)."""
+    seen = Seen()
+    children: set[str] = set()
+    counters: dict[str, tuple[int, ...]] = {}
+    for facts in associations:
+        state = facts.get("state", "")
+        queued = [*facts.get("tasks-active", ()), *facts.get("tasks-queued", ())]
+        if state == "CONNECTING" or {"CHILD_CREATE", "QUICK_MODE"} & set(queued):
+            seen = replace(seen, under_way=True)
+        if state in ("ESTABLISHED", "REKEYING"):
+            seen = replace(
+                seen, ike=facts["uniqueid"], peer_address=facts.get("remote-host", ""), ike_proposal=proposal(facts)
+            )
+        for child in facts.get("child-sas", {}).values():
+            counters[child["uniqueid"]] = count(child)
+            if child.get("state") in _INSTALLED:
+                children.add(child["name"])
+                seen = replace(seen, esp_proposal=proposal(child))
+    return replace(seen, children=frozenset(children), counters=counters)
+
+
+def count(child: Facts) -> tuple[int, ...]:
+    """The counters of a CHILD SA, in the order of `COUNTERS`."""
+    return tuple(int(child.get(name.replace("_", "-"), 0)) for name in COUNTERS)
+
+
+def proposal(facts: Facts) -> str:
+    """The algorithms of an SA, as strongSwan prints them: `AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384`."""
+    parts = []
+    for algorithm, size in (("encr-alg", "encr-keysize"), ("integ-alg", "integ-keysize")):
+        if algorithm in facts:
+            parts.append("_".join(filter(None, (facts[algorithm], facts.get(size, "")))))
+    parts += [facts[name] for name in ("prf-alg", "dh-group") if name in facts]
+    return "/".join(parts)
+
+
+def add(tunnel: Tunnel, counted: dict[str, list[int]], counters: Mapping[str, tuple[int, ...]]) -> Tunnel:
+    """Add what CHILD SAs counted since `counted` (by number, brought up to date) to a tunnel's counters."""
+    totals = {name: getattr(tunnel, name) for name in COUNTERS}
+    for number, values in counters.items():
+        before = counted.get(number, [0] * len(COUNTERS))
+        for name, now, then in zip(COUNTERS, values, before, strict=True):
+            totals[name] += max(0, now - then)
+        counted[number] = [max(now, then) for now, then in zip(values, before, strict=True)]
+    return replace(tunnel, **totals)
+
+
+def settle(tunnel: Tunnel, state: TunnelState, detail: str, seen: Seen, now: int) -> Tunnel:
+    """A tunnel in a state, with what is seen of it; `now` is in ms since the epoch."""
+    up = state is TunnelState.ESTABLISHED
+    return replace(
+        tunnel,
+        state=state,
+        detail="" if up else detail,
+        since=tunnel.since if tunnel.since and tunnel.state is state else now,
+        peer_address=seen.peer_address if up else "",
+        ike_proposal=seen.ike_proposal if up else "",
+        esp_proposal=seen.esp_proposal if up else "",
+    )
