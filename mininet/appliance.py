@@ -28,9 +28,14 @@ VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SLUICE_SCHEMA = ROOT / "state" / "sluice.ovsschema"
 
 SWITCH_DATABASE, SWITCH, DATABASE, AGENT, CONTROLLER = "ovsdb-server", "ovs-vswitchd", "database", "agent", "controller"
-RESOLVER = "resolver"
+RESOLVER, VPN = "resolver", "vpn"
 
-METRICS = {AGENT: "127.0.0.1:7401", CONTROLLER: "127.0.0.1:7402", RESOLVER: "127.0.0.1:7403"}
+METRICS = {
+    AGENT: "127.0.0.1:7401",
+    CONTROLLER: "127.0.0.1:7402",
+    RESOLVER: "127.0.0.1:7403",
+    VPN: "127.0.0.1:7404",
+}
 
 START_SECONDS = 30.0
 
@@ -40,7 +45,7 @@ class Appliance:
 
     Names for `stop`, `start`, `restart` and `kill`: `ovsdb-server` and
     `ovs-vswitchd` (the switch), `database` (desired state), `agent`,
-    `controller`, `resolver`.
+    `controller`, `resolver`, `vpn`.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class Appliance:
         Raises DaemonError with the end of the log of the daemon that failed.
         """
         self.start_switch()
-        for name in (DATABASE, CONTROLLER, AGENT, RESOLVER):
+        for name in (DATABASE, CONTROLLER, AGENT, RESOLVER, VPN):
             self._supervisor[name].start()
             if name == DATABASE:
                 self._await_socket(name, self.paths.database_socket)
@@ -127,7 +132,7 @@ class Appliance:
         return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Metrics of `agent`, `controller` or `resolver` now, by name and labels; empty while it does not answer."""
+        """Metrics of a daemon in `METRICS` now, by name and labels; empty while it does not answer."""
         try:
             # Straight to loopback: a proxy of the environment is of no use in a world.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -221,6 +226,20 @@ class Appliance:
                     *("--metrics-port", METRICS[RESOLVER].rpartition(":")[2]),
                 ],
                 paths.log(RESOLVER),
+                python,
+            ),
+            Program(
+                VPN,
+                [
+                    *(sys.executable, "-m", "agent.vpn.main"),
+                    *("--database", str(paths.database_socket)),
+                    *("--ovsdb", str(paths.switch_socket)),
+                    *("--bridge", BRIDGE),
+                    *("--key", str(paths.vpn_key)),
+                    *("--directory", str(paths.vpn_directory)),
+                    *("--metrics-port", METRICS[VPN].rpartition(":")[2]),
+                ],
+                paths.log(VPN),
                 python,
             ),
             Program(

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""The sandbox of `make run`: eight machines of two customers, a public address, a shared drive, and the Internet.
+"""The sandbox of `make run`: eight machines of two customers, a public address, a drive, VPNs, and the Internet.
 
 Allocates everything over the API, lets every machine get its address by DHCP,
-compares who reaches whom with who should, and tries names, the public address
-and the drive. On a terminal it then stays until Ctrl-C; without one it ends,
-with status 0 only when everything was as expected.
+compares who reaches whom with who should, each customer's own site beyond its
+VPN included, and tries names, the public address and the drive. On a terminal
+it then stays until Ctrl-C; without one it ends, with status 0 only when
+everything was as expected.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -17,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -24,30 +27,35 @@ from typing import NoReturn
 import grpc
 import showcase
 from appliance import CommandError
+from corporate import CorporateSite, Peering
 from fileserver import FileServer
 from machines import NoLease
-from reachability import Matrix, expect, observe
+from reachability import Beyond, Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from settings import BRIDGE
 from showcase import Shown
 from supervisor import DaemonError
+from vpn import Vpn
 
 SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"
 PUBLIC, PUBLIC_ADDRESS, FREE_ADDRESS = "ada-www", "203.0.113.96", "203.0.113.97"
 DRIVE, FILES, FILES_ADDRESS = "ada-files", "files", "10.250.0.10"
+HEADQUARTERS_PREFIX = "192.168.50.0/24"
 
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """A private network to make."""
+    """A private network to make; `headquarters` is the customer's own site, which a VPN joins to it."""
 
     name: str
     tenant: str
+    headquarters: str
 
 
-# Two customers, ada and bob, with the same prefix, hence the same machine addresses, in both offices.
-OFFICES = (Office("ada-office", "ada"), Office("bob-office", "bob"))
+# Two customers, ada and bob, with the same prefix, hence the same machine addresses, in both offices, and with
+# the same prefix again at their own sites.
+OFFICES = (Office("ada-office", "ada", "ada-hq"), Office("bob-office", "bob", "bob-hq"))
 MACHINES = (
     Wanted("ada-web", tenant="ada"),
     Wanted("ada-mail", tenant="ada"),
@@ -98,13 +106,35 @@ def build(sandbox: Sandbox, progress: Progress) -> None:
         sandbox.create_public_address(PUBLIC, machine="ada-web", address=PUBLIC_ADDRESS)
         sandbox.add_storage_host(FILES, FILES_ADDRESS)
         sandbox.create_drive(DRIVE, "ada-office", FILES_ADDRESS)
+    for number, office in enumerate(OFFICES):
+        with progress.step(f"Joining {office.headquarters} {HEADQUARTERS_PREFIX} to {office.name} by a VPN"):
+            join(sandbox, office, number)
+
+
+def join(sandbox: Sandbox, office: Office, number: int) -> CorporateSite:
+    """A customer's own site and the VPN between it and its office. Raises grpc.RpcError, NotLive, TimeoutError."""
+    vpn, name, secret = Vpn(sandbox), office.headquarters, secrets.token_urlsafe()
+    site = CorporateSite(sandbox, name, HEADQUARTERS_PREFIX, number)
+    gateway = vpn.create_gateway(f"{office.tenant}-vpn", office.name)
+    connection = vpn.connect(name, f"{office.tenant}-vpn", [site.prefix], peer=site.address, pre_shared_key=secret)
+    site.start()
+    site.connect(name, Peering(gateway.address, secret, [site.prefix], connection.local_prefixes))
+    vpn.seconds_until_established(name)
+    return site
+
+
+def beyond() -> list[Beyond]:
+    """What offices reach beyond their prefix."""
+    drive = Beyond(FILES, "ada-office", FILES_ADDRESS)
+    pc = str(IPv4Network(HEADQUARTERS_PREFIX)[10])
+    return [*(Beyond(office.headquarters, office.name, pc, asks=True) for office in OFFICES), drive]
 
 
 def check(sandbox: Sandbox, progress: Progress) -> bool:
     """Print the matrix and what was dropped; whether all was as expected."""
     with progress.step("Trying every way between them"):
-        expected = expect(sandbox, MACHINES)
-        seen = observe(sandbox, MACHINES)
+        expected = expect(sandbox, MACHINES, beyond())
+        seen = observe(sandbox, MACHINES, beyond())
     matrix = Matrix(expected, seen)
     print()
     print(matrix.table())
@@ -158,6 +188,7 @@ def look_further(stay: bool) -> str:
     sluicectl networks list            sluicectl machines list
     sluicectl flows ada-office         sluicectl drops
     {ofctl} dump-flows {BRIDGE}
+    sluicectl vpn connections list     sluicectl vpn config ada-hq --for cisco-ios
     mininet/on.py ada-pc1 dig +search db1
     mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
 Logs: {SHARED}/*.log

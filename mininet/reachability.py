@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,6 +26,20 @@ SERVER = SERVERS[0]
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """What one private network reaches beyond its own prefix: a PC behind its VPN gateway, or its drive.
+
+    It says `name` who it is; those that ask themselves (`asks`) reach the
+    network's machines, router and drives.
+    """
+
+    name: str
+    network: str
+    address: str
+    asks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cells:
     """`reach` is row → the columns reached; `outside` is machine → what the Internet saw, or may see."""
 
@@ -40,14 +54,21 @@ def network_of(wanted: Wanted) -> str:
     return wanted.network or wanted.name
 
 
-def expect(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
+def expect(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyond] = ()) -> Cells:
     """What the allocations alone say: a machine reaches its network, its router and the Internet, nothing else."""
     reach, blocks = {INTERNET: frozenset[str]()}, {}
+
+    def of(network: str) -> set[str]:
+        inside = {other.name for other in machines if network_of(other) == network}
+        return inside | {other.name for other in beyond if other.network == network}
+
     for one in machines:
-        same = {other.name for other in machines if network_of(other) == network_of(one)}
-        reach[one.name] = frozenset(same | {ROUTER, PING, UDP, TCP})
+        reach[one.name] = frozenset(of(network_of(one)) | {ROUTER, PING, UDP, TCP})
         blocks[one.name] = _seen_as(sandbox, one)
-    return Cells(*_frame(machines), reach, blocks)
+    for pc in beyond:
+        if pc.asks:
+            reach[pc.name] = frozenset(of(pc.network) | {ROUTER})
+    return Cells(*_frame(machines, beyond), reach, blocks)
 
 
 def _seen_as(sandbox: Sandbox, machine: Wanted) -> str:
@@ -59,7 +80,7 @@ def _seen_as(sandbox: Sandbox, machine: Wanted) -> str:
     return f"{block.address}:{block.first_port}-{block.last_port}"
 
 
-def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
+def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyond] = ()) -> Cells:
     """What is so: every machine asks every address, and counts who answers by name.
 
     Asking by name matters where addresses overlap: 10.0.0.2 of one's own
@@ -68,6 +89,10 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
     leases = {one.name: sandbox.site.machines[one.name].lease for one in machines}
     addresses = {name: lease.address for name, lease in leases.items() if lease}
     routers = {name: lease.router for name, lease in leases.items() if lease}
+    for other in beyond:
+        addresses[other.name] = other.address
+        if other.asks:
+            routers[other.name] = sandbox.network(other.network).router_address
     appliance = sandbox.appliance.settings.gateway_address.split("/")[0]
 
     def look(name: str) -> tuple[frozenset[str], str]:
@@ -85,24 +110,35 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted]) -> Cells:
             TCP: lambda: outside is not None,
             APPLIANCE: lambda: bool(pings & {appliance, MANAGEMENT}),
         }
-        # The Internet is at home where these columns lead.
-        found |= {column for column, holds in checks.items() if name != INTERNET and holds()}
+        asked = COLUMNS.keys() & set(_asked(name, columns, outsiders))
+        found |= {column for column, holds in checks.items() if column in asked and holds()}
         return frozenset(found), f"{outside.address}:{outside.port}" if outside else ""
 
-    with ThreadPoolExecutor(max_workers=len(machines) + 1) as pool:
-        rows, columns = _frame(machines)
+    rows, columns = _frame(machines, beyond)
+    outsiders = frozenset(other.name for other in beyond)
+    with ThreadPoolExecutor(max_workers=len(rows)) as pool:
         looks = dict(zip(rows, pool.map(look, rows), strict=True))
     return Cells(
         rows,
         columns,
         {name: found for name, (found, _) in looks.items()},
-        {name: outside for name, (_, outside) in looks.items() if name != INTERNET},
+        {one.name: looks[one.name][1] for one in machines},
     )
 
 
-def _frame(machines: Sequence[Wanted]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _frame(machines: Sequence[Wanted], beyond: Sequence[Beyond]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = tuple(one.name for one in machines)
-    return (*names, INTERNET), (*names, *COLUMNS)
+    askers = tuple(one.name for one in beyond if one.asks)
+    return (*names, *askers, INTERNET), (*names, *(one.name for one in beyond), *COLUMNS)
+
+
+def _asked(row: str, columns: Sequence[str], beyond: Collection[str]) -> tuple[str, ...]:
+    """The columns that say something of a row: not oneself, and not what is its own affair.
+
+    The Internet is at home where the last columns lead; a PC beyond a VPN has an Internet of its own.
+    """
+    without = set(COLUMNS) if row == INTERNET else {PING, UDP, TCP} if row in beyond else set()
+    return tuple(column for column in columns if column != row and column not in without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +195,8 @@ class Matrix:
         return "\n".join([f"{len(differences)} of {cells} expectations do not hold:", *differences])
 
     def _asked(self, row: str) -> tuple[str, ...]:
-        """The columns that say something: not oneself, and for the Internet only the machines."""
-        columns = self.expected.columns
-        return tuple(column for column in columns if column != row and (row != INTERNET or column not in COLUMNS))
+        outsiders = self.expected.reach.keys() - self.expected.outside.keys() - {INTERNET}
+        return _asked(row, self.expected.columns, outsiders)
 
     def _cell(self, row: str, column: str) -> str:
         want, have = column in self.expected.reach[row], column in self.seen.reach[row]

@@ -34,6 +34,10 @@ from sluice.v1 import (
     translation_pb2_grpc,
     usage_pb2,
     usage_pb2_grpc,
+    vpn_connection_pb2,
+    vpn_connection_pb2_grpc,
+    vpn_gateway_pb2,
+    vpn_gateway_pb2_grpc,
 )
 
 CALL_SECONDS = 30.0
@@ -75,6 +79,8 @@ class Sandbox:
         self.drives = drive_pb2_grpc.DriveServiceStub(self._channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self._channel)
         self.usages = usage_pb2_grpc.UsageServiceStub(self._channel)
+        self.vpn_gateways = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(self._channel)
+        self.vpn_connections = vpn_connection_pb2_grpc.VpnConnectionServiceStub(self._channel)
 
     @property
     def internet(self) -> Internet:
@@ -103,21 +109,21 @@ class Sandbox:
         """Bring a machine's interface to the appliance; the API knows nothing of it yet."""
         host = self.site.add_machine(wanted.name, mac=wanted.mac or None, vlan=wanted.vlan, vni=wanted.vni)
         self.responders.add(wanted.name, host.pid)
-        self._publish()
+        self.publish()
         return host
 
     def add_storage_host(self, name: str, address: str, mac: str = "") -> StorageHost:
         """A host of the storage network with echo servers; take it away by `unplug`."""
         host = self.site.add_storage_host(name, address, mac or None)
         self.responders.add(name, host.pid)
-        self._publish()
+        self.publish()
         return host
 
     def unplug(self, name: str) -> None:
         """Take a machine away from the appliance; the API still knows it."""
         self.responders.remove(name)
         self.site.remove_machine(name)
-        self._publish()
+        self.publish()
 
     def create_network(
         self, name: str, *, tenant: str = "", prefix: str = "", mtu: int = 0, dns_servers: Sequence[str] = ()
@@ -267,7 +273,7 @@ class Sandbox:
         records, meters = explain.parse_dump(ofctl("dump-flows")), explain.parse_meters(ofctl("meter-stats"))
         return explain.drops(records, meters, refused=True)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Tell `mininet/on.py` where the machines are."""
         pids = {host.name: host.pid for host in self.site.net.hosts}
         file = self.appliance.paths.run / MACHINES_FILE
@@ -279,7 +285,14 @@ class NotLive(Exception):
     """An object did not become live; the text is its status."""
 
 
-Live = network_pb2.Network | machine_pb2.Machine | public_address_pb2.PublicAddress | drive_pb2.Drive
+Live = (
+    network_pb2.Network
+    | machine_pb2.Machine
+    | public_address_pb2.PublicAddress
+    | drive_pb2.Drive
+    | vpn_gateway_pb2.VpnGateway
+    | vpn_connection_pb2.VpnConnection
+)
 
 
 def require_live(made: Live) -> None:

@@ -78,6 +78,7 @@ class Settings:
                 "lease_seconds": self.lease_seconds,
             },
             "dns": {"port": self.resolver_port, "upstream": list(self.dns_upstream)},
+            "vpn": {"key": str(paths.vpn_key)},
             "protected": {"prefixes": list(self.protected)},
         }
         for name, values in self.extra.items():
@@ -129,6 +130,16 @@ class Paths:
     def management_socket(self) -> Path:
         """OpenFlow for tools: `ovs-ofctl ... unix:PATH`."""
         return self.run / f"{BRIDGE}.mgmt"
+
+    @property
+    def vpn_key(self) -> Path:
+        """The key that secrets of VPN connections are sealed with."""
+        return self.state / "vpn.key"
+
+    @property
+    def vpn_directory(self) -> Path:
+        """Files of VPN gateways, outside of what is shared with the host."""
+        return Path("/run/sluice-vpn")
 
     @property
     def configuration(self) -> Path:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-import signal
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,38 +13,14 @@ import pytest
 from appliance import AGENT, CONTROLLER, DATABASE, SWITCH, SWITCH_DATABASE
 from machines import SERVERS, Machine
 from namespaces import open_socket
+from pinging import INTERVAL, pinging
 from probes import ask_udp
 from responders import ECHO_PORT
 from sandbox import Sandbox
 from sandboxes import Tenants
 
-INTERVAL = 0.01
-BEFORE_SECONDS = 0.5
-AFTER_SECONDS = 0.5
 # Measured at 0.55 s on two shared cores, of which 0.1 s is the pause before a restart.
 SWITCH_GAP_SECONDS = 2.0
-
-
-@contextmanager
-def pinging(host: Machine, target: str) -> Iterator[Callable[[], tuple[int, float]]]:
-    """Ping every 10 ms while the block runs; the answer, after it, is lost pings and the longest gap in seconds."""
-    process = host.start("ping", "-D", "-n", "-i", str(INTERVAL), target, stdout=subprocess.PIPE)
-    result: list[tuple[int, float]] = []
-    time.sleep(BEFORE_SECONDS)
-    try:
-        yield lambda: result[0]
-        time.sleep(AFTER_SECONDS)
-    finally:
-        # SIGINT has ping print its summary; mnexec became ping by exec.
-        process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=10)[0].decode()
-    (sent,) = map(int, re.findall(r"(\d+) packets transmitted", output))
-    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+).*time=", output)}
-    # The very last one may have been on its way when ping was told to end.
-    lost = len(set(range(1, sent)) - answered)
-    times = [float(stamp) for stamp in re.findall(r"^\[([\d.]+)\].*time=", output, re.MULTILINE)]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    result.append((lost, max(gaps, default=float("inf"))))
 
 
 @dataclass
