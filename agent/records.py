@@ -248,6 +248,9 @@ def connection_status(
 
 def _vpn_status(record: VpnGatewayRecord, since: int, said: VpnStatus | None) -> ObjectStatus:
     name, network = f"vpnGateways/{record.gateway.name}", record.network.status
+    if said is not None and said.revision != record.gateway.created_at:
+        # It is about one of this name that was deleted.
+        said = None
     status = _status_of(network, since, name)
     missing = "" if network is None or network.revision < since else network.machines.get(name, "")
     if missing and (said is None or said.state is not State.ERROR):

@@ -66,6 +66,7 @@ class Replica:
         self.drives_by_address: dict[str, DriveRecord] = {}
         self.usages: dict[str, Usage] = {}
         self.appliance: tuple[str, Row] | None = None
+        self.pools_row: tuple[str, int] | None = None
         self._networks_by_uuid: dict[str, NetworkRecord] = {}
         self._machines_by_uuid: dict[str, MachineRecord] = {}
         self._drives_by_uuid: dict[str, DriveRecord] = {}
@@ -116,6 +117,8 @@ class Replica:
                 self.ledger.request(change)
             for change in by_table.get("Usage", ()):
                 self._usage(change)
+            for change in by_table.get("Pools", ()):
+                self.pools_row = None if change.new is None else (change.uuid, change.new["revision"])
             for change in by_table.get("Appliance", ()):
                 self.appliance = None if change.new is None else (change.uuid, change.new)
             for record in touched.values():

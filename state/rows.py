@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Public_Address": ("name", "address", "tenant", "machine", "revision", "created_at"),
     "Drive": ("name", "network", "address", "created_at"),
     "Allocation": ("pool", "value", "network", "tenant", "prefix", "allocated_at", "released_at"),
+    "Pools": ("revision",),
     "Request": ("request_id", "digest", "names", "created_at"),
     "Network_Status": ("network", "revision", "state", "detail", "machines"),
     "Neighbor": ("address", "mac"),

@@ -106,7 +106,8 @@ class VpnStatus:
     """What the VPN daemon says of a gateway or connection.
 
     `object` is `vpnGateways/NAME` or `vpnConnections/NAME`, `revision` that of
-    the connection it acts by (0 for gateways); `tunnel` is None for gateways.
+    the connection it acts by, or when the gateway was created; `tunnel` is None
+    for gateways.
     """
 
     object: str

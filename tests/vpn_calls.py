@@ -70,9 +70,17 @@ class Daemon:
         self._client = Client(of.socket)
         self._client.wait_connected(5)
 
-    def say(self, name: str, state: State = State.LIVE, detail: str = "", tunnel: Tunnel | None = None) -> None:
-        """Report of `vpnGateways/NAME`, or of `vpnConnections/NAME` by its present revision."""
-        revision = self.revision(name)
+    def say(
+        self,
+        name: str,
+        state: State = State.LIVE,
+        detail: str = "",
+        tunnel: Tunnel | None = None,
+        revision: int | None = None,
+    ) -> None:
+        """Report of `vpnGateways/NAME` or `vpnConnections/NAME`, as it is now unless another `revision` is given."""
+        if revision is None:
+            revision = self.revision(name)
         status = VpnStatus(name, revision, state, detail, tunnel)
         self._client.transact(
             [
@@ -82,14 +90,13 @@ class Daemon:
         )
 
     def revision(self, name: str) -> int:
-        """The present revision of `vpnConnections/NAME`; 0 of a gateway."""
+        """The present revision of `vpnConnections/NAME`; when `vpnGateways/NAME` was created."""
         collection, _, identifier = name.partition("/")
-        if collection == "vpnGateways":
-            return 0
+        table, column = {"vpnGateways": ("Vpn_Gateway", "created_at")}.get(collection, ("Vpn_Connection", "revision"))
         where = [["name", "==", identifier]]
-        select = {"op": "select", "table": "Vpn_Connection", "where": where, "columns": ["revision"]}
+        select = {"op": "select", "table": table, "where": where, "columns": [column]}
         (answer,) = self._client.transact([select])
-        return int(answer["rows"][0]["revision"])
+        return int(answer["rows"][0][column])
 
     def close(self) -> None:
         """End its connection."""

@@ -50,7 +50,6 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
             transit = self._next(self._replica.pools.transit.like(address))
             self._allocate("transit", transit, network)
         number = int(self._next(self._replica.pools.number))
-        self._unused("Vpn_Gateway", number)
         machine = Machine(
             name, number, mac, address, transit, hostname, attachment,
             public_rate=new.public_rate, storage_rate=new.storage_rate,

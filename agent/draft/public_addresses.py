@@ -50,6 +50,7 @@ class PublicAddressPlans(Transaction):
             return self._next(pool)
         if not pool.covered(asked):
             raise Invalid([wrong(field, asked, "one of the pool, or empty for the lowest free one")])
+        self._guard_pools()
         owner = self._owner(asked)
         if owner:
             raise Taken(owner, f"address {asked} is taken by {owner}")

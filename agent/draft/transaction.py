@@ -56,6 +56,7 @@ class Transaction:
         self._replica = replica
         self._free: dict[Pool, Iterator[str]] = {}
         self._guarded: set[str] = set()
+        self._pools_changed = False
         self._claimed: dict[str, str] = {}
         self._names: set[str] = set()
         self._taken: dict[tuple[str, str, str], str] = {}
@@ -81,6 +82,7 @@ class Transaction:
 
     def _next(self, pool: Pool) -> str:
         """The lowest free value of `pool` that this draft has not taken."""
+        self._guard_pools()
         values = self._free.get(pool)
         if values is None:
             values = self._free[pool] = pool.free(self.now)
@@ -104,19 +106,23 @@ class Transaction:
         if self._guard("Network", record.uuid, record.network.revision):
             self._bump("Network", record.uuid)
 
-    def _unused(self, table: str, number: int) -> None:
-        """Have the transaction refused if a row of `table`, whose index does not know of ours, has this number."""
-        self.operations.append(
-            {
-                "op": "wait",
-                "table": table,
-                "where": [["number", "==", number]],
-                "columns": ["number"],
-                "until": "==",
-                "rows": [],
-                "timeout": 0,
-            }
-        )
+    def _guard_pools(self, *, changed: bool = False) -> None:
+        """Have the transaction refused if somebody `changed` pools meanwhile in a way that no index shows.
+
+        A value that was given and taken back has to rest, and VPN gateways have numbers as machines have: indexes
+        know neither.
+        """
+        if self._replica.pools_row is None:
+            if not self._pools_changed:
+                self._pools_changed = True
+                # There is one row at most: of two who insert it, one is refused.
+                self._insert("Pools", {"revision": 1})
+            return
+        uuid, revision = self._replica.pools_row
+        self._guard("Pools", uuid, revision)
+        if changed and not self._pools_changed:
+            self._pools_changed = True
+            self._bump("Pools", uuid)
 
     def _guard(self, table: str, uuid: str, revision: int) -> bool:
         """Have the transaction refused unless the row has this revision; False when it is guarded already."""
@@ -162,6 +168,7 @@ class Transaction:
     def _release(self, pool: str, value: str) -> None:
         uuid = self._claim(pool, value)
         if uuid:
+            self._guard_pools(changed=True)
             self._update("Allocation", uuid, {"released_at": self.now})
 
     def _unclaim(self, pool: str, value: str) -> None:

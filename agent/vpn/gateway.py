@@ -270,7 +270,7 @@ class Gateway:
         for name, connection in wanted.items():
             self._keep_connection(site, name, connection)
         self._memory.keep()
-        gateway = VpnStatus(f"vpnGateways/{site.gateway.name}", 0, State.LIVE)
+        gateway = VpnStatus(f"vpnGateways/{site.gateway.name}", site.gateway.created_at, State.LIVE)
         self._around.report.tell(gateway)
 
     def _keep_connection(self, site: Site, name: str, connection: VpnConnection) -> None:
@@ -378,7 +378,8 @@ class Gateway:
         if problem != self._told:
             self._told = problem
             log.warning("gateway is not as it should be", extra={"gateway": site.gateway.name, "error": problem})
-        self._around.report.tell(VpnStatus(f"vpnGateways/{site.gateway.name}", 0, State.ERROR, problem))
+        gateway = site.gateway
+        self._around.report.tell(VpnStatus(f"vpnGateways/{gateway.name}", gateway.created_at, State.ERROR, problem))
         if not self._charon.running:
             for progress in self._progress.values():
                 progress.lost(problem, _wall())

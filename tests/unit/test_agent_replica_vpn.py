@@ -59,7 +59,9 @@ def connection(uuid: str = "c", of: str = "g", value: VpnConnection = CONNECTION
     return change("Vpn_Connection", uuid, vpn_rows.connection_row(value, ["uuid", of]), gone=gone)
 
 
-def said(uuid: str, name: str, revision: int = 0, tunnel: Tunnel | None = None, *, gone: bool = False) -> Change:
+def said(
+    uuid: str, name: str, revision: int = GATEWAY.created_at, tunnel: Tunnel | None = None, *, gone: bool = False
+) -> Change:
     status = VpnStatus(name, revision, State.LIVE, tunnel=tunnel)
     return change("Vpn_Status", uuid, vpn_rows.status_row(status), gone=gone)
 

@@ -179,7 +179,8 @@ def test_how_far_a_gateway_is(api: Api, controller: Controller, daemon: Daemon) 
         return found.state, found.detail
 
     controller.report("office", State.LIVE)
-    daemon.say("vpnGateways/gw", State.LIVE)
+    # Of one with the same name that was deleted.
+    daemon.say("vpnGateways/gw", State.ERROR, "no device could be made", revision=1)
     api.vpn_gateways.CreateVpnGateway(gateway("gw"))
     # What the controller said is of the revision before.
     stored = status()
@@ -198,6 +199,8 @@ def test_how_far_a_gateway_is(api: Api, controller: Controller, daemon: Daemon) 
     # A machine may have the same name.
     controller.report("office", State.LIVE, machines={"gw": "port gw is not on the bridge"})
     wait_until(lambda: status() == (status_pb2.Status.LIVE, ""))
+    daemon.say("vpnGateways/gw", State.ERROR, "no device could be made", revision=1)
+    wait_until(lambda: status()[1] == "waiting for the VPN daemon to start its IKE daemon")
     daemon.say("vpnGateways/gw", State.ERROR, "charon ended with status 1")
     wait_until(lambda: status() == (status_pb2.Status.ERROR, "charon ended with status 1"))
     # Later changes of the network do not make it pending.
