@@ -13,9 +13,13 @@ from typing import Any
 import grpc
 import pytest
 
+from agent.draft import Draft
+from agent.intent import Idempotency, NewNetwork
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
-from tests.agents import Api, Database, connected, database
+from state.model import Network
+from state.ovsdb import Refused
+from tests.agents import Api, Clock, Database, connected, database, opened
 from tests.dummy_switch import wait_until
 
 SECONDS = 4.0
@@ -167,3 +171,23 @@ def test_two_agents_never_give_anything_twice() -> None:
         logs = [(server.directory / f"{name}.log").read_text() for name in ("one", "two")]
         assert any("another writer was faster" in log for log in logs), "the agents never met; the test shows nothing"
         assert not any('"level": "error"' in log for log in logs), logs
+
+
+def plan_network(draft: Draft) -> Network:
+    return draft.create_network(NewNetwork("late", "PRIVATE"))
+
+
+def test_what_was_given_and_taken_back_meanwhile_is_not_given_again() -> None:
+    """One plans; another makes a network and deletes it; what the first planned would give its block unrested."""
+    with database() as server, opened(server, Clock()) as store:
+        store.create_network(NewNetwork("first"), Idempotency(), SECONDS)
+        with store.replica.lock:
+            draft = Draft(store.replica, store.config.appliance, store.clock())
+            planned = plan_network(draft)
+        made = store.create_network(NewNetwork("brief"), Idempotency(), SECONDS).network
+        assert made.block == planned.block
+        store.delete_network("brief", SECONDS)
+        with pytest.raises(Refused, match="timed out"):
+            store.client.transact(draft.operations)
+        # Planned again it gets another one.
+        assert store.run(plan_network, SECONDS).block != made.block
