@@ -168,7 +168,8 @@ def show(sandbox: Sandbox) -> list[Shown]:
     found += showcase.names(sandbox, "bob-pc2", "bob-db", "ada-pc1")
     files = sandbox.site.machines[FILES]
     with FileServer(files) as server:
-        found += showcase.drive(sandbox, server, FILES_ADDRESS, ["ada-pc1", "ada-db"], ["ada-web", "bob-db"])
+        owners, others = ["ada-pc1", "ada-db", "ada-hq"], ["ada-web", "bob-db", "bob-hq"]
+        found += showcase.drive(sandbox, server, FILES_ADDRESS, owners, others)
     return found
 
 
