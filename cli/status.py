@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cli import creation, names, output, switch
 from cli.errors import Failure, from_call
 from cli.session import Session, channel, output_option, pass_session
+from cli.vpn.connections import tunnel_word
 from controller import explain
 from controller.pipeline import Table
 
@@ -72,9 +73,12 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
         served = Check("api", "ok" if word == "SERVING" else "failed", session.api if word == "SERVING" else word)
         networks = [creation.state_word(n.status) for n in names.all_networks(session.networks, "", session.timeout)]
         machines = [creation.state_word(m.status) for m in names.all_machines(session.machines, "", session.timeout)]
+        connections = names.all_vpn_connections(session.vpn_connections, timeout=session.timeout)
+        tunnels = [tunnel_word(connection.tunnel) or "pending" for connection in connections]
     except grpc.RpcError as error:
         return [Check("api", "failed", from_call(error, session.api).message)]
-    counts["networks"], counts["machines"] = dict(Counter(networks)), dict(Counter(machines))
+    for what, words in (("networks", networks), ("machines", machines), ("tunnels", tunnels)):
+        counts[what] = dict(Counter(words))
     # Lists are read from the database, so their answer is its answer too.
     return [served, Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")]
 

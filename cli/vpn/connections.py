@@ -18,7 +18,8 @@ from sluice.v1 import vpn_connection_pb2 as pb
 _COLUMNS = ("NAME", "GATEWAY", "PEER", "REMOTE PREFIXES", "STATE", "TUNNEL", "SINCE", "LAST ERROR")
 
 
-def _tunnel_word(tunnel: pb.VpnTunnel) -> str:
+def tunnel_word(tunnel: pb.VpnTunnel) -> str:
+    """The state of a tunnel in lower case; empty before anything was seen of it."""
     return pb.VpnTunnel.State.Name(tunnel.state).lower() if tunnel.state else ""
 
 
@@ -34,7 +35,7 @@ def _row(connection: pb.VpnConnection) -> tuple[object, ...]:
         _peer(connection),
         ", ".join(connection.remote_prefixes),
         creation.state_word(connection.status),
-        _tunnel_word(tunnel),
+        tunnel_word(tunnel),
         output.moment(tunnel.since_time),
         tunnel.last_error,
     )
@@ -67,7 +68,7 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
             ("ESP lifetime", f"{connection.child_lifetime_seconds} s"),
             ("state", creation.state_word(connection.status)),
             ("detail", connection.status.detail),
-            ("tunnel", _tunnel_word(tunnel)),
+            ("tunnel", tunnel_word(tunnel)),
             ("tunnel detail", tunnel.detail),
             ("since", output.moment(tunnel.since_time)),
             ("last error", tunnel.last_error),

@@ -154,6 +154,7 @@ def test_status_tells_what_is_wrong(sluicectl: Sluicectl) -> None:
     }  # fmt: skip
     assert checks["next hop"]["detail"] == "02:00:00:00:00:fe"
     assert answer["networks"] == {"live": len(examples.NETWORKS)}
+    assert answer["tunnels"] == {}
 
 
 def test_status_knows_the_controller(sluicectl: Sluicectl, switch: DummySwitch) -> None:
