@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import dns.exception
 import dns.resolver
@@ -18,6 +19,8 @@ log = logging.getLogger("sluice.vpn")
 
 LEAST_SECONDS, MOST_SECONDS, RETRY_SECONDS = 5.0, 300.0, 5.0
 ASK_SECONDS = 4.0
+# Customers choose names: one whose servers are silent must not hold up the others.
+AT_ONCE = 16
 
 
 def resolve(name: str, upstream: tuple[str, ...]) -> tuple[tuple[str, ...], float]:
@@ -39,7 +42,7 @@ def resolve(name: str, upstream: tuple[str, ...]) -> tuple[tuple[str, ...], floa
 
 
 class Peers:
-    """Asks for names as long as they are wanted; `tell(name, addresses)` is called on a thread of its own.
+    """Asks for names as long as they are wanted; `tell(name, addresses)` is called on threads of its own.
 
     While nobody answers, a name keeps the addresses it has.
     """
@@ -49,6 +52,8 @@ class Peers:
         self._names: frozenset[str] = frozenset()
         self._upstream: tuple[str, ...] = ()
         self._due: dict[str, float] = {}
+        self._asking: set[str] = set()
+        self._lock = threading.Lock()
         self._changed = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
@@ -65,14 +70,28 @@ class Peers:
         self._changed.set()
 
     def _run(self) -> None:
+        pool = ThreadPoolExecutor(AT_ONCE, "peer")
         while not self._stop:
             names, now = self._names, time.monotonic()
-            self._due = {name: self._due.get(name, now) for name in names}
-            for name in [name for name, due in self._due.items() if due <= now]:
-                self._due[name] = time.monotonic() + self._ask(name)
-            soonest = min(self._due.values(), default=time.monotonic() + MOST_SECONDS)
+            with self._lock:
+                self._due = {name: self._due.get(name, now) for name in names}
+                waiting = self._due.keys() - self._asking
+                due = [name for name in waiting if self._due[name] <= now]
+                self._asking |= set(due)
+                soonest = min((self._due[name] for name in waiting.difference(due)), default=now + MOST_SECONDS)
+            for name in due:
+                pool.submit(self._asked, name)
             self._changed.wait(max(0.0, soonest - time.monotonic()))
             self._changed.clear()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _asked(self, name: str) -> None:
+        seconds = self._ask(name)
+        with self._lock:
+            self._asking.discard(name)
+            if name in self._due:
+                self._due[name] = time.monotonic() + seconds
+        self._changed.set()
 
     def _ask(self, name: str) -> float:
         try:

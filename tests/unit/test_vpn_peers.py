@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 
 import dns.exception
 import pytest
@@ -71,3 +72,24 @@ def _first(told: queue.SimpleQueue[tuple[str, tuple[str, ...]]], name: str) -> t
         found = told.get(timeout=5)
         if found[0] == name:
             return found
+
+
+def test_a_name_whose_servers_are_silent_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def resolve(name: str, _upstream: tuple[str, ...]) -> tuple[tuple[str, ...], float]:
+        if name == "silent":
+            answered.wait(10)
+        return ("198.51.100.2",), 10.0
+
+    monkeypatch.setattr(peers, "resolve", resolve)
+    told: queue.SimpleQueue[tuple[str, tuple[str, ...]]] = queue.SimpleQueue()
+    one = Peers(lambda name, addresses: told.put((name, addresses)))
+    try:
+        one.set(["silent", "quick"], ())
+        assert told.get(timeout=5)[0] == "quick"
+        answered.set()
+        assert told.get(timeout=5)[0] == "silent"
+    finally:
+        answered.set()
+        one.stop()
