@@ -156,3 +156,15 @@ def test_tunnels_are_back_with_the_switch(sandbox: Sandbox, vpn_world: World) ->
         sandbox.appliance.wait_ready()
         for tenancy in vpn_world.both:
             seconds_until_reached(tenancy, 15)
+
+
+def test_tunnels_are_back_after_a_reboot(sandbox: Sandbox, vpn_world: World) -> None:
+    """The host loses all but its disks: daemons, IKE daemons, namespaces and their devices."""
+    with only_sealed(sandbox):
+        sandbox.appliance.stop()
+        for tenancy in vpn_world.both:
+            kill_charon(tenancy.key)
+            subprocess.run(["ip", "netns", "delete", namespace(tenancy.key)], check=True)
+        sandbox.appliance.start()
+        for tenancy in vpn_world.both:
+            seconds_until_reached(tenancy, 20)
