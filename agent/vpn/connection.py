@@ -10,14 +10,15 @@ from typing import Any
 
 from cryptography import x509
 
+from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE
 from agent.vpn.namespace import INTERFACE_ID
 from agent.vpn.source import Site
 from state.vpn import Authentication, Role, VpnConnection
 
 Message = dict[str, Any]
 
-IKE_PROPOSALS = ("aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-ecp256", "aes256-sha256-modp2048")
-ESP_PROPOSALS = ("aes256gcm16-ecp384", "aes128gcm16-ecp256", "aes256-sha256-modp2048")
+# What the API writes out for a connection that names none.
+IKE_PROPOSALS, ESP_PROPOSALS = DEFAULT_IKE[2], DEFAULT_ESP[2]
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 # How much longer keys live than until they are to be replaced, as parts of that time.
 _OVER = 10

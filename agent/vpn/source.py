@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from state import rows, vpn_rows
 from state.model import Appliance
 from state.ovsdb import Change, Client, Row
+from state.storage import storage_prefix
 from state.vpn import VpnConnection, VpnGateway
 from state.vpn_rows import VpnStatus
 
@@ -124,5 +124,5 @@ def _site(row: Row, gateway: VpnGateway, appliance: Appliance) -> Site:
         mtu=network.mtu,
         router_mac=appliance.router_mac,
         outside_mac=appliance.gateway.mac,
-        storage=str(ipaddress.IPv4Interface(storage.address).network) if storage else "",
+        storage=storage_prefix(storage) if storage else "",
     )

@@ -60,10 +60,8 @@ def _selectors(_: re.Match[str], offer: Offer) -> str:
 
 
 def _selectors_theirs(found: re.Match[str], offer: Offer) -> str:
-    ours = f"{_listed(offer.local)} here and {_listed(offer.remote)} there"
-    return (
-        f"traffic selectors unacceptable: the peer asks for {found[1]} here and {found[2]} there, configured is {ours}"
-    )
+    asked = f"{found[1]} here and {found[2]} there"
+    return f"traffic selectors unacceptable: the peer asks for {asked}, configured is {_configured(offer)}"
 
 
 def _silent(_: re.Match[str], offer: Offer) -> str:
