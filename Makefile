@@ -14,13 +14,13 @@ PYTEST := $(PY) -m pytest
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
             bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev \
             samba smbclient nfs-ganesha nfs-ganesha-vfs libnfs-utils \
-            strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins nftables
+            strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins nftables frr
 
 PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test lint test-unit test-golden test-trace test-vpn test-mininet test-fault test-fuzz golden bench clean
+.PHONY: help setup packages run test lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz golden bench clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -52,7 +52,7 @@ $(STAMPS)/stubs: $(PROTOS) $(STAMPS)/requirements
 run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 	@$(WORLD) --share /run/sluice-lab -- $(PY) mininet/datacenter.py
 
-test: lint test-unit test-golden test-trace test-vpn test-mininet test-fault test-fuzz ## style, types and every test
+test: lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz ## style, types and every test
 
 lint: setup ## style and types only
 	$(VENV)/bin/ruff check .
@@ -63,7 +63,7 @@ lint: setup ## style and types only
 test-unit test-golden test-trace test-fuzz: test-%: setup
 	$(PYTEST) tests/$*
 
-test-vpn test-mininet test-fault: test-%: setup
+test-vpn test-bgp test-mininet test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
 
 golden: setup ## write golden files and generated pages anew; the diff is then for review

@@ -23,6 +23,7 @@ from controller import metrics, wire
 from controller.match import Field
 from controller.mgmt import Bridge, InstalledFlow, SwitchError
 from controller.pipeline import ZONE, Feature, split_cookie
+from state import beyond
 from state.model import Network
 
 log = logging.getLogger("sluice.addresses")
@@ -38,13 +39,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Assignment:
-    """A public address that stands for a machine, and the conntrack zone of its fragments.
-
-    Or that of a VPN gateway, and the zone of what its peers send to drives.
-    """
+    """A public address that stands for a machine, and the conntrack zone of its fragments; of a VPN gateway: none."""
 
     address: str
-    zone: int
+    zone: int = 0
 
 
 class Held(Generic[T]):
@@ -103,7 +101,7 @@ def assignments(network: Network | None, without: Container[str] = ()) -> frozen
     }
     gateway = network.vpn
     if gateway is not None and f"vpnGateways/{gateway.name}" not in without:
-        found.add(Assignment(gateway.address, gateway.zone))
+        found.add(Assignment(gateway.address))
     return frozenset(found)
 
 
@@ -125,19 +123,24 @@ def assignment(detail: bytes) -> Assignment | None:
     return None if address is None or zone is None else Assignment(address, zone)
 
 
-def gateway_assignments(
-    public: Iterable[InstalledFlow], inward: Iterable[InstalledFlow]
-) -> Iterator[tuple[int, Assignment]]:
-    """Network keys and the assignments of their VPN gateways, by the flows of PUBLIC_IN and VPN_MACHINE.
-
-    Without drives a gateway has no flow that names its zone, and nothing in it.
-    """
-    zones = {split_cookie(flow.cookie)[0]: zone for flow in inward if (zone := _zone(flow.detail)) is not None}
+def gateway_assignments(public: Iterable[InstalledFlow]) -> Iterator[tuple[int, Assignment]]:
+    """Network keys and the assignments of their VPN gateways, by the flows of PUBLIC_IN."""
     for flow in public:
         key, owner, _ = split_cookie(flow.cookie)
         address = destination(flow.detail)
-        if owner == Feature.VPN and key in zones and address is not None:
-            yield key, Assignment(address, zones[key])
+        if owner == Feature.VPN and address is not None:
+            yield key, Assignment(address)
+
+
+def drive_zones(network: Network | None) -> frozenset[int]:
+    """The conntrack zone of what comes from beyond a network to its drives."""
+    found = None if network is None or not network.drives else beyond.client(network)
+    return frozenset() if found is None else frozenset((found.zone,))
+
+
+def drive_zone(detail: bytes) -> int | None:
+    """The zone in a flow of BEYOND_MACHINE: those to drives have one."""
+    return _zone(detail)
 
 
 def _zone(detail: bytes) -> int | None:
@@ -181,7 +184,12 @@ class Connections:
 
     def forget_assignment(self, ended: Assignment) -> None:
         """Forget every connection in the zone of an assignment, soon; for any thread."""
-        self._queue.put((ended.address, wire.ct_flush_zone(ended.zone)))
+        if ended.zone:
+            self._queue.put((ended.address, wire.ct_flush_zone(ended.zone)))
+
+    def forget_zone(self, zone: int) -> None:
+        """Forget every connection in a zone, soon; for any thread."""
+        self._queue.put((f"zone {zone}", wire.ct_flush_zone(zone)))
 
     def _run(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from controller import metrics
 from controller.mgmt import Bridge, SwitchError
 from controller.usage import Owner, Owners, Reading, advance, counted
 from state import rows
+from state.interconnect_rows import network_of
 from state.model import Kind
 from state.ovsdb import Change, Client, DatabaseError, Operation, Refused, Row
 from state.usage import Usage, usage, usage_row
@@ -30,6 +31,7 @@ log = logging.getLogger("sluice.usage")
 _TABLES = {
     "Network": ("name", "kind", "key"),
     "Machine": ("name", "network", "number"),
+    "Interconnect": ("network", "number"),
     "Usage": rows.COLUMNS["Usage"],
 }
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -50,7 +52,7 @@ class Collector:
     def __init__(self, database: str, mgmt: str, interval: float) -> None:
         self._mgmt, self._interval = mgmt, interval
         self._boot = _BOOT_ID.read_text()[:8]
-        self._rows: dict[str, dict[str, Row]] = {"Network": {}, "Machine": {}}
+        self._rows: dict[str, dict[str, Row]] = {"Network": {}, "Machine": {}, "Interconnect": {}}
         self._usages: dict[str, Usage] = {}
         self._gone: dict[int, tuple[Owner, float]] = {}
         self._rows_lock = threading.Lock()
@@ -174,9 +176,12 @@ class Collector:
         }
         machines = {row["number"]: _machine(uuid, row) for uuid, row in self._rows["Machine"].items()}
         keys = {row["key"]: networks[uuid] for uuid, row in self._rows["Network"].items()}
+        owning = ((row["number"], network_of(row)) for row in self._rows["Interconnect"].values())
+        # A peering is nobody's: what machines send by it is public.
+        interconnects = {number: networks[network] for number, network in owning if network in networks}
         gone = {number: owner for number, (owner, _) in self._gone.items() if number not in machines}
         usages = {one.owner: one for one in self._usages.values()}
-        return usages, Owners(machines | gone, keys, frozenset(owner.uuid for owner in gone.values()))
+        return usages, Owners(machines | gone, keys, frozenset(owner.uuid for owner in gone.values()), interconnects)
 
     def _changed(self, changes: Sequence[Change], reset: bool) -> None:
         with self._rows_lock:

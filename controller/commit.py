@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from controller import metrics, wire
-from controller.addresses import Assignment, Held, assignment, assignments, destination, transit_addresses
+from controller.addresses import (
+    Assignment,
+    Held,
+    assignment,
+    assignments,
+    destination,
+    drive_zone,
+    drive_zones,
+    transit_addresses,
+)
 from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.diff import Difference, diff
 from controller.events import DesiredState, FlowSwitch, StatusSink
 from controller.ledger import Ledger
-from controller.meters import Rate
 from controller.pipeline import APPLIANCE_KEY
 from state.model import NetworkStatus, State
 
 log = logging.getLogger("sluice.commit")
+
+PEERINGS = ""
+"""The name under which the status table has those peerings that are cut off; it has no row where none are."""
+
+_Ahead = tuple[bytes, Callable[[], None]]
+"""A message that comes before flows, and what to do once the switch has taken it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +45,8 @@ class Plan:
     is gone; `since` is when the change was heard of (`time.monotonic`);
     `deletes` and `adds` are the messages of `difference`; `addresses` are
     those its machines have in the conntrack zone, `assignments` the public
-    ones of those whose flows are on the switch.
+    ones of those whose flows are on the switch, `drive_zones` the zone of what
+    comes from beyond to drives.
     """
 
     key: int
@@ -43,13 +59,14 @@ class Plan:
     adds: list[bytes]
     addresses: frozenset[str] = frozenset()
     assignments: frozenset[Assignment] = frozenset()
+    drive_zones: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.adds)
 
 
 class Committer:
-    """Plans and commits; one thread. `ledger`, `addresses` and `assignments` are read anew when a switch is adopted.
+    """Plans and commits; one thread. What it holds besides names and drops is read anew when a switch is adopted.
 
     Meters are changed within `changing`, which may read them for the last time.
     """
@@ -60,6 +77,7 @@ class Committer:
         self.changing: Callable[[Collection[int]], AbstractContextManager[None]] = lambda meters: nullcontext()
         self.addresses = Held(destination)
         self.assignments = Held(assignment)
+        self.drive_zones = Held(drive_zone)
         self._names: dict[int, str] = {}
         self._drops: dict[int, dict[int, str]] = {}
 
@@ -91,7 +109,7 @@ class Committer:
         revision = None if network is None else network.revision
         return Plan(
             key, name, revision, compiled, since, difference, *messages,
-            transit_addresses(network), assignments(network, compiled.unplugged),
+            transit_addresses(network), assignments(network, compiled.unplugged), drive_zones(network),
         )  # fmt: skip
 
     def repair(self, plan: Plan, difference: Difference) -> None:
@@ -112,12 +130,12 @@ class Committer:
                 self._done(plan)
         if not changing:
             return
-        meters = [(plan.key, *message) for plan in changing for message in self.ledger.meter_messages(plan.difference)]
+        ahead = [one for plan in changing for one in self._ahead(plan)]
         mods = [message for plan in changing for message in plan.deletes]
         mods += [message for plan in changing for message in plan.adds]
         ending = [one for plan in changing for one in self.ledger.meters_that_end(plan.difference)]
         with self.changing(ending):
-            done = self._send(changing, meters, mods)
+            done = self._send(changing, ahead, mods)
         if not done:
             return
         for plan in changing:
@@ -125,14 +143,21 @@ class Committer:
             metrics.CHANGES.labels("deleted").inc(len(plan.deletes))
             self._done(plan)
 
-    def _send(self, changing: list[Plan], meters: list[tuple[int, int, Rate, bytes]], mods: list[bytes]) -> bool:
-        errors = self._switch.commit([message for *_, message in meters], mods)
-        for index, (key, meter, rate, _) in enumerate(meters):
+    def _ahead(self, plan: Plan) -> Iterator[_Ahead]:
+        """The meters and groups that flows of `plan` need."""
+        for meter, rate, message in self.ledger.meter_messages(plan.difference):
+            yield message, functools.partial(self.ledger.meter_done, plan.key, meter, rate)
+        for number, body, message in self.ledger.group_messages(plan.key, plan.difference):
+            yield message, functools.partial(self.ledger.group_done, plan.key, number, body)
+
+    def _send(self, changing: list[Plan], ahead: list[_Ahead], mods: list[bytes]) -> bool:
+        errors = self._switch.commit([message for message, _ in ahead], mods)
+        for index, (_, done) in enumerate(ahead):
             if index not in errors:
-                self.ledger.meter_done(key, meter, rate)
+                done()
         if errors:
             metrics.BUNDLES.labels("refused").inc()
-            self._refused(changing, errors, len(meters))
+            self._refused(changing, errors, len(ahead))
             return False
         metrics.BUNDLES.labels("committed").inc()
         for plan in changing:
@@ -140,14 +165,14 @@ class Committer:
         self._switch.send([m for plan in changing for m in self.ledger.remove_stale(plan.key, plan.difference)])
         return True
 
-    def _refused(self, plans: list[Plan], errors: Mapping[int, str], meters: int) -> None:
+    def _refused(self, plans: list[Plan], errors: Mapping[int, str], ahead: int) -> None:
         if len(plans) > 1:
             for plan in plans:
                 self.commit([plan])
             return
         plan = plans[0]
         index, error = min(errors.items())
-        place, adds = index - meters - len(plan.deletes), plan.difference.adds
+        place, adds = index - ahead - len(plan.deletes), plan.difference.adds
         flow = adds[place][1].text(names=True) if 0 <= place < len(adds) else ""
         log.error("the switch refused flows", extra={"key": plan.key, "network": plan.name, "error": error,
                                                      "flow": flow})  # fmt: skip
@@ -162,12 +187,16 @@ class Committer:
         metrics.RECONCILE.observe(time.monotonic() - plan.since)
         self.addresses.hold(plan.key, plan.addresses)
         self.assignments.hold(plan.key, plan.assignments)
+        self.drive_zones.hold(plan.key, plan.drive_zones)
         if plan.revision is not None:
             self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
         elif plan.key != APPLIANCE_KEY:
             self._drops.pop(plan.key, None)
             self._names.pop(plan.key, None)
             self._forget(plan.name)
+        else:
+            cut_off = dict(plan.compiled.unplugged)
+            self._statuses.put(PEERINGS, NetworkStatus(0, State.LIVE, "", cut_off) if cut_off else None)
 
     def _forget(self, name: str) -> None:
         # Another network may have the name by now; its own status follows.

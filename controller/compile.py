@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from controller.features import (
     FeatureFlows,
     arp,
+    beyond,
     classify,
     dhcp,
     dns,
     gateway,
+    interconnect,
     path_mtu,
+    peering,
     port_security,
     public,
     rate,
@@ -40,11 +43,13 @@ from controller.flow import (
     Output,
     PopVlan,
     PushVlan,
+    Resubmit,
     SetField,
     WriteMetadata,
 )
+from controller.groups import Group
 from controller.match import Field
-from controller.meters import APPLIANCE_METERS, Rate, network_meters
+from controller.meters import APPLIANCE_METERS, Rate, interconnect_meters, network_meters
 from controller.pipeline import APPLIANCE_KEY, Table, cookie
 from controller.site import Site
 from state.model import Network
@@ -68,6 +73,9 @@ FEATURES: tuple[FeatureFlows, ...] = (
     gateway,
     usage,
     vpn,
+    beyond,
+    interconnect,
+    peering,
     switch,
 )
 
@@ -80,20 +88,24 @@ class RegistryError(Exception):
 class Compiled:
     """What one network, or the appliance itself (key 0), wants on the switch.
 
-    `flows` by cookie; `meters` by id; `unplugged` maps machines without flows,
-    `drives/NAME` of such drives and `vpnGateways/NAME` to the reason.
+    `flows` by cookie; `meters` and `groups` by id; `unplugged` maps machines
+    without flows, `drives/NAME` of such drives, `vpnGateways/NAME` and
+    `interconnects/NAME` to the reason.
     """
 
     key: int
     flows: Mapping[int, Flow] = field(default_factory=dict)
     meters: Mapping[int, Rate] = field(default_factory=dict)
     unplugged: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[int, Group] = field(default_factory=dict)
 
 
 def compile_shared(site: Site) -> Compiled:
     """The flows that serve every network."""
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
-    return Compiled(APPLIANCE_KEY, _by_cookie(flows), APPLIANCE_METERS)
+    meters = {**APPLIANCE_METERS, **interconnect_meters(site.peerings)}
+    unplugged = interconnect.unplugged(site.peerings, site)
+    return Compiled(APPLIANCE_KEY, _by_cookie(flows), meters, unplugged, _held_groups(peering.groups(site)))
 
 
 def compile_network(network: Network, site: Site) -> Compiled:
@@ -108,7 +120,9 @@ def compile_network(network: Network, site: Site) -> Compiled:
         network = dataclasses.replace(network, machines=present)
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
     unplugged |= storage.unreachable(network, site) | vpn.unplugged(network, site)
-    return Compiled(network.key, _by_cookie(flows), network_meters(network, site.appliance), unplugged)
+    unplugged |= interconnect.unplugged(network.interconnects, site)
+    meters = network_meters(network, site.appliance)
+    return Compiled(network.key, _by_cookie(flows), meters, unplugged, _held_groups(beyond.groups(network, site)))
 
 
 def _by_cookie(flows: Iterable[Flow]) -> dict[int, Flow]:
@@ -134,6 +148,16 @@ def _held(feature: FeatureFlows, flows: Iterable[Flow], key: int) -> Iterable[Fl
         if problem is not None:
             raise RegistryError(f"{problem}: {flow.text(names=True)}")
         yield flow
+
+
+def _held_groups(groups: Mapping[int, Group]) -> Mapping[int, Group]:
+    for group in groups.values():
+        for action in (action for bucket in group.buckets for action in bucket.actions):
+            if isinstance(action, Resubmit) and not group.table.may_go_to(action.table):
+                raise RegistryError(f"{group.table.title} does not go to {action.table.title}: group {group.why}")
+            if isinstance(action, SetField) and action.field not in group.table.value.writes:
+                raise RegistryError(f"{group.table.title} does not write {action.field.text}: group {group.why}")
+    return groups
 
 
 def _effects(flow: Flow) -> tuple[frozenset[Field], frozenset[Table | int]]:

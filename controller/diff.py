@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controller import wire_groups
 from controller.compile import Compiled
 from controller.flow import Flow
 from controller.meters import Rate
@@ -15,44 +16,51 @@ FlowId = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What the switch holds of one network: flows, and meters by id with their rates."""
+    """What the switch holds of one network: flows, meters by id with their rates, groups by id with their buckets."""
 
     flows: frozenset[FlowId] = frozenset()
     meters: Mapping[int, Rate] = field(default_factory=dict)
+    groups: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What makes an `Installed` the desired one.
 
-    `deletes` come before `adds` (cookie and flow); `meters` are new or have
-    another rate and come before both, `stale_meters` go after both.
+    `deletes` come before `adds` (cookie and flow); `meters` and `groups` are
+    new or others than there are and come before both, `stale_meters` and
+    `stale_groups` go after both.
     """
 
     deletes: tuple[FlowId, ...] = ()
     adds: tuple[tuple[int, Flow], ...] = ()
     meters: Mapping[int, Rate] = field(default_factory=dict)
     stale_meters: tuple[int, ...] = ()
+    groups: Mapping[int, bytes] = field(default_factory=dict)
+    stale_groups: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.deletes or self.adds or self.meters or self.stale_meters)
+        return bool(self.deletes or self.adds or self.meters or self.stale_meters or self.groups or self.stale_groups)
 
 
 def installed(desired: Compiled) -> Installed:
     """What the switch holds once it holds all of `desired`."""
     flows = frozenset((flow.table.number, cookie) for cookie, flow in desired.flows.items())
-    return Installed(flows, desired.meters)
+    return Installed(flows, desired.meters, _buckets(desired))
 
 
 def diff(desired: Compiled, present: Installed) -> Difference:
     """The difference that turns `present` into `desired`; empty when nothing is to do."""
     wanted = {(flow.table.number, cookie) for cookie, flow in desired.flows.items()}
     missing = wanted - present.flows
+    groups = _buckets(desired)
     return Difference(
         deletes=tuple(sorted(present.flows - wanted)),
         adds=tuple((cookie, desired.flows[cookie]) for _, cookie in sorted(missing)),
         meters={meter: rate for meter, rate in desired.meters.items() if present.meters.get(meter) != rate},
         stale_meters=tuple(sorted(present.meters.keys() - desired.meters.keys())),
+        groups={number: body for number, body in groups.items() if present.groups.get(number) != body},
+        stale_groups=tuple(sorted(present.groups.keys() - groups.keys())),
     )
 
 
@@ -60,4 +68,10 @@ def apply(difference: Difference, present: Installed) -> Installed:
     """What the switch holds after `difference` was sent."""
     added = {(flow.table.number, cookie) for cookie, flow in difference.adds}
     meters = {id_: rate for id_, rate in present.meters.items() if id_ not in difference.stale_meters}
-    return Installed(present.flows - set(difference.deletes) | added, {**meters, **difference.meters})
+    groups = {number: body for number, body in present.groups.items() if number not in difference.stale_groups}
+    flows = present.flows - set(difference.deletes) | added
+    return Installed(flows, {**meters, **difference.meters}, {**groups, **difference.groups})
+
+
+def _buckets(desired: Compiled) -> dict[int, bytes]:
+    return {number: wire_groups.buckets(group) for number, group in desired.groups.items()}

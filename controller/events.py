@@ -9,6 +9,7 @@ from typing import Protocol
 from controller.meters import Rate
 from controller.mgmt import InstalledFlow
 from controller.source import Changed
+from state.interconnect import Interconnect
 from state.model import Appliance, Network, NetworkStatus
 
 
@@ -58,6 +59,9 @@ class DesiredState(Protocol):
 
     def network(self, key: int) -> Network | None: ...
 
+    @property
+    def peerings(self) -> tuple[Interconnect, ...]: ...
+
     def networks(self) -> list[Network]: ...
 
     def has_network(self, name: str) -> bool: ...
@@ -80,6 +84,8 @@ class FlowSwitch(Protocol):
     def read_flows(self, table: int) -> list[InstalledFlow]: ...
 
     def read_meters(self) -> dict[int, Rate]: ...
+
+    def read_groups(self) -> dict[int, bytes]: ...
 
     def commit(self, before: list[bytes], mods: list[bytes]) -> Mapping[int, str]: ...
 

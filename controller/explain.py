@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from controller.groups import split_group
 from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
 from controller.reasons import Reason, meter_reason, reason, refusal
 
@@ -207,6 +208,7 @@ _ACTION_WORDS: tuple[_Rule, ...] = (
     (re.compile(r"\bct\(table=([\w-]+),zone=\d+,nat\)"), lambda m: f"conntrack, → {_table_name(m[1])}"),
     (re.compile(r"\bgoto_table:([\w-]+)"), lambda m: f"→ {_table_name(m[1])}"),
     (re.compile(r"\bwrite_metadata:(0x[0-9a-f]+|0\b)"), lambda m: f"network {int(m[1], 16)}"),
+    (re.compile(r"\bgroup:(\d+)"), lambda m: f"first that lives of {_next_hops(int(m[1]))}"),
     (re.compile(r"\bset_field:(\w+)->reg2\b"), lambda m: f"attachment={int(m[1], 0)}"),
     (re.compile(r"\bset_field:(?:0x)?([0-9a-f]+)->reg3\b"), lambda m: f"mark={_mark(m[1])}"),
     (re.compile(r"\bset_field:0(?:x0)?->in_port\b|\bload:0(?:x0)?->NXM_OF_IN_PORT\[\]"), lambda m: "hairpin"),
@@ -230,6 +232,12 @@ def readable_actions(record: Record) -> str:
     """The actions in words; a drop names its reason."""
     why = record.reason
     return f"drop: {why.word}" if why else _apply(_ACTION_WORDS, record.actions)
+
+
+def _next_hops(group: int) -> str:
+    """The next hops in the id of a group: interconnects by slot, and whether there is a last resort."""
+    slots, last_resort = split_group(group)
+    return ", ".join([*(f"slot {slot}" for slot in slots), *(["the last resort"] if last_resort else [])])
 
 
 def _apply(rules: tuple[_Rule, ...], text: str) -> str:

@@ -171,8 +171,19 @@ class CheckPacketLarger:
 
 
 @dataclass(frozen=True, slots=True)
+class ToGroup:
+    """Hand the packet to a group; comes last."""
+
+    group: int
+
+    def text(self, names: bool) -> str:
+        """As ovs-ofctl reads it."""
+        return f"group:{self.group}"
+
+
+@dataclass(frozen=True, slots=True)
 class Resubmit:
-    """Look the packet up in `table` (packet-out only; flows use `Goto`)."""
+    """Look the packet up in `table` (packet-outs and groups only; flows use `Goto`)."""
 
     table: Table
 
@@ -217,7 +228,7 @@ class Goto:
 Instruction = Meter | WriteMetadata | Goto
 Action = (
     Output | SetField | LoadBits | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CtClear | CheckPacketLarger
-    | Resubmit | Meter | WriteMetadata | Goto
+    | ToGroup | Resubmit | Meter | WriteMetadata | Goto
 )  # fmt: skip
 
 

@@ -1,18 +1,36 @@
-"""What the switch holds, by network: flows and meters, as far as the controller knows."""
+"""What the switch holds, by network: flows, meters and groups, as far as the controller knows."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.diff import Difference, FlowId, Installed, apply
+from controller.groups import key_of_group
 from controller.meters import Rate
 from controller.pipeline import APPLIANCE_KEY, MeterClass, split_cookie, split_meter
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who there is to own meters: network keys by machine number, and by interconnect (0: a peering)."""
+
+    machines: Mapping[int, int]
+    interconnects: Mapping[int, int]
+
+    def of(self, kind: MeterClass, number: int) -> int | None:
+        """The network key (0: the appliance's) a meter is of; None: of nobody any more."""
+        if kind is MeterClass.APPLIANCE:
+            return APPLIANCE_KEY
+        if kind.of_interconnect:
+            return self.interconnects.get(number)
+        return self.machines.get(number) if kind.of_machine else number
+
+
 class Ledger:
-    """Flows and meters on the switch by network key.
+    """Flows, meters and groups on the switch by network key.
 
     A meter has one owner; a number that went from one network to another
     within one batch stays on the switch and changes its owner.
@@ -24,13 +42,16 @@ class Ledger:
         self._meters: dict[int, dict[int, Rate]] = defaultdict(dict)
         self._owners: dict[int, int] = {}
         self._orphans: dict[int, Rate] = {}
+        self._groups: dict[int, dict[int, bytes]] = {}
 
     @classmethod
-    def read(cls, flows: Iterable[FlowId], meters: Mapping[int, Rate], owner_of_machine: Mapping[int, int]) -> Ledger:
+    def read(
+        cls, flows: Iterable[FlowId], meters: Mapping[int, Rate], groups: Mapping[int, bytes], owners: Owners
+    ) -> Ledger:
         """A ledger of what was read from the switch.
 
-        `owner_of_machine` maps the numbers of desired machines to network keys;
-        meters of other machines, and of another version of the pipeline, are orphans.
+        Meters of machines and interconnects that are not desired, and of
+        another version of the pipeline, are orphans.
         """
         ledger = cls()
         by_key: dict[int, list[FlowId]] = defaultdict(list)
@@ -40,20 +61,18 @@ class Ledger:
         ledger._count = sum(map(len, by_key.values()))
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
-            owner: int | None = None
-            if kind is MeterClass.APPLIANCE:
-                owner = APPLIANCE_KEY
-            elif kind is not None:
-                owner = owner_of_machine.get(number) if kind.of_machine else number
+            owner = None if kind is None else owners.of(kind, number)
             if owner is None:
                 ledger._orphans[meter] = rate
             else:
                 ledger._own(meter, rate, owner)
+        for number, body in groups.items():
+            ledger._groups.setdefault(key_of_group(number), {})[number] = body
         return ledger
 
     def keys(self) -> set[int]:
-        """Keys of everything that has flows or meters."""
-        return set(self._flows) | {key for key, meters in self._meters.items() if meters}
+        """Keys of everything that has flows, meters or groups."""
+        return set(self._flows) | {key for key, meters in self._meters.items() if meters} | set(self._groups)
 
     def count(self, key: int | None = None) -> int:
         """Number of flows of `key`, or of all."""
@@ -61,7 +80,8 @@ class Ledger:
 
     def installed(self, key: int) -> Installed:
         """What the switch holds of one network."""
-        return Installed(self._flows.get(key, frozenset()), dict(self._meters.get(key, {})))
+        flows, groups = self._flows.get(key, frozenset()), dict(self._groups.get(key, {}))
+        return Installed(flows, dict(self._meters.get(key, {})), groups)
 
     def meter_messages(self, difference: Difference) -> list[tuple[int, Rate, bytes]]:
         """What to send for the meters of `difference` before its flows: meter, rate, message."""
@@ -74,6 +94,14 @@ class Ledger:
                 messages.append((meter, rate, wire.meter_modify(meter, rate)))
         return messages
 
+    def group_messages(self, key: int, difference: Difference) -> list[tuple[int, bytes, bytes]]:
+        """What to send for the groups of `difference` before its flows: group, buckets, message."""
+        present = self._groups.get(key, {})
+        return [
+            (number, body, (wire_groups.modify if number in present else wire_groups.add)(number, body))
+            for number, body in difference.groups.items()
+        ]
+
     def meters_that_end(self, difference: Difference) -> list[int]:
         """Meters on the switch that `difference` removes, gives another rate or another owner: they are read before."""
         return [meter for meter in difference.meters if self._rate(meter) is not None] + list(difference.stale_meters)
@@ -81,6 +109,10 @@ class Ledger:
     def meter_done(self, key: int, meter: int, rate: Rate) -> None:
         """The switch took a meter of `key`."""
         self._own(meter, rate, key)
+
+    def group_done(self, key: int, number: int, body: bytes) -> None:
+        """The switch took a group of `key`."""
+        self._groups.setdefault(key, {})[number] = body
 
     def flows_done(self, key: int, difference: Difference) -> None:
         """The switch took the flows of `difference`."""
@@ -95,8 +127,14 @@ class Ledger:
             self._own(meter, rate, key)
 
     def remove_stale(self, key: int, difference: Difference) -> list[bytes]:
-        """What to send to remove the meters `key` does not use any more, as far as nobody else has them."""
+        """What to send to remove groups and meters that `key` does not use any more; not meters others have by now."""
         messages = []
+        groups = self._groups.get(key, {})
+        for number in difference.stale_groups:
+            if groups.pop(number, None) is not None:
+                messages.append(wire_groups.delete(number))
+        if not groups:
+            self._groups.pop(key, None)
         for meter in difference.stale_meters:
             if self._owners.get(meter) == key:
                 del self._owners[meter], self._meters[key][meter]

@@ -88,6 +88,7 @@ def main(
     announcer = Announcer(switch, reconciler)
     reconciler.committer.addresses.gone = connections.forget
     reconciler.committer.assignments.gone = connections.forget_assignment
+    reconciler.committer.drive_zones.gone = connections.forget_zone
     reconciler.committer.assignments.new = announcer.announce
     reconciler.gateway_up = announcer.announce_all
     answers = Answers(source, switch, reconciler)

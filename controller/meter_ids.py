@@ -1,4 +1,4 @@
-"""Ids of meters: sixteen classes of ids, by what a meter limits and whose it is."""
+"""Ids of meters: sixteen classes of ids, by what a meter limits and whose it is; the last has some more in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ class MeterClass(enum.IntEnum):
     """What a meter limits, and whose it is; a number is never used again.
 
     Each class has `METERS_A_CLASS` ids, of which the userspace datapath of OVS
-    takes 16 classes (262,144).
+    takes 16 classes (262,144). Those after `APPLIANCE`, of the at most 4,095
+    interconnects, lie in the upper three quarters of its ids.
     """
 
     NETWORK_ERRORS = 0
@@ -28,25 +29,42 @@ class MeterClass(enum.IntEnum):
     NETWORK_VPN_OUT = 13
     NETWORK_VPN_IN = 14
     APPLIANCE = 15
+    INTERCONNECT_OUT = 16
+    INTERCONNECT_IN = 17
+    INTERCONNECT_LINK = 18
 
     @property
     def of_machine(self) -> bool:
         """Whether the number in an id is a machine's; else it is a network key, or the appliance's own."""
         return self.name.startswith("MACHINE_")
 
+    @property
+    def of_interconnect(self) -> bool:
+        """Whether the number in an id is an interconnect's."""
+        return self > MeterClass.APPLIANCE
+
 
 METERS_A_CLASS = 16384
+_OF_INTERCONNECTS = 4096
+_AN_INTERCONNECT = 3
 
 
 def meter(owner: MeterClass, number: int) -> int:
-    """Id of the meter of a network key, machine number or `APPLIANCE` number, each 1..16383."""
+    """Id of the meter of a network key or machine number, 1..16383, interconnect or `APPLIANCE` number, 1..4095."""
+    if owner.of_interconnect:
+        kind = owner - MeterClass.INTERCONNECT_OUT
+        return MeterClass.APPLIANCE * METERS_A_CLASS + _OF_INTERCONNECTS + number * _AN_INTERCONNECT + kind
     return owner * METERS_A_CLASS + number
 
 
 def split_meter(value: int) -> tuple[MeterClass | None, int]:
     """Class and number of a meter id; None for one that is not of this pipeline."""
     owner, number = divmod(value, METERS_A_CLASS)
-    return (MeterClass(owner) if owner in MeterClass.__members__.values() else None), number
+    if owner == MeterClass.APPLIANCE and number >= _OF_INTERCONNECTS:
+        number, kind = divmod(number - _OF_INTERCONNECTS, _AN_INTERCONNECT)
+        return MeterClass(MeterClass.INTERCONNECT_OUT + kind), number
+    known = owner <= MeterClass.APPLIANCE and owner in MeterClass.__members__.values()
+    return (MeterClass(owner) if known else None), number
 
 
 GATEWAY_METER = meter(MeterClass.APPLIANCE, 1)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, STORAGE_METER, STORAGE_NEWS_METER, MeterClass, meter
+from state.interconnect import Interconnect
 from state.model import Appliance, Kind, Machine, Network
 
 _GATEWAY_RATE = 100
 _NEXT_HOP_RATE = 10
 _STORAGE_RATE = 100
+# A table of 20,000 prefixes comes in some 300 segments, BFD with 20 packets a second at least.
+_LINK_RATE = 2000
 # With 0.1 s a TCP connection gets half of the limit, with 0.25 s all of it; more is over the limit at first.
 _BURST_SECONDS = 0.25
 # More than one packet of 64 KiB, as a kernel hands it over before it is cut: less would let none of them through.
@@ -83,6 +86,17 @@ def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
         if network.vpn is not None:
             found[meter(MeterClass.NETWORK_VPN_OUT, network.key)] = public
             found[meter(MeterClass.NETWORK_VPN_IN, network.key)] = public
+    return found | interconnect_meters(network.interconnects)
+
+
+def interconnect_meters(interconnects: Iterable[Interconnect]) -> dict[int, Rate]:
+    """The meters of interconnects: what each lets through both ways, and what its BGP daemon gets from its peer."""
+    found = {}
+    for one in interconnects:
+        rate = limit(one.rate) if one.rate else _NO_LIMIT
+        found[meter(MeterClass.INTERCONNECT_OUT, one.number)] = rate
+        found[meter(MeterClass.INTERCONNECT_IN, one.number)] = rate
+        found[meter(MeterClass.INTERCONNECT_LINK, one.number)] = packets(_LINK_RATE)
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.meters import Rate, Unit
 
 _FLOW_STATS = struct.Struct("!HB9xH10xQQ8x")
@@ -133,6 +133,11 @@ class Bridge:
                 found[number] = MeterCount(packets, volume, seconds * 1000 + nanoseconds // 1_000_000)
                 at += size
         return found
+
+    def groups(self) -> dict[int, bytes]:
+        """Ids and buckets (as bytes, see `wire_groups.buckets`) of all groups."""
+        messages = self._multipart(wire_groups.description_request(self._xid()))
+        return dict(itertools.chain.from_iterable(map(wire_groups.descriptions, messages)))
 
     def ports(self) -> dict[str, int]:
         """Names and numbers of the bridge's ports, without the bridge's own."""

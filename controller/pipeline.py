@@ -26,7 +26,7 @@ __all__ = [
     "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "GATEWAY_METER", "MARK",
     "METERS_A_CLASS", "NEXT_HOP_METER", "SCRATCH", "STORAGE_METER", "STORAGE_NEWS_METER",
     "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
-    "Table", "cookie", "meter", "split_cookie", "split_meter",
+    "Table", "cookie", "longest", "meter", "split_cookie", "split_meter",
 ]  # fmt: skip
 
 ZONE = 1
@@ -66,6 +66,9 @@ class Feature(enum.IntEnum):
     RATE = 15
     USAGE = 16
     VPN = 17
+    BEYOND = 18
+    INTERCONNECT = 19
+    PEERING = 20
 
     @property
     def label(self) -> str:
@@ -74,15 +77,21 @@ class Feature(enum.IntEnum):
 
 
 class Priority(enum.IntEnum):
-    """Priorities within a table, one meaning each."""
+    """Priorities within a table, one meaning each; where the longest prefix counts, see `longest`."""
 
     MISS = 0
     REST = 1
     DROP = 10
     DEFAULT = 50
     NORMAL = 100
+    BEYOND = 140
     SPECIFIC = 150
     EXCEPTION = 200
+
+
+def longest(prefix: str) -> int:
+    """Priority of a flow for a prefix among those for other prefixes: above NORMAL, and below BEYOND."""
+    return Priority.NORMAL + 1 + int(prefix.partition("/")[2])
 
 
 COOKIE_KEY_SHIFT = 40

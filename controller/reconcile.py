@@ -13,7 +13,7 @@ import gc
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from controller import metrics
 from controller.addresses import Assignment, gateway_assignments
@@ -32,12 +32,13 @@ from controller.events import (
     SwitchUp,
     Verify,
 )
-from controller.ledger import Ledger
+from controller.ledger import Ledger, Owners
 from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.source import Changed
 from controller.verify import drift
-from state.model import Appliance, Network
+from state.interconnect import Interconnect, leg_port
+from state.model import Network
 from state.vpn import inside_port, outside_port
 
 log = logging.getLogger("sluice.reconcile")
@@ -162,10 +163,10 @@ class Reconciler:
             if self._adopted and self._refused():
                 self._adopted = False
         self._mark(event.networks, when)
-        if event.appliance or event.neighbors:
+        if event.appliance or event.neighbors or event.peerings:
             self._observe_site()
         next_hop = self._site is not None and self._site.appliance.gateway.next_hop in event.neighbors
-        if event.appliance or next_hop:
+        if event.appliance or event.peerings or next_hop:
             self._mark((APPLIANCE_KEY,), when)
         self._mark({self._drives[drive] for drive in event.neighbors & self._drives.keys()}, when)
         if event.appliance:
@@ -179,12 +180,14 @@ class Reconciler:
         self._observe_site(after)
         log.info("ports changed", extra={"ports": sorted(moved)[:20], "count": len(moved)})
         if self._site is not None:
-            self._own_ports_changed(self._site.appliance, moved, when)
+            self._own_ports_changed(self._site, moved, when)
         self._mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
 
-    def _own_ports_changed(self, appliance: Appliance, moved: set[str], when: float) -> None:
+    def _own_ports_changed(self, site: Site, moved: set[str], when: float) -> None:
+        appliance = site.appliance
         storage = None if appliance.storage is None else appliance.storage.port
-        if not moved.isdisjoint((appliance.gateway.port, appliance.resolver_port, storage)):
+        own = (appliance.gateway.port, appliance.resolver_port, storage, *_ports_of(site.peerings))
+        if not moved.isdisjoint(own):
             self._mark((APPLIANCE_KEY,), when)
         if appliance.gateway.port in moved:
             self.gateway_up(self.committer.assignments.everything())
@@ -195,7 +198,9 @@ class Reconciler:
         appliance = self._source.appliance
         self._ports = self._switch.ports() if ports is None else ports
         known = self._source.neighbors
-        self._site = None if appliance is None else Site(appliance, self._ports, known, self._silent)
+        self._site = (
+            None if appliance is None else Site(appliance, self._ports, known, self._silent, self._source.peerings)
+        )
 
     def _mark(self, keys: Iterable[int], when: float) -> None:
         keys = tuple(keys)
@@ -236,8 +241,8 @@ class Reconciler:
         })  # fmt: skip
         self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
         public = self._switch.read_flows(Table.PUBLIC_IN.number)
-        gateways = gateway_assignments(public, self._switch.read_flows(Table.VPN_MACHINE.number))
-        self.committer.assignments.adopt(public, gateways)
+        self.committer.assignments.adopt(public, gateway_assignments(public))
+        self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._unverified = {}
         self._urgent = {APPLIANCE_KEY: started}
@@ -245,8 +250,13 @@ class Reconciler:
         self._adopted = True
 
     def _read_ledger(self, flows: set[FlowId]) -> Ledger:
-        owners = {machine.number: network.key for network in self._source.networks() for machine in network.machines}
-        self.committer.ledger = Ledger.read(flows, self._switch.read_meters(), owners)
+        networks = self._source.networks()
+        owners = Owners(
+            {machine.number: network.key for network in networks for machine in network.machines},
+            {one.number: network.key for network in networks for one in network.interconnects}
+            | {one.number: APPLIANCE_KEY for one in self._source.peerings},
+        )
+        self.committer.ledger = Ledger.read(flows, self._switch.read_meters(), self._switch.read_groups(), owners)
         return self.committer.ledger
 
     def _refused(self) -> bool:
@@ -317,16 +327,18 @@ class Reconciler:
         plan = self.committer.plan(key, site, time.monotonic())
         if plan is not None:
             found = drift(plan.compiled, present)
-            meters, stale = plan.difference.meters, plan.difference.stale_meters
-            if found or meters or stale:
+            ahead = dataclasses.replace(plan.difference, deletes=(), adds=())
+            if found or ahead:
                 log.error("the switch differs from desired state", extra={
                     "key": key, "network": plan.name, "missing": found.missing, "stray": found.stray,
-                    "different": found.different, "meters": len(meters) + len(stale),
+                    "different": found.different, "meters": len(ahead.meters) + len(ahead.stale_meters),
+                    "groups": len(ahead.groups) + len(ahead.stale_groups),
                 })  # fmt: skip
                 for kind in ("missing", "stray", "different"):
                     metrics.DRIFT.labels(kind).inc(getattr(found, kind))
-                metrics.DRIFT.labels("meter").inc(len(meters) + len(stale))
-                repair = dataclasses.replace(found.repair, meters=meters, stale_meters=stale)
+                metrics.DRIFT.labels("meter").inc(len(ahead.meters) + len(ahead.stale_meters))
+                metrics.DRIFT.labels("group").inc(len(ahead.groups) + len(ahead.stale_groups))
+                repair = dataclasses.replace(ahead, deletes=found.repair.deletes, adds=found.repair.adds)
                 self.committer.repair(plan, repair)
         if not self._unverified:
             metrics.VERIFIED.set_to_current_time()
@@ -338,4 +350,10 @@ def _ports(network: Network | None) -> frozenset[str]:
     if network is None:
         return frozenset()
     legs = () if network.vpn is None else (inside_port(network.key), outside_port(network.key))
-    return frozenset((*(machine.attachment.port for machine in network.machines), *legs))
+    machines = (machine.attachment.port for machine in network.machines)
+    return frozenset((*machines, *legs, *_ports_of(network.interconnects)))
+
+
+def _ports_of(interconnects: Iterable[Interconnect]) -> Iterator[str]:
+    for one in interconnects:
+        yield from (one.port, leg_port(one.number))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.mgmt import Bridge, SwitchError
 from controller.source import Source
@@ -70,11 +70,11 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
         appliance = source.appliance
         if appliance is not None:
             with Bridge(socket) as connection:
-                site = Site(appliance, connection.ports(), source.neighbors)
+                site = Site(appliance, connection.ports(), source.neighbors, peerings=source.peerings)
                 compiled = itertools.chain(
                     (compile_shared(site),), (compile_network(network, site) for network in source.networks())
                 )
-                errors = connection.send(_messages(compiled, connection.meters()))
+                errors = connection.send(_messages(compiled, connection.meters(), connection.groups()))
                 flows, refused = len(connection.flow_ids()), len(errors)
                 for error in sorted(set(errors.values())):
                     log.error("the switch refused a message", extra={"error": error})
@@ -86,9 +86,12 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
     })  # fmt: skip
 
 
-def _messages(compiled: Iterable[Compiled], present: Container[int]) -> Iterator[bytes]:
+def _messages(compiled: Iterable[Compiled], present: Container[int], groups: Container[int]) -> Iterator[bytes]:
     yield wire.set_config()
     for one in compiled:
+        for number, group in one.groups.items():
+            change = wire_groups.modify if number in groups else wire_groups.add
+            yield change(number, wire_groups.buckets(group))
         for meter, rate in one.meters.items():
             yield wire.meter_modify(meter, rate) if meter in present else wire.meter_add(meter, rate)
         for cookie, flow in one.flows.items():

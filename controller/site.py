@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from state.interconnect import Interconnect
 from state.model import Appliance
 from state.public import assignable_prefixes, public_prefixes
 from state.storage import storage_prefix
@@ -16,13 +17,15 @@ class Site:
 
     `ports` maps the names of the bridge's ports to OpenFlow port numbers,
     `neighbors` the addresses of next hop and drives to their MACs, once known;
-    `silent` are the addresses of drives that were asked and did not answer.
+    `silent` are the addresses of drives that were asked and did not answer;
+    `peerings` are in order of name.
     """
 
     appliance: Appliance
     ports: Mapping[str, int] = field(default_factory=dict)
     neighbors: Mapping[str, str] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
+    peerings: tuple[Interconnect, ...] = ()
 
     @property
     def gateway_port(self) -> int | None:

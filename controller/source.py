@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from controller import vpn_source
+from controller import interconnect_source, vpn_source
 from state import rows
+from state.interconnect import Interconnect
 from state.model import Appliance, Drive, Machine, Network, NetworkStatus
 from state.ovsdb import Change, Client, Operation, Row
 
@@ -21,14 +22,15 @@ log = logging.getLogger("sluice.source")
 
 _TABLES = {
     name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")
-} | dict(vpn_source.TABLES)
+} | {**vpn_source.TABLES, **interconnect_source.TABLES}
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What changed at once: networks by key (None: gone), and which shared settings.
 
-    `neighbors` are the addresses whose MAC became known, another or unknown.
+    `neighbors` are the addresses whose MAC became known, another or unknown;
+    `peerings`: there are others, or other routes of them.
 
     `reset`: everything was read anew, after a connection was made.
     """
@@ -37,6 +39,7 @@ class Changed:
     appliance: bool = False
     neighbors: frozenset[str] = frozenset()
     reset: bool = False
+    peerings: bool = False
 
 
 def _ignore(changed: Changed) -> None:
@@ -55,6 +58,8 @@ class Source:
         self._drives: dict[str, dict[str, Drive]] = defaultdict(dict)
         self._drive_owners: dict[str, int] = {}
         self._vpn = vpn_source.Gateways()
+        self._interconnects = interconnect_source.Interconnects()
+        self._peerings: tuple[Interconnect, ...] = ()
         self._owners: dict[str, str] = {}
         self._keys: dict[str, int] = {}
         self._appliances: dict[str, Appliance] = {}
@@ -103,6 +108,11 @@ class Source:
         """The network of that key."""
         return self._networks.get(key)
 
+    @property
+    def peerings(self) -> tuple[Interconnect, ...]:
+        """The interconnects that belong to no network, in order of name."""
+        return self._peerings
+
     def networks(self) -> list[Network]:
         """All networks."""
         return list(self._networks.values())
@@ -130,8 +140,8 @@ class Source:
             self._client.transact(operations, durable=False)
 
     def forgotten_statuses(self) -> list[str]:
-        """Names in the status table of networks that do not exist any more."""
-        return [name for name in list(self._statuses) if name not in self._names]
+        """Names in the status table of networks that do not exist any more; peerings have none."""
+        return [name for name in list(self._statuses) if name and name not in self._names]
 
     def has_network(self, name: str) -> bool:
         """Whether a network of that name exists."""
@@ -173,6 +183,8 @@ class Source:
                         touched[owner] = None
                 case "Vpn_Gateway" | "Vpn_Connection" | "Vpn_Peer":
                     self._vpn.take(change)
+                case "Interconnect" | "Interconnect_Status" | "Interconnect_Routes":
+                    self._interconnects.take(change)
                 case "Network_Status":
                     self._status_changed(change)
                 case "Appliance":
@@ -180,12 +192,16 @@ class Source:
                     self._appliance_changed(change)
                 case _:
                     neighbors |= self._neighbor_changed(change)
-        touched |= dict.fromkeys(self._vpn.touched())
+        interconnects = self._interconnects.touched()
+        touched |= dict.fromkeys((*self._vpn.touched(), *filter(None, interconnects)))
         networks = self._rebuilt(touched)
-        if networks or appliance or neighbors or reset:
+        peerings = None in interconnects
+        if peerings:
+            self._peerings = self._interconnects.of(None)
+        if networks or appliance or neighbors or reset or peerings:
             if reset:
                 log.info("desired state read", extra={"networks": len(self._networks)})
-            self._on_change(Changed(networks, appliance, frozenset(neighbors), reset))
+            self._on_change(Changed(networks, appliance, frozenset(neighbors), reset, peerings))
 
     def _member_changed(self, change: Change) -> str | None:
         """A machine or drive of a network: the network's row."""
@@ -237,7 +253,8 @@ class Source:
             row = self._rows.get(uuid)
             if row is None:
                 continue
-            network = rows.network(row, self._machines[uuid].values(), self._drives[uuid].values(), self._vpn.of(uuid))
+            members = self._machines[uuid].values(), self._drives[uuid].values()
+            network = rows.network(row, *members, self._vpn.of(uuid), self._interconnects.of(uuid))
             self._keys[uuid] = network.key
             if self._networks.get(network.key) != network:
                 found[network.key] = network

@@ -121,6 +121,11 @@ class Switch:
         with Bridge(self._mgmt) as bridge:
             return bridge.meters()
 
+    def read_groups(self) -> dict[int, bytes]:
+        """Groups and their buckets. Raises SwitchError."""
+        with Bridge(self._mgmt) as bridge:
+            return bridge.groups()
+
     def commit(self, before: Sequence[bytes], mods: Sequence[bytes]) -> Mapping[int, str]:
         """Send `before`, then all of `mods` in one bundle: either all of those take effect, or none.
 

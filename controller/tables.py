@@ -39,7 +39,16 @@ class Table(enum.Enum):
         "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
         {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
         {F.METADATA, ATTACHMENT, F.VLAN_TCI},
-        ("PORT_SECURITY", "GATEWAY", "RESOLVER_IN", "STORAGE_IN", "VPN_OUTSIDE", "VPN_INSIDE"),
+        (
+            "PORT_SECURITY",
+            "GATEWAY",
+            "RESOLVER_IN",
+            "STORAGE_IN",
+            "VPN_OUTSIDE",
+            "VPN_INSIDE",
+            "INTERCONNECT_LINK",
+            "INTERCONNECT_LEG",
+        ),
     )
     PORT_SECURITY = _spec(
         5,
@@ -49,6 +58,25 @@ class Table(enum.Enum):
         ("ARP", "FORWARD"),
         controller=True,
     )
+    INTERCONNECT_LINK = _spec(
+        6,
+        "From an interconnect: what is for the link itself goes to its leg, such as BGP; the rest is routed.",
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_PROTO, F.IP_TTL, F.TCP_SRC, F.TCP_DST,
+         F.UDP_DST},
+        set(),
+        ("INTERCONNECT_SOURCE",),
+    )  # fmt: skip
+    INTERCONNECT_LEG = _spec(7, "From an interconnect's leg: only with the appliance's address on the link.",
+                             {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.IP_SRC}, {F.VLAN_TCI})  # fmt: skip
+    INTERCONNECT_SOURCE = _spec(
+        8,
+        "From an interconnect: may the peer send with this source?",
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
+        {F.IP_TTL, ATTACHMENT},
+        ("BEYOND_MACHINE", "PEERING_IN"),
+    )
+    PEERING_IN = _spec(9, "From a peering: only to public addresses of ours.", {F.ETH_TYPE, F.IP_DST},
+                       {F.IP_TTL}, ("GATEWAY_LOCAL",))  # fmt: skip
     ARP = _spec(
         10,
         "Which MAC answers an ARP request: the router's, or a neighbour's.",
@@ -78,10 +106,10 @@ class Table(enum.Enum):
     )
     ROUTE = _spec(
         25,
-        "Where to: the own network, its drives, beyond its tunnels, the Internet, or nowhere.",
+        "Where to: the own network, its drives, beyond its tunnels and interconnects, the Internet, or nowhere.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {TOO_LARGE, MARK},
-        ("DELIVER", "UNROUTABLE", "STORAGE", "RATE_OUT", "VPN_LEG"),
+        ("DELIVER", "UNROUTABLE", "STORAGE", "RATE_OUT", "BEYOND"),
     )
     UNROUTABLE = _spec(
         26,
@@ -142,26 +170,26 @@ class Table(enum.Enum):
                              set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(
         40,
-        "To the next hop by the gateway port; what is for an address of ours comes back in.",
+        "To a peering or to the next hop by the gateway port; what is for an address of ours comes back in.",
         {F.ETH_TYPE, F.IP_DST},
         {F.ETH_SRC, F.ETH_DST, F.METADATA, ATTACHMENT, MARK},
-        ("GATEWAY_LOCAL",),
+        ("GATEWAY_LOCAL", "INTERCONNECT_OUT"),
     )
     VPN_INSIDE = _spec(
         41,
         "From a VPN gateway's inside leg: whose prefix is the source?",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
         set(),
-        ("VPN_MACHINE",),
+        ("BEYOND_MACHINE",),
     )
-    VPN_MACHINE = _spec(
+    BEYOND_MACHINE = _spec(
         42,
-        "Which machine or drive of the network is meant; drives see the gateway's address on the storage network.",
+        "From beyond: which machine or drive of the network is meant; drives see one address of the storage network.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {F.ETH_SRC, F.ETH_DST},
-        ("SWITCH", "VPN_DRIVE_CHECK"),
+        ("SWITCH", "BEYOND_DRIVE_CHECK"),
     )
-    VPN_DRIVE_CHECK = _spec(43, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
+    BEYOND_DRIVE_CHECK = _spec(43, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
                             set(), ("STORAGE_OUT",))  # fmt: skip
     STORAGE_OUT = _spec(44, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
                         {F.ETH_SRC, F.ETH_DST})  # fmt: skip
@@ -187,7 +215,7 @@ class Table(enum.Enum):
         "Which machine of its network a drive means, or its VPN gateway: address and MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
         {F.IP_DST, F.ETH_SRC, F.ETH_DST},
-        ("SWITCH", "STORAGE_ERROR", "VPN_DRIVE_REPLY"),
+        ("SWITCH", "STORAGE_ERROR", "BEYOND_DRIVE_REPLY"),
     )
     STORAGE_ERROR = _spec(49, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
                           {F.METADATA}, controller=True)  # fmt: skip
@@ -277,9 +305,9 @@ class Table(enum.Enum):
         {F.METADATA, F.ETH_DST, ATTACHMENT},
         {F.VLAN_TCI, F.TUN_ID, F.IN_PORT},
     )
-    VPN_DRIVE_REPLY = _spec(66, "From drives to beyond a tunnel: only replies, and errors, of known connections.",
-                            {F.METADATA, F.CT_STATE}, set(), ("VPN_LEG",))  # fmt: skip
-    VPN_LEG = _spec(67, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
+    BEYOND_DRIVE_REPLY = _spec(66, "From drives to beyond: only replies, and errors, of known connections.",
+                               {F.METADATA, F.CT_STATE}, set(), ("BEYOND",))  # fmt: skip
+    VPN_LEG = _spec(75, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
                     {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     VPN_GATEWAY = _spec(
         68,
@@ -287,6 +315,16 @@ class Table(enum.Enum):
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.UDP_DST, F.ICMP_TYPE},
         {F.ETH_SRC, F.ETH_DST},
     )
+    BEYOND = _spec(
+        70,
+        "Which way to beyond: the longest prefix learned by an interconnect, or a tunnel.",
+        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {ATTACHMENT},
+        ("VPN_LEG", "INTERCONNECT_OUT"),
+        controller=True,
+    )
+    INTERCONNECT_OUT = _spec(76, "To the peer of an interconnect, within its limit.", {F.METADATA, ATTACHMENT},
+                             {F.ETH_SRC, F.ETH_DST, F.VLAN_TCI, F.IN_PORT})  # fmt: skip
 
     @property
     def number(self) -> int:

@@ -31,6 +31,8 @@ COUNTED: Mapping[MeterClass, tuple[str, str]] = {
     MeterClass.NETWORK_STORAGE_IN: ("storage", "in"),
     MeterClass.NETWORK_VPN_OUT: ("vpn", "out"),
     MeterClass.NETWORK_VPN_IN: ("vpn", "in"),
+    MeterClass.INTERCONNECT_OUT: ("interconnect", "out"),
+    MeterClass.INTERCONNECT_IN: ("interconnect", "in"),
 }
 """Meters that count usage: kind and direction."""
 
@@ -50,17 +52,23 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who there is: machines by number, networks by key; `gone` are the UUIDs of machines deleted a moment ago."""
+    """Who there is: machines by number, networks by key and by the numbers of their interconnects.
+
+    `gone` are the UUIDs of machines deleted a moment ago.
+    """
 
     machines: Mapping[int, Owner] = field(default_factory=dict)
     networks: Mapping[int, Owner] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
+    interconnects: Mapping[int, Owner] = field(default_factory=dict)
 
     def of(self, meter: int) -> Owner | None:
         """Whose meter it is now."""
         kind, number = split_meter(meter)
         if kind is None or kind not in COUNTED:
             return None
+        if kind.of_interconnect:
+            return self.interconnects.get(number)
         return (self.machines if kind.of_machine else self.networks).get(number)
 
 

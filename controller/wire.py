@@ -32,6 +32,7 @@ from controller.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToGroup,
     WriteMetadata,
 )
 from controller.match import Field, Match, Term
@@ -192,6 +193,10 @@ def _check_packet_larger(action: CheckPacketLarger) -> bytes:
     return _nicira(49, _PAIR.pack(action.size, 0) + _EXACT[action.target.order] + bytes(6))
 
 
+def _to_group(action: ToGroup) -> bytes:
+    return struct.pack("!HHI", 22, 8, action.group)
+
+
 def _resubmit(action: Resubmit) -> bytes:
     return _nicira(14, struct.pack("!HB3x", 0xFFF8, action.table.number))
 
@@ -208,6 +213,7 @@ _ACTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
     Ct: _ct,
     CtClear: _ct_clear,
     CheckPacketLarger: _check_packet_larger,
+    ToGroup: _to_group,
     Resubmit: _resubmit,
 }
 # Instructions in the order in which a switch runs them and gives them back (section 5.9).

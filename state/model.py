@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from state.interconnect import Interconnect
 from state.vpn import VpnGateway
 
 
@@ -113,10 +114,10 @@ class PortBlock:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A tenant's isolated routing domain with all its machines and drives, and its VPN gateway.
+    """A tenant's isolated routing domain with all its machines and drives, its VPN gateway and interconnects.
 
-    `machines` is sorted by number, `drives` by name, `dns_forwarding` by
-    domain. `search_domain` empty means the network's own domain. Rates are
+    `machines` is sorted by number, `drives` and `interconnects` (Direct
+    Connect) by name, `dns_forwarding` by domain. `search_domain` empty means the network's own domain. Rates are
     those of all machines together, in kbit/s; 0 means the appliance's default.
     `key` is the 24-bit network key.
     `revision` grows with every change of the network or its machines.
@@ -141,6 +142,7 @@ class Network:
     public_rate: int = 0
     storage_rate: int = 0
     vpn: VpnGateway | None = None
+    interconnects: tuple[Interconnect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +247,9 @@ class NetworkStatus:
     """What the controller says of one network.
 
     `revision` is the revision the flows on the switch belong to; `machines`
-    maps the names of machines, `drives/NAME` of drives and `vpnGateways/NAME`
-    of VPN gateways that are not live to the reason in words; it is empty for those that may be in a moment.
+    maps the names of machines, `drives/NAME` of drives, `vpnGateways/NAME` of
+    VPN gateways and `interconnects/NAME` of interconnects that are not live to the reason in words; it is empty
+    for those that may be in a moment. Peerings are told of under the network `` of no name.
     """
 
     revision: int

@@ -7,6 +7,7 @@ from typing import Any
 
 from netaddr import IPNetwork
 
+from state.interconnect import Interconnect
 from state.model import (
     Appliance,
     Attachment,
@@ -50,6 +51,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "Vpn_Status": ("object", "revision", "state", "detail", "tunnel"),
     "Vpn_Peer": ("name", "addresses"),
+    "Interconnect": (
+        "name", "network", "kind", "number", "slot", "client", "zone", "port", "vlan", "local_address",
+        "peer_address", "local_as", "peer_as", "accept", "announce", "maximum_prefixes", "preference", "rate",
+        "bfd_milliseconds", "hold_seconds", "enabled", "password", "revision", "created_at",
+    ),
+    "Interconnect_Status": ("interconnect", "revision", "state", "detail", "session"),
+    "Interconnect_Routes": ("interconnect", "part", "routes"),
     "Usage": ("owner", "network", "name", "counts", "baselines", "updated_at"),
 }  # fmt: skip
 
@@ -109,9 +117,13 @@ def drive(row: Row) -> Drive:
 
 
 def network(
-    row: Row, machines: Iterable[Machine] = (), drives: Iterable[Drive] = (), vpn: VpnGateway | None = None
+    row: Row,
+    machines: Iterable[Machine] = (),
+    drives: Iterable[Drive] = (),
+    vpn: VpnGateway | None = None,
+    interconnects: Iterable[Interconnect] = (),
 ) -> Network:
-    """A `Network` row and the values of its machines, drives and VPN gateway as one value."""
+    """A `Network` row and the values of its machines, drives, VPN gateway and interconnects as one value."""
     return Network(
         name=row["name"],
         kind=Kind(row["kind"]),
@@ -135,11 +147,12 @@ def network(
         public_rate=row["public_rate"],
         storage_rate=row["storage_rate"],
         vpn=vpn,
+        interconnects=tuple(sorted(interconnects, key=lambda i: i.name)),
     )
 
 
 def network_row(value: Network) -> Row:
-    """The columns of a `Network` row, without its machines, drives and VPN gateway."""
+    """The columns of a `Network` row, without its machines, drives, VPN gateway and interconnects."""
     return {
         "name": value.name,
         "kind": value.kind.value,

@@ -12,7 +12,7 @@ from typing import Any
 
 from state.ovsdb import Row, mapping, to_map
 
-KINDS = ("public", "private", "storage", "vpn")
+KINDS = ("public", "private", "storage", "vpn", "interconnect")
 
 
 @dataclass(frozen=True, slots=True)

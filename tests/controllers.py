@@ -21,7 +21,9 @@ from dummy_switch import DummySwitch, dummy_switch, wait_until
 from controller.compile import Site, compile_network, compile_shared
 from controller.diff import installed
 from controller.mgmt import Bridge
-from state import rows, vpn_rows
+from state import interconnect_rows, rows, vpn_rows
+from state.interconnect import BgpSession, Interconnect, SessionState
+from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance, Network, NetworkStatus, State
 from state.ovsdb import Change, Client, Operation, to_map
 from state.vpn import VpnGateway
@@ -48,6 +50,19 @@ def insert_gateway(gateway: VpnGateway, network_reference: list[str]) -> list[Op
             row = vpn_rows.peer_row(one.peer, one.peer_addresses)
             operations.append({"op": "insert", "table": "Vpn_Peer", "row": row})
     return operations
+
+
+def insert_interconnect(one: Interconnect, network_reference: list[str] | None) -> list[Operation]:
+    """Rows of an interconnect, and what the BGP daemon would say of it."""
+    state = SessionState.ESTABLISHED if one.session.up else SessionState.DOWN
+    told = InterconnectStatus(one.name, one.revision, State.LIVE, "", BgpSession(state, peer_mac=one.session.mac))
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("Interconnect", interconnect_rows.interconnect_row(one, network_reference)),
+        ("Interconnect_Status", interconnect_rows.status_row(told)),
+    ]
+    for part, text in interconnect_rows.parts(one.session.routes).items():
+        found.append(("Interconnect_Routes", interconnect_rows.part_row(one.name, part, text)))
+    return [{"op": "insert", "table": table, "row": row} for table, row in found]
 
 
 class ControllerWorld:
@@ -132,7 +147,7 @@ class ControllerWorld:
         }
 
     def insert(self, *networks: Network) -> list[Operation]:
-        """Rows of networks, their machines, drives and VPN gateways."""
+        """Rows of networks, their machines, drives, VPN gateways and interconnects."""
         operations: list[Operation] = []
         for network in networks:
             own = f"network{network.key}"
@@ -147,17 +162,26 @@ class ControllerWorld:
             ]
             if network.vpn is not None:
                 operations += insert_gateway(network.vpn, ["named-uuid", own])
+            for one in network.interconnects:
+                operations += insert_interconnect(one, ["named-uuid", own])
         return operations
 
     def remove(self, *networks: Network) -> list[Operation]:
-        """Deletes the rows of networks, their machines, drives and VPN gateways."""
+        """Deletes the rows of networks and of all that is theirs."""
         gone = [("Machine", machine.name) for network in networks for machine in network.machines]
         gone += [("Drive", drive.name) for network in networks for drive in network.drives]
         vpns = [network.vpn for network in networks if network.vpn is not None]
         gone += [("Vpn_Connection", one.name) for vpn in vpns for one in vpn.connections]
         gone += [("Vpn_Gateway", vpn.name) for vpn in vpns]
+        interconnects = [one.name for network in networks for one in network.interconnects]
+        gone += [("Interconnect", name) for name in interconnects]
         gone += [("Network", network.name) for network in networks]
-        return [{"op": "delete", "table": table, "where": [["name", "==", name]]} for table, name in gone]
+        told: list[Operation] = [
+            {"op": "delete", "table": table, "where": [["interconnect", "==", name]]}
+            for table in ("Interconnect_Status", "Interconnect_Routes")
+            for name in interconnects
+        ]
+        return [*told, *({"op": "delete", "table": table, "where": [["name", "==", name]]} for table, name in gone)]
 
     def await_live(self, *networks: Network) -> None:
         """Wait until all of `networks` are live at their revision."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from typing import Any
 
 from controller.compile import Site
+from state.interconnect import Interconnect, InterconnectKind, Route, Session
+from state.interconnect_rows import order
 from state.model import Appliance, Attachment, Drive, Gateway, Kind, Machine, Network, PortBlock, Storage
 from state.vpn import Role, VpnConnection, VpnGateway
 
@@ -17,6 +20,24 @@ APPLIANCE = Appliance(
     resolver_port="names",
     storage=Storage("storage", "10.250.0.2/24"),
 )
+
+
+def session(number: int, *routes: Route) -> Session:
+    """A session that is up, and what was learned by it."""
+    return Session(True, f"02:00:00:00:cc:{number:02x}", tuple(sorted(routes, key=order)))
+
+
+# One that may send from any public prefix, and one from its own only; both have announced that.
+PEERINGS = (
+    Interconnect(
+        "carrier", InterconnectKind.PEERING, 44, 1, "cross1", 44, "169.254.44.1/30", "169.254.44.2", 64512, 65010,
+        session=session(44, Route("151.101.0.0/16", "65010 65011"), Route("151.102.0.0/16", "65010")),
+    ),
+    Interconnect(
+        "exchange", InterconnectKind.PEERING, 45, 2, "cross2", 45, "169.254.45.1/30", "169.254.45.2", 64512, 65020,
+        accept=("151.101.0.0/16",), session=session(45, Route("151.101.0.0/16", "65020")),
+    ),
+)  # fmt: skip
 SITE = Site(
     APPLIANCE,
     ports={
@@ -33,13 +54,25 @@ SITE = Site(
         "vpn7-out": 72,
         "vpn8-in": 81,
         "vpn8-out": 82,
+        "vpn40-in": 61,
+        "vpn40-out": 62,
+        "cross1": 51,
+        "cross2": 52,
+        "cross3": 53,
+        "bgp41": 141,
+        "bgp42": 142,
+        "bgp43": 143,
+        "bgp44": 144,
+        "bgp45": 145,
     },
     neighbors={
         "203.0.113.1": "02:00:00:00:00:fe",
         "10.250.0.10": "02:00:00:00:d0:10",
         "10.250.0.11": "02:00:00:00:d0:11",
         "10.250.0.12": "02:00:00:00:d0:12",
+        "10.250.0.13": "02:00:00:00:d0:13",
     },
+    peerings=PEERINGS,
 )
 
 
@@ -138,4 +171,39 @@ DEPOT = dataclasses.replace(
     )),
 )  # fmt: skip
 VPN_NETWORKS = (BRANCH, BUREAU, DEPOT)
-ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS, *VPN_NETWORKS)
+
+
+def direct_connect(name: str, number: int, slot: int, accept: tuple[str, ...], **fields: Any) -> Interconnect:
+    """A Direct Connect on VLAN `number` of the port `cross1`, or the one given."""
+    settings = {"port": "cross1", "vlan": number, "local_address": f"169.254.{number}.1/30", **fields}
+    return Interconnect(
+        name, InterconnectKind.DIRECT_CONNECT, number, slot, peer_address=f"169.254.{number}.2",
+        local_as=64512, peer_as=65001, client=100 + number, zone=100 + number, accept=accept, **settings,
+    )  # fmt: skip
+
+
+# Two that back each other up, on two ports, and a VPN that backs up both; a drive; a prefix that only the VPN has.
+CLINIC = dataclasses.replace(
+    private(40, "clinic", [Attachment("trunk", vlan=401), Attachment("trunk", vlan=402)], first=80,
+            drives=(Drive("records", "10.250.0.13"),)),
+    vpn=VpnGateway("clinic-vpn", 89, "203.0.113.136", 7, (
+        VpnConnection("backup", "198.51.100.50", ("192.168.0.0/16", "172.21.0.0/16"),
+                      peer_addresses=("198.51.100.50",)),
+    ), created_at=2),
+    interconnects=(
+        direct_connect("clinic-a", 41, 1, ("10.0.0.0/8", "192.168.0.0/16"), created_at=1, session=session(
+            41, Route("192.168.50.0/24", "65001"), Route("192.168.51.0/24", "65001"), Route("10.20.0.0/16", "65001"),
+        )),
+        direct_connect("clinic-b", 42, 2, ("10.0.0.0/8", "192.168.0.0/16"), port="cross2", preference=50,
+                       created_at=1, session=session(
+            42, Route("192.168.50.0/24", "65001"), Route("192.168.50.128/25", "65001"), Route("10.20.0.0/16", "65001"),
+        )),
+    ),
+)  # fmt: skip
+# The same prefixes on both sides, untagged, of which nothing is learned yet.
+STUDIO = dataclasses.replace(
+    private(41, "studio", [Attachment("trunk", vlan=411)], first=90),
+    interconnects=(direct_connect("studio-a", 43, 1, ("192.168.0.0/16",), port="cross3", vlan=None),),
+)
+INTERCONNECT_NETWORKS = (CLINIC, STUDIO)
+ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS, *VPN_NETWORKS, *INTERCONNECT_NETWORKS)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from examples import APPLIANCE, SITE
 
-from controller import wire
-from controller.commit import Plan
+from controller import wire, wire_groups
+from controller.commit import PEERINGS, Plan
 from controller.compile import Site, compile_network, compile_shared
 from controller.diff import installed
 from controller.events import SwitchUp
@@ -19,6 +19,7 @@ from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import split_cookie
 from controller.reconcile import Reconciler
 from controller.source import Changed
+from state.interconnect import Interconnect
 from state.model import Appliance, Network, NetworkStatus
 
 _FLOW_MOD = struct.Struct("!8xQQBBHHH")
@@ -31,6 +32,7 @@ class FakeSwitch:
         self.connected = True
         self.table: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}
         self.meters: dict[int, Rate] = {}
+        self.groups: dict[int, bytes] = {}
         self.port_numbers = dict(ports)
         self.unannounced: dict[str, int] = {}
         self.refuse: bytes | None = None
@@ -61,6 +63,10 @@ class FakeSwitch:
         self._alive()
         return dict(self.meters)
 
+    def read_groups(self) -> dict[int, bytes]:
+        self._alive()
+        return dict(self.groups)
+
     def commit(self, before: list[bytes], mods: list[bytes]) -> Mapping[int, str]:
         self._alive()
         self.send(before)
@@ -75,6 +81,9 @@ class FakeSwitch:
     def send(self, messages: list[bytes]) -> None:
         self._alive()
         for message in messages:
+            if message[1] == wire_groups.GROUP_MOD:
+                self._group_mod(message)
+                continue
             assert message[1] == wire.METER_MOD
             command, flags, meter = struct.unpack_from("!HHI", message, 8)
             assert (meter in self.meters) == (command != wire.METER_ADD), f"meter {meter}"
@@ -87,6 +96,18 @@ class FakeSwitch:
             else:
                 value, burst = struct.unpack_from("!II", message, 20)
                 self.meters[meter] = Rate(value, Unit(flags & ~4), burst)
+
+    def _group_mod(self, message: bytes) -> None:
+        command, number = struct.unpack_from("!H2xI", message, 8)
+        assert (number in self.groups) == (command != 0), f"group {number}"
+        self.sent["group"] += 1
+        if command == 2:
+            del self.groups[number]
+            using = struct.pack("!HHI", 22, 8, number)
+            for identity in [i for i, (_, rest) in self.table.items() if using in rest]:
+                del self.table[identity]
+        else:
+            self.groups[number] = message[16:]
 
     def _flow_mod(self, mod: bytes) -> None:
         cookie, mask, table, command, _, _, priority = _FLOW_MOD.unpack_from(mod)
@@ -114,6 +135,7 @@ class FakeSource:
         self.appliance = appliance
         self.neighbors: dict[str, str] = dict(neighbors)
         self.by_key: dict[int, Network] = {}
+        self.peerings: tuple[Interconnect, ...] = SITE.peerings
         self.forgotten: list[str] = []
 
     def network(self, key: int) -> Network | None:
@@ -130,10 +152,13 @@ class FakeSource:
 
 
 class FakeStatuses(dict[str, NetworkStatus | None]):
-    """The last status of each network."""
+    """The last status of each network, and of peerings where one is cut off."""
 
     def put(self, name: str, status: NetworkStatus | None) -> None:
-        self[name] = status
+        if name == PEERINGS and status is None:
+            self.pop(name, None)
+        else:
+            self[name] = status
 
 
 class World:

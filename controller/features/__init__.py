@@ -11,7 +11,7 @@ from typing import Protocol
 
 from controller.flow import CONTROLLER, Action, Flow, Meter, Output
 from controller.match import Match
-from controller.pipeline import APPLIANCE_KEY, Feature, MeterClass, Priority, Table, meter
+from controller.pipeline import APPLIANCE_KEY, Feature, MeterClass, Table, meter
 from controller.site import Site
 from state.model import Network
 
@@ -34,7 +34,7 @@ class FeatureFlows(Protocol):
 def flow(
     feature: Feature,
     table: Table,
-    priority: Priority,
+    priority: int,
     match: Match,
     actions: tuple[Action, ...],
     why: str,

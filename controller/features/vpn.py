@@ -1,7 +1,7 @@
 """VPN gateways: two legs of a private network, one to its machines and one to its peers in the Internet.
 
-What is for a remote prefix goes to the inside leg or nowhere: never to the
-Internet, whether port, gateway and tunnel are there or not. The outside leg is
+What `beyond` hands over goes to the inside leg or nowhere, whether port,
+gateway and tunnel are there or not. The outside leg is
 let out with IKE (RFC 7296) and ESP (RFC 4303) alone, so that nothing leaves in
 cleartext even where the gateway itself is wrong; out of a tunnel comes only
 what has a source beyond it, and only to machines and drives of the network.
@@ -12,20 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
-from controller.features import flow, vpn_drives
+from controller.features import flow
 from controller.features.route import not_outside
 from controller.flow import Action, Flow, Goto, Meter, Output, WriteMetadata, set_mac
 from controller.match import ICMP_ERRORS, Field, Match, match
 from controller.pipeline import Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
+from state.beyond import vpn_prefixes
 from state.model import Network
 from state.vpn import INSIDE_MAC, MOST_PEER_ADDRESSES, OUTSIDE_MAC, VpnGateway, inside_port, outside_port
 
 feature = Feature.VPN
 tables = frozenset(
     {
-        Table.CLASSIFY, Table.VPN_OUTSIDE, Table.ROUTE, Table.VPN_INSIDE, Table.VPN_MACHINE, Table.VPN_LEG,
-        Table.PUBLIC_IN, Table.VPN_GATEWAY, *vpn_drives.TABLES,
+        Table.CLASSIFY, Table.VPN_OUTSIDE, Table.VPN_INSIDE, Table.VPN_LEG, Table.PUBLIC_IN, Table.VPN_GATEWAY,
     }
 )  # fmt: skip
 
@@ -38,25 +38,20 @@ _TOLD = (3, 11)
 
 def shared(site: Site) -> Iterator[Flow]:
     """What belongs to no gateway; nothing here grows with them."""
-    for table in (Table.VPN_OUTSIDE, Table.VPN_INSIDE, Table.VPN_MACHINE, Table.VPN_LEG, Table.VPN_GATEWAY):
+    for table in (Table.VPN_OUTSIDE, Table.VPN_INSIDE, Table.VPN_LEG, Table.VPN_GATEWAY):
         yield flow(feature, table, Priority.MISS, Match(), (), "no-network")
-    yield from vpn_drives.shared()
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """Those of the network's gateway: 13, two a remote prefix, one a machine, eight a peer, and those of its drives."""
+    """Those of the network's gateway: 12, one a remote prefix, eight a peer."""
     gateway = network.vpn
     if gateway is None:
         return
-    key, prefixes = network.key, remote_prefixes(gateway)
+    key, prefixes = network.key, vpn_prefixes(network)
     inside, outside = site.ports.get(inside_port(key)), site.ports.get(outside_port(key))
-    for prefix in prefixes:
-        yield flow(feature, Table.ROUTE, Priority.EXCEPTION, match("ip", metadata=key, ip_dst=prefix),
-                   (Goto(Table.VPN_LEG),), f"{prefix} is beyond a tunnel", key)  # fmt: skip
     yield from _to_leg(network, site, inside)
     if inside is not None:
-        yield from _from_leg(network, prefixes, site, inside)
-        yield from vpn_drives.flows(network, gateway, site)
+        yield from _from_leg(network, prefixes, inside)
     yield from _from_peers(network, gateway, site, outside)
     if outside is not None:
         yield from _to_peers(network, gateway, site, outside)
@@ -69,11 +64,6 @@ def unplugged(network: Network, site: Site) -> dict[str, str]:
         return {}
     missing = [port for port in (inside_port(key), outside_port(key)) if port not in site.ports]
     return {f"vpnGateways/{gateway.name}": f"port {missing[0]} is not on the bridge"} if missing else {}
-
-
-def remote_prefixes(gateway: VpnGateway) -> tuple[str, ...]:
-    """The prefixes beyond the gateway's tunnels."""
-    return tuple(dict.fromkeys(prefix for one in gateway.connections for prefix in one.remote_prefixes))
 
 
 def _to_leg(network: Network, site: Site, inside: int | None) -> Iterator[Flow]:
@@ -90,9 +80,9 @@ def _to_leg(network: Network, site: Site, inside: int | None) -> Iterator[Flow]:
     yield flow(feature, Table.VPN_LEG, Priority.NORMAL, match(metadata=key), actions, "into the tunnels", key)
 
 
-def _from_leg(network: Network, prefixes: tuple[str, ...], site: Site, inside: int) -> Iterator[Flow]:
+def _from_leg(network: Network, prefixes: tuple[str, ...], inside: int) -> Iterator[Flow]:
     key = network.key
-    limited = (Meter(meter(MeterClass.NETWORK_VPN_IN, key)), Goto(Table.VPN_MACHINE))
+    limited = (Meter(meter(MeterClass.NETWORK_VPN_IN, key)), Goto(Table.BEYOND_MACHINE))
     yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=inside, untagged=True),
                (WriteMetadata(key), Goto(Table.VPN_INSIDE)), "from the tunnels", key)  # fmt: skip
     for prefix in prefixes:
@@ -104,15 +94,6 @@ def _from_leg(network: Network, prefixes: tuple[str, ...], site: Site, inside: i
                    match("icmp", metadata=key, ip_src=network.router, icmp_type=kind),
                    limited, "ICMP error of the gateway", key)  # fmt: skip
     yield flow(feature, Table.VPN_INSIDE, Priority.DROP, match(metadata=key), (), "vpn-source", key)
-    for machine in network.machines:
-        actions = (
-            set_mac(Field.ETH_SRC, site.appliance.router_mac),
-            set_mac(Field.ETH_DST, machine.mac),
-            Goto(Table.SWITCH),
-        )
-        yield flow(feature, Table.VPN_MACHINE, Priority.NORMAL, match("ip", metadata=key, ip_dst=machine.address),
-                   actions, f"to {machine.name}", key)  # fmt: skip
-    yield flow(feature, Table.VPN_MACHINE, Priority.DROP, match(metadata=key), (), "no-machine", key)
 
 
 def _to_peers(network: Network, gateway: VpnGateway, site: Site, outside: int) -> Iterator[Flow]:

@@ -23,6 +23,7 @@ _SERVICES: Mapping[Table, Callable[[PacketIn, View], Answer]] = {
     Table.ROUTER_LOCAL: icmp_error.no_service,
     Table.UNROUTABLE: icmp_error.no_route,
     Table.DELIVER: icmp_error.no_host,
+    Table.BEYOND: icmp_error.not_learned,
     Table.FRAGMENTATION: path_mtu.outbound,
     Table.INBOUND_FRAGMENTATION: path_mtu.inbound,
     Table.TRANSIT: embedded.from_machine,

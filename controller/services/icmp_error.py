@@ -48,6 +48,11 @@ def no_route(packet: PacketIn, view: View) -> Answer:
     return report(packet, view, UNREACHABLE, NETWORK, "network-unreachable")
 
 
+def not_learned(packet: PacketIn, view: View) -> Answer:
+    """For BEYOND: network unreachable (3/0), no peer has announced the destination."""
+    return report(packet, view, UNREACHABLE, NETWORK, "network-unreachable")
+
+
 def no_service(packet: PacketIn, view: View) -> Answer:
     """For ROUTER_LOCAL: UDP port and protocol unreachable, TCP reset.
 

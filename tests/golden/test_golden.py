@@ -12,9 +12,10 @@ import examples
 import pytest
 
 from controller.compile import FEATURES, compile_network, compile_shared
-from controller.pipeline import Feature
+from controller.pipeline import Feature, Table
 
 HERE = Path(__file__).parent
+_GROUPS = {Table.BEYOND: Feature.BEYOND, Table.GATEWAY_OUT: Feature.PEERING}
 
 
 def golden(feature: Feature) -> str:
@@ -27,8 +28,11 @@ def golden(feature: Feature) -> str:
     lines = []
     for title, compiled in parts:
         flows = [flow for flow in compiled.flows.values() if flow.feature is feature]
-        if flows:
+        groups = {n: group for n, group in compiled.groups.items() if _GROUPS[group.table] is feature}
+        if flows or groups:
             lines += [f"## {title}"]
+        for number, group in sorted(groups.items()):
+            lines += [f"# {group.why}", group.text(number, names=True)]
         for flow in sorted(flows, key=lambda f: (f.table.number, -f.priority, str(f.match))):
             lines += [f"# {flow.why}", flow.text(names=True)]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from dummy_switch import DummySwitch, dummy_switch
 from fake_api import FakeApi, fake_api, office, pc
 
 from cli.main import run
-from controller import wire
+from controller import wire, wire_groups
 from controller.compile import compile_network, compile_shared
 from controller.mgmt import Bridge
 from controller.pipeline import Table
@@ -41,6 +41,8 @@ def switch() -> Iterator[DummySwitch]:
         ):
             with Bridge(started.mgmt) as bridge:
                 assert bridge.send(wire.meter_add(*one) for one in compiled.meters.items()) == {}
+                groups = compiled.groups.items()
+                assert bridge.send(wire_groups.add(n, wire_groups.buckets(group)) for n, group in groups) == {}
             file = started.directory / "flows"
             file.write_text("".join(f"cookie={c:#x},{flow.text()}\n" for c, flow in compiled.flows.items()))
             started.ofctl("add-flows", target, str(file))

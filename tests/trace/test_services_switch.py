@@ -27,7 +27,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapReader
 from services_world import proved, quoted
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.compile import Site, compile_network, compile_shared
 from controller.mgmt import Bridge
 from controller.pipeline import Table, split_cookie
@@ -90,6 +90,7 @@ class Bench:
         for one in compiled:
             with Bridge(switch.mgmt) as bridge:
                 assert bridge.send(wire.meter_add(*meter) for meter in one.meters.items()) == {}
+                assert bridge.send(wire_groups.add(n, wire_groups.buckets(g)) for n, g in one.groups.items()) == {}
         flows = switch.directory / "flows"
         flows.write_text("".join(f"cookie={c:#x},{f.text()}\n" for one in compiled for c, f in one.flows.items()))
         switch.ofctl("add-flows", self._target, str(flows))

@@ -56,7 +56,7 @@ def test_a_machine_reaches_the_office_by_the_tunnel(
     for office in BEYOND[network.key]:
         verdict = tracer.trace(ip(machine, office, kind=kind, more=more))
         assert verdict.output == (Out(inside_port(network.key)),)
-        assert verdict.tables[-3:] == path("ttl", "route", "vpn-leg")
+        assert verdict.tables[-4:] == path("ttl", "route", "beyond", "vpn-leg")
         assert macs(verdict) == written(ROUTER_MAC, INSIDE_MAC)
         assert fields(verdict, "nw_src", "nw_dst", "nw_ttl") == (machine.address, office, "63")
         assert verdict.nat is None
@@ -69,7 +69,7 @@ def test_the_office_reaches_a_machine(tracer: Tracer, network: Network, machine:
     for office in BEYOND[network.key]:
         verdict = tracer.trace(from_inside(network, machine.address, office, kind=kind, more=more))
         assert verdict.output == out_of(machine)
-        assert verdict.tables == path("classify", "vpn-inside", "vpn-machine", "switch")
+        assert verdict.tables == path("classify", "vpn-inside", "beyond-machine", "switch")
         assert macs(verdict) == written(ROUTER_MAC, machine.mac)
         assert fields(verdict, "nw_src", "nw_dst") == (office, machine.address)
         assert (verdict.nat, verdict.tracked) == (None, None)
@@ -179,7 +179,7 @@ def test_a_machine_may_not_pretend_to_be_the_office(tracer: Tracer) -> None:
 def test_without_its_gateway_a_remote_prefix_leads_nowhere(tracer: Tracer, office: str, kind: str, more: str) -> None:
     verdict = tracer.trace(ip(DEPOT.machines[0], office, kind=kind, more=more))
     assert refused(verdict, "vpn-down", DEPOT)
-    assert verdict.tables[-2:] == path("route", "vpn-leg")
+    assert verdict.tables[-3:] == path("route", "beyond", "vpn-leg")
 
 
 @EACH

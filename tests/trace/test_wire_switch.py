@@ -8,9 +8,9 @@ import examples
 import pytest
 from dummy_switch import DummySwitch, dummy_switch
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.compile import Compiled, compile_network, compile_shared
-from controller.flow import Flow
+from controller.flow import Flow, ToGroup
 from controller.meters import Rate, Unit, packets
 from controller.mgmt import Bridge, SwitchError
 from controller.pipeline import METERS_A_CLASS, MeterClass, Table, meter
@@ -33,11 +33,17 @@ def bridge(switch: DummySwitch) -> Iterator[Bridge]:
     with Bridge(switch.mgmt) as connected:
         yield connected
         assert connected.send(wire.flow_delete(f.table, f.cookie) for f in list(connected.flows())) == {}
+        assert connected.send(map(wire_groups.delete, connected.groups())) == {}
         assert connected.send(wire.meter_delete(meter_id) for meter_id in connected.meters()) == {}
+
+
+def buckets_of(compiled: list[Compiled]) -> dict[int, bytes]:
+    return {number: wire_groups.buckets(group) for one in compiled for number, group in one.groups.items()}
 
 
 def install(bridge: Bridge, compiled: list[Compiled]) -> dict[int, Flow]:
     assert bridge.send(wire.meter_add(m, rate) for one in compiled for m, rate in one.meters.items()) == {}
+    assert bridge.send(wire_groups.add(number, body) for number, body in buckets_of(compiled).items()) == {}
     flows = {cookie: flow for one in compiled for cookie, flow in one.flows.items()}
     assert bridge.send(wire.flow_add(flow, cookie) for cookie, flow in flows.items()) == {}
     return flows
@@ -70,6 +76,31 @@ def test_meters_come_back(bridge: Bridge) -> None:
     assert bridge.meters() == {1: packets(20), last: limit}
     assert bridge.send([wire.meter_modify(last, packets(7))]) == {}
     assert bridge.meters()[last] == packets(7)
+
+
+def test_groups_are_those_of_their_text(switch: DummySwitch, bridge: Bridge, compiled: list[Compiled]) -> None:
+    groups = {number: group for one in compiled for number, group in one.groups.items()}
+    for number, group in groups.items():
+        switch.ofctl("add-group", switch.bridge, group.text(number))
+    assert bridge.groups() == buckets_of(compiled)
+
+
+def test_groups_come_back_as_they_were_sent(bridge: Bridge, compiled: list[Compiled]) -> None:
+    install(bridge, compiled)
+    wanted = buckets_of(compiled)
+    assert bridge.groups() == wanted
+    (first, body), *_, (last, _) = wanted.items()
+    assert bridge.send([wire_groups.modify(last, body), wire_groups.modify(first, b"")]) == {}
+    assert bridge.groups() == {**wanted, last: body, first: b""}
+
+
+def test_a_deleted_group_takes_the_flows_that_use_it(bridge: Bridge, compiled: list[Compiled]) -> None:
+    flows = install(bridge, compiled)
+    for number in buckets_of(compiled):
+        assert bridge.send([wire_groups.delete(number)]) == {}
+    using = {cookie for cookie, flow in flows.items() if any(isinstance(action, ToGroup) for action in flow.actions)}
+    assert {cookie for _, cookie in bridge.flow_ids()} == flows.keys() - using
+    assert using
 
 
 def test_delete_takes_one_cookie_of_one_table(bridge: Bridge, compiled: list[Compiled]) -> None:

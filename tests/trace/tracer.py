@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import examples
 from dummy_switch import DummySwitch, dummy_switch
 
-from controller import wire
+from controller import wire, wire_groups
 from controller.compile import Compiled, compile_network, compile_shared
 from controller.mgmt import Bridge
 from controller.pipeline import Table
@@ -88,7 +88,11 @@ class Tracer:
         ]  # fmt: skip
         with Bridge(switch.mgmt) as bridge:
             meters = [wire.meter_add(meter, rate) for one in self.compiled for meter, rate in one.meters.items()]
-            assert bridge.send(meters) == {}
+            groups = [
+                wire_groups.add(number, wire_groups.buckets(group))
+                for one in self.compiled for number, group in one.groups.items()
+            ]  # fmt: skip
+            assert bridge.send((*meters, *groups)) == {}
         self._flows = {cookie: flow for one in self.compiled for cookie, flow in one.flows.items()}
         lines = [f"cookie={cookie:#x},{flow.text()}" for cookie, flow in self._flows.items()]
         file = switch.directory / "flows"
@@ -128,17 +132,19 @@ class Tracer:
         table, meter, why, key = Table.CLASSIFY, 0, "", 0
         vlan: int | None = None
         vni: int | None = None
+        grouped = False
         final: dict[str, str] = {}
         for line in text.splitlines():
             if found := _STEP.match(line):
                 table, meter = NUMBERS[int(found[1])], 0
-                # A branch that is taken only by a large packet is indented.
-                if not line.startswith("    "):
+                # A branch that is taken only by a large packet is indented, as is the bucket of a group.
+                if grouped or not line.startswith("    "):
                     tables.append(table)
                 flow = self._flows.get(int(found[2], 16)) if found[2] else None
                 why, key = (flow.why, flow.key) if flow else ("", 0)
                 continue
             action, _, value = line.strip().partition(":")
+            grouped = grouped or action == "group"
             if found := re.search(r"set_field:(\d+)->vlan_vid", line):
                 vlan = int(found[1]) & 0xFFF
             elif found := re.search(r"set_field:(0x[0-9a-f]+)->tun_id", line):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import examples
 import pytest
 
 from controller import wire
-from controller.addresses import Assignment, Held, assignment, assignments, destination, gateway_assignments
+from controller.addresses import (
+    Assignment,
+    Held,
+    assignment,
+    assignments,
+    destination,
+    drive_zone,
+    drive_zones,
+    gateway_assignments,
+)
 from controller.compile import compile_network
 from controller.match import match
 from controller.mgmt import InstalledFlow
@@ -98,21 +109,34 @@ def test_a_gateways_assignment_is_found_on_a_switch_and_ends_with_it() -> None:
     found.new = found.gone = told.append
     networks = (examples.BRANCH, examples.BUREAU, examples.PUBLIC_LAB)
     public = [flow for network in networks for flow in public_flows(network)]
-    inward = [flow for network in networks for flow in public_flows(network, Table.VPN_MACHINE)]
-    found.adopt(public, gateway_assignments(public, inward))
+    found.adopt(public, gateway_assignments(public))
     for network in (examples.BRANCH, examples.PUBLIC_LAB):
         found.hold(network.key, assignments(network))
     assert told == []
-    # Without drives nothing ever was in its zone.
-    found.hold(examples.BUREAU.key, assignments(examples.BUREAU))
-    assert told == [Assignment("203.0.113.133", 5)]
     found.hold(examples.BRANCH.key, frozenset())
-    assert told[1:] == [Assignment("203.0.113.132", 4)]
+    assert told == [Assignment("203.0.113.132")]
+
+
+def test_the_zone_of_drives_is_found_on_a_switch_and_ends_with_what_is_beyond() -> None:
+    gone: list[int] = []
+    found = Held(drive_zone)
+    found.gone = gone.append
+    networks = (examples.BRANCH, examples.BUREAU, examples.CLINIC)
+    found.adopt(flow for network in networks for flow in public_flows(network, Table.BEYOND_MACHINE))
+    for network in networks:
+        found.hold(network.key, drive_zones(network))
+    assert gone == []
+    # Who was made first goes on being the client, whoever comes and goes.
+    found.hold(examples.CLINIC.key, drive_zones(dataclasses.replace(examples.CLINIC, vpn=None)))
+    assert gone == []
+    found.hold(examples.CLINIC.key, drive_zones(dataclasses.replace(examples.CLINIC, interconnects=())))
+    found.hold(examples.BRANCH.key, drive_zones(None))
+    assert gone == [141, 4]
 
 
 def test_a_gateway_without_its_port_has_no_assignment_yet() -> None:
     assert assignments(examples.BRANCH, {"vpnGateways/branch-vpn"}) == frozenset()
-    assert assignments(examples.BRANCH) == {Assignment("203.0.113.132", 4)}
+    assert assignments(examples.BRANCH) == {Assignment("203.0.113.132")}
 
 
 def test_a_machine_without_its_port_has_no_assignment_yet() -> None:

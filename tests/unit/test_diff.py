@@ -10,7 +10,8 @@ from controller import wire
 from controller.compile import Compiled
 from controller.diff import Difference, Installed, apply, diff, installed
 from controller.flow import Flow, Output
-from controller.ledger import Ledger
+from controller.groups import group_id
+from controller.ledger import Ledger, Owners
 from controller.match import match
 from controller.meters import Rate, Unit, packets
 from controller.mgmt import InstalledFlow
@@ -111,14 +112,24 @@ def test_a_copied_cookie_is_noticed() -> None:
 def test_ledger_knows_what_was_read() -> None:
     one, other = compiled(7, {1: (Table.ROUTE, 1)}, {}), compiled(8, {1: (Table.ROUTE, 1)}, {})
     flows = installed(one).flows | installed(other).flows
-    of_network = {meter(kind, 7): packets(5) for kind in MeterClass if not kind.of_machine}
-    del of_network[meter(MeterClass.APPLIANCE, 7)]
+    of_network = {
+        meter(kind, 7): packets(5) for kind in MeterClass if kind < MeterClass.APPLIANCE and not kind.of_machine
+    }
     of_network |= {meter(kind, 3): packets(6) for kind in MeterClass if kind.of_machine}
-    # Number 4 belongs to no machine, class 12 is nothing this version knows.
-    orphans = {meter(MeterClass.MACHINE_DHCP, 4): packets(6), 12 * METERS_A_CLASS + 1: packets(1)}
+    of_network |= {meter(kind, 9): packets(7) for kind in MeterClass if kind.of_interconnect}
+    # Number 4 belongs to no machine or interconnect, class 12 is nothing this version knows.
+    orphans = {
+        meter(MeterClass.MACHINE_DHCP, 4): packets(6),
+        meter(MeterClass.INTERCONNECT_IN, 4): packets(2),
+        12 * METERS_A_CLASS + 1: packets(1),
+    }
     of_appliance = {GATEWAY_METER: packets(100), NEXT_HOP_METER: Rate(9, Unit.KBPS, 4)}
-    ledger = Ledger.read(flows, of_network | of_appliance | orphans, {3: 7})
-    assert ledger.installed(7) == Installed(installed(one).flows, of_network)
+    of_appliance[meter(MeterClass.INTERCONNECT_OUT, 10)] = packets(8)
+    groups = {group_id(7, (1, 2), last_resort=True): b"x", group_id(0, (3,), last_resort=False): b"y"}
+    ledger = Ledger.read(flows, of_network | of_appliance | orphans, groups, Owners({3: 7}, {9: 7, 10: 0}))
+    first, second = groups
+    assert ledger.installed(7) == Installed(installed(one).flows, of_network, {first: b"x"})
+    assert ledger.installed(0).groups == {second: b"y"}
     assert ledger.installed(0).meters == of_appliance
     assert ledger.keys() == {0, 7, 8}
     assert (ledger.count(), ledger.count(8)) == (2, 1)
@@ -128,7 +139,7 @@ def test_ledger_knows_what_was_read() -> None:
 
 def test_a_meter_that_goes_to_another_network_stays() -> None:
     meters = {meter(MeterClass.MACHINE_DHCP, 3): packets(6)}
-    ledger = Ledger.read([], meters, {3: 7})
+    ledger = Ledger.read([], meters, {}, Owners({3: 7}, {}))
     taken = diff(Compiled(8, {}, meters), ledger.installed(8))
     left = diff(Compiled(7), ledger.installed(7))
     assert ledger.meter_messages(taken) == []
@@ -141,7 +152,7 @@ def test_a_meter_that_goes_to_another_network_stays() -> None:
 @pytest.mark.parametrize("other", [packets(9), Rate(5, Unit.KBPS, 5), Rate(5, Unit.PPS, 9)])
 def test_a_stale_meter_is_removed_and_another_rate_is_a_change(other: Rate) -> None:
     of_machine, of_network = meter(MeterClass.MACHINE_DHCP, 3), meter(MeterClass.NETWORK_ERRORS, 7)
-    ledger = Ledger.read([], {of_machine: packets(6), of_network: packets(5)}, {3: 7})
+    ledger = Ledger.read([], {of_machine: packets(6), of_network: packets(5)}, {}, Owners({3: 7}, {}))
     difference = diff(Compiled(7, {}, {of_network: other}), ledger.installed(7))
     assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(of_network, other)]
     ledger.flows_done(7, difference)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller import explain, reasons
+from controller.groups import group_id
 from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, Feature, MeterClass, Table, cookie, meter
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -58,6 +59,17 @@ def test_matches_and_actions_in_words() -> None:
         ("any packet", "drop: not-translated"),
         ("dl_dst=02:00:00:00:00:01", "output:trunk-one"),
     ]
+
+
+def test_a_group_is_its_next_hops() -> None:
+    number = group_id(40, (1, 2), last_resort=True)
+    line = (
+        f" cookie=0x281200000000, duration=1.0s, table=beyond, n_packets=3, n_bytes=294, priority=125,ip,metadata=0x28,"
+        f"nw_dst=192.168.50.0/24 actions=group:{number}"
+    )
+    (record,) = explain.parse_dump(line)
+    assert (record.feature, explain.readable_match(record)) == ("beyond", "ip,nw_dst=192.168.50.0/24")
+    assert explain.readable_actions(record) == "first that lives of slot 1, slot 2, the last resort"
 
 
 def test_drops_are_summed_by_network_and_reason_with_meters() -> None:

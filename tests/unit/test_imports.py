@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent.main": ("agent", "state", "sluice.v1"),
     "controller": ("controller", "state"),
     "controller.features": ("controller.features", "controller.pipeline", "controller.flow", "controller.match",
-                            "controller.site", "state"),
+                            "controller.groups", "controller.site", "state"),
     "cli": ("cli", "controller.explain", "controller.pipeline", "controller.flow", "controller.reasons", "sluice.v1"),
 }  # fmt: skip
 # What is behind each of these libraries is known to these modules alone.

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller import wire
-from controller.compile import compile_network
+from controller.compile import compile_network, compile_shared
 from controller.diff import installed
 from controller.events import PortsChanged, Stop, SwitchDown, SwitchUp, Verify
-from controller.meters import APPLIANCE_METERS, packets
+from controller.meters import packets
 from controller.mgmt import SwitchError
 from controller.pipeline import MeterClass, meter
 from controller.source import Changed
@@ -69,7 +69,7 @@ def test_a_removed_network_leaves_nothing() -> None:
     assert world.of(OFFICE.key) == set()
     assert world.ids() == world.desired()
     assert world.statuses[OFFICE.name] is None
-    assert set(world.switch.meters) == {*APPLIANCE_METERS} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
+    assert set(world.switch.meters) == {*compile_shared(SITE).meters} | {m for n in (ISOLATED, ISOLATED_VLAN, SHOP)
                                                    for m in compile_network(n, SITE).meters}  # fmt: skip
 
 

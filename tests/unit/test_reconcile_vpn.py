@@ -57,15 +57,18 @@ def test_a_leg_that_gets_another_number_is_used_by_that() -> None:
 def test_a_gateway_that_is_gone_leaves_no_flow_meter_or_assignment() -> None:
     world = World(VPN_NETWORKS)
     gone: list[Assignment] = []
+    zones: list[int] = []
     world.reconciler.committer.assignments.gone = gone.append
+    world.reconciler.committer.drive_zones.gone = zones.append
     before = set(world.switch.meters)
     bare = dataclasses.replace(BRANCH, vpn=None, revision=2)
     world.change(bare)
     assert world.ids() == world.desired()
     assert len(before - set(world.switch.meters)) == 2
-    assert gone == [Assignment("203.0.113.132", 4)]
+    assert gone == [Assignment("203.0.113.132")]
+    assert zones == [4]
     tables = {table for table, _ in world.of(BRANCH.key)}
-    assert not {table.number for table in Table if table.name.startswith("VPN_")} & tables
+    assert not {table.number for table in Table if table.name.startswith(("VPN_", "BEYOND"))} & tables
     # Its legs do not concern the network any more.
     compiled = watch_compiling(world)
     del world.switch.port_numbers[inside_port(BRANCH.key)]
@@ -80,10 +83,10 @@ def test_a_restarted_controller_finds_all_as_it_is_and_ends_what_ended_meanwhile
     world.start()
     assert world.sent() == {}
     held = world.reconciler.committer.assignments.everything()
-    assert sorted(held) == [Assignment("203.0.113.132", 4), Assignment("203.0.113.133", 5)]
+    assert sorted(held) == [Assignment("203.0.113.132"), Assignment("203.0.113.133")]
     world.source.by_key[BRANCH.key] = dataclasses.replace(BRANCH, vpn=None)
     world.start()
-    assert world.reconciler.committer.assignments.everything() == [Assignment("203.0.113.133", 5)]
+    assert world.reconciler.committer.assignments.everything() == [Assignment("203.0.113.133")]
     assert world.ids() == world.desired()
 
 

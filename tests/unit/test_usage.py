@@ -191,3 +191,13 @@ def test_what_goes_by_tunnels_is_counted_for_the_network_alone() -> None:
     assert (packets(usages, NET, "vpn", "out"), packets(usages, NET, "vpn", "in")) == (3, 5)
     assert packets(usages, NET) == 0
     assert usages.keys() == {NET.uuid}
+
+
+def test_what_goes_by_direct_connect_is_counted_for_its_network_and_by_peerings_for_nobody() -> None:
+    meters = [meter(kind, n) for kind in (MeterClass.INTERCONNECT_OUT, MeterClass.INTERCONNECT_IN) for n in (5, 6)]
+    assert counted([*meters, meter(MeterClass.INTERCONNECT_LINK, 5)]) == meters
+    owners = Owners({}, {7: NET}, interconnects={5: NET})
+    usages = advance({}, owners, {one: reading(3) for one in meters}, 1, complete=True)
+    found = {uuid: row for uuid, row in usages.items() if row is not None}
+    assert (packets(found, NET, "interconnect", "out"), packets(found, NET, "interconnect", "in")) == (3, 3)
+    assert (packets(found, NET), packets(found, NET, "vpn", "out"), found.keys()) == (0, 0, {NET.uuid})

@@ -16,11 +16,12 @@ from state.model import Network
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
 
 SITE, BRANCH, BUREAU = examples.SITE, examples.BRANCH, examples.BUREAU
+OF_TUNNELS = (Feature.VPN, Feature.BEYOND)
 IN, OUT = SITE.ports["vpn7-in"], SITE.ports["vpn7-out"]
 
 
 def vpn_flows(network: Network, site: Site = SITE) -> list[Flow]:
-    return [flow for flow in compile_network(network, site).flows.values() if flow.feature is Feature.VPN]
+    return [flow for flow in compile_network(network, site).flows.values() if flow.feature in OF_TUNNELS]
 
 
 def with_connections(*connections: VpnConnection, network: Network = BRANCH) -> Network:
@@ -72,7 +73,7 @@ def test_without_a_gateway_there_is_nothing() -> None:
 
 
 def test_what_serves_all_gateways_does_not_grow() -> None:
-    assert len([f for f in compile_shared(SITE).flows.values() if f.feature is Feature.VPN]) == 10
+    assert len([f for f in compile_shared(SITE).flows.values() if f.feature in OF_TUNNELS]) == 11
 
 
 @pytest.mark.parametrize(("rate", "kbps"), [(0, examples.APPLIANCE.public_rate), (5000, 5000)])
@@ -103,7 +104,11 @@ def test_remote_prefixes_lead_to_the_leg_whatever_is_missing(missing: tuple[str,
     wanted = {prefix for one in BRANCH.vpn.connections for prefix in one.remote_prefixes}
     routes = [flow for flow in flows if flow.table is Table.ROUTE]
     assert {str(flow.match).rpartition("nw_dst=")[2] for flow in routes} == wanted
-    assert {action.text(names=True) for flow in routes for action in flow.actions} == {"goto_table:vpn-leg"}
+    assert {action.text(names=True) for flow in routes for action in flow.actions} == {"goto_table:beyond"}
+    shared = compile_shared(SITE).flows.values()
+    assert [f.text(names=True) for f in shared if f.table is Table.BEYOND] == [
+        "table=beyond,priority=0 actions=goto_table:vpn-leg"
+    ]
     (leg,) = (flow for flow in flows if flow.table is Table.VPN_LEG)
     assert (Output(IN) in leg.actions) == ("vpn7-in" not in missing)
     assert bool(leg.actions) or leg.why == "vpn-down"

@@ -1,0 +1,1 @@
+"""The BGP daemon: interconnects, their namespaces and sessions."""

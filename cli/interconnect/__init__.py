@@ -1,0 +1,1 @@
+"""`sluicectl interconnects`: interconnects, their routes, and the configuration of the other side."""
