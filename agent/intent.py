@@ -176,6 +176,56 @@ class VpnConnectionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class NewInterconnect:
+    """An interconnect to make; `kind` is `DIRECT_CONNECT` or `PEERING`, `network` a resource name, empty for PEERING.
+
+    `vlan` 0 means what is untagged, `rate` is in kbit/s (0: no limit).
+    """
+
+    name: str = ""
+    kind: str = "DIRECT_CONNECT"
+    network: str = ""
+    port: str = ""
+    vlan: int = 0
+    local_address: str = ""
+    peer_address: str = ""
+    local_as: int = 0
+    peer_as: int = 0
+    password: str = field(default="", repr=False)
+    accept: tuple[str, ...] = ()
+    announce: tuple[str, ...] = ()
+    maximum_prefixes: int = 0
+    preference: int = 0
+    rate: int = 0
+    disable_bfd: bool = False
+    bfd_milliseconds: int = 0
+    hold_seconds: int = 0
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InterconnectChange:
+    """New values for an interconnect; None leaves the old one, an empty one means the default."""
+
+    port: str | None = None
+    vlan: int | None = None
+    local_address: str | None = None
+    peer_address: str | None = None
+    local_as: int | None = None
+    peer_as: int | None = None
+    password: str | None = field(default=None, repr=False)
+    accept: tuple[str, ...] | None = None
+    announce: tuple[str, ...] | None = None
+    maximum_prefixes: int | None = None
+    preference: int | None = None
+    rate: int | None = None
+    disable_bfd: bool | None = None
+    bfd_milliseconds: int | None = None
+    hold_seconds: int | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Idempotency:
     """A client's request id (empty: none) and a digest of what it asked for."""
 

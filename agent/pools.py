@@ -13,6 +13,7 @@ from state.public import assignable_prefixes, public_addresses
 
 # OVS's userspace datapath has 262,144 meters, of which each kind of limit has 16,384.
 LAST_NUMBER = 16383
+LAST_INTERCONNECT = 4095
 
 # Conntrack zones of public addresses (0 and 1 are the appliance's own), and how long one rests at least, in ms:
 # longer than Linux keeps the state of a connection that ended or of an exchange over UDP.
@@ -28,9 +29,13 @@ def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
 
 def network_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
     """Prefixes that lead to the appliance itself, its networks or nowhere, each with what it is."""
+    return [*((prefix, "which is never routed") for prefix in NEVER_ROUTED), *appliance_prefixes(appliance)]
+
+
+def appliance_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
+    """Prefixes that lead to the appliance itself or its networks, each with what it is."""
     gateway = appliance.gateway
     return [
-        *((prefix, "which is never routed") for prefix in NEVER_ROUTED),
         (str(ipaddress.IPv4Interface(gateway.address).network), "the gateway's subnet"),
         *((prefix, "the pool of shared addresses") for prefix in appliance.nat_pool),
         *((prefix, "the pool of public addresses") for prefix in appliance.public_pool),
@@ -55,6 +60,7 @@ class Pools:
         self._cooldown = cooldown
         self.key = number_pool("key", LAST_NUMBER)
         self.number = number_pool("number", LAST_NUMBER)
+        self.interconnect = number_pool("interconnect", LAST_INTERCONNECT)
         self.isolated = prefix_pool("isolated-prefix", appliance.isolated_pool, 30, cooldown=cooldown, without=own)
         self.private = prefix_pool("private-prefix", appliance.private_pool, 16, without=own)
         self.transit = TransitPool(appliance.transit_pool, cooldown=cooldown)
@@ -76,4 +82,5 @@ class Pools:
 
     def __iter__(self) -> Iterator[Pool]:
         """The pools of the whole appliance."""
-        return iter((self.key, self.number, self.isolated, self.private, self.block, self.public, self.zone))
+        numbers = (self.key, self.number, self.interconnect, self.zone)
+        return iter((*numbers, self.isolated, self.private, self.block, self.public))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from sortedcontainers import SortedDict
 
 from agent.allocation import Pool
+from state.interconnect import BgpSession, Interconnect
+from state.interconnect_rows import InterconnectStatus
 from state.model import Attachment, Drive, Machine, Network, NetworkStatus, PublicAddress, State
 from state.vpn import Tunnel, VpnConnection, VpnGateway
 from state.vpn_rows import VpnStatus
@@ -84,11 +86,28 @@ class VpnConnectionView:
     tunnel: Tunnel | None = None
 
 
-View = NetworkView | MachineView | PublicAddressView | DriveView | VpnGatewayView | VpnConnectionView
+@dataclass(frozen=True, slots=True)
+class InterconnectView:
+    """An interconnect as clients see it: without its password, its revision always 0.
+
+    `network` and `tenant` are names, empty for peerings; `session` is None
+    while nothing was seen of it.
+    """
+
+    interconnect: Interconnect
+    network: str
+    tenant: str
+    has_password: bool
+    status: ObjectStatus
+    session: BgpSession | None = None
+
+
+View = NetworkView | MachineView | PublicAddressView | DriveView | VpnGatewayView | VpnConnectionView | InterconnectView
 
 WAITING = ObjectStatus(State.PENDING, "stored; waiting for the controller to put its flows on the switch")
 WAITING_FOR_DAEMON = ObjectStatus(State.PENDING, "waiting for the VPN daemon to start its IKE daemon")
 WAITING_FOR_CONNECTION = ObjectStatus(State.PENDING, "waiting for the VPN daemon to act by this configuration")
+WAITING_FOR_BGP = ObjectStatus(State.PENDING, "waiting for the BGP daemon to act by this configuration")
 LIVE = ObjectStatus(State.LIVE, "")
 
 
@@ -121,6 +140,7 @@ class NetworkRecord:
     attachments: dict[Attachment, set[str]] = field(default_factory=dict)
     drives: SortedDict[str, DriveRecord] = field(default_factory=SortedDict)
     vpn: VpnGatewayRecord | None = None
+    interconnects: SortedDict[str, InterconnectRecord] = field(default_factory=SortedDict)
     # Names as in `NetworkStatus.machines`.
     pending: set[str] = field(default_factory=set)
     pool: Pool | None = None
@@ -199,6 +219,35 @@ class VpnConnectionRecord:
         return self.connection.created_at
 
 
+@dataclass(slots=True, eq=False)
+class Peerings:
+    """What peerings have in place of a network: each other, and what the controller says of them."""
+
+    interconnects: SortedDict[str, InterconnectRecord] = field(default_factory=SortedDict)
+    status: NetworkStatus | None = None
+    waiting: threading.Condition | None = None
+
+
+@dataclass(slots=True, eq=False)
+class InterconnectRecord:
+    """An interconnect, its row, and the network revision it was last changed in.
+
+    `since` of a peering is 0.
+    """
+
+    uuid: str
+    interconnect: Interconnect
+    owner: NetworkRecord | Peerings
+    since: int
+    gone: bool = False
+    view: InterconnectView = field(init=False)
+
+    @property
+    def created_at(self) -> int:
+        """When it was created, in ms since the epoch."""
+        return self.interconnect.created_at
+
+
 def network_status(record: NetworkRecord) -> ObjectStatus:
     """A network is live when the flows of its present revision are on the switch."""
     status = record.status
@@ -259,6 +308,26 @@ def _vpn_status(record: VpnGatewayRecord, since: int, said: VpnStatus | None) ->
     if status.state is not State.LIVE and not missing:
         return status
     return WAITING_FOR_DAEMON if said is None else ObjectStatus(said.state, said.detail)
+
+
+def interconnect_status(record: InterconnectRecord, said: InterconnectStatus | None) -> ObjectStatus:
+    """An interconnect is live when its flows are on the switch and the BGP daemon acts by its present revision.
+
+    `said` is what the BGP daemon says of it.
+    """
+    name, told = f"interconnects/{record.interconnect.name}", record.owner.status
+    if said is not None and said.revision != record.interconnect.revision:
+        said = None
+    acted = WAITING_FOR_BGP if said is None else ObjectStatus(said.state, said.detail)
+    if told is None and isinstance(record.owner, Peerings):
+        return acted
+    flows = _status_of(told, record.since, name)
+    if flows.state is State.LIVE:
+        return acted
+    if told is not None and told.revision >= record.since and told.machines.get(name) == "":
+        # It waits for its leg: the BGP daemon makes that, and says what keeps it from doing so.
+        return flows if acted.state is State.LIVE else acted
+    return flows
 
 
 def _status_of(status: NetworkStatus | None, since: int, name: str) -> ObjectStatus:

@@ -31,6 +31,7 @@ from agent.records import (
     machine_status,
     network_status,
 )
+from agent.replica_interconnect import InterconnectReplica
 from agent.replica_vpn import VpnReplica
 from state import rows
 from state.model import Kind, NetworkStatus, State
@@ -74,6 +75,7 @@ class Replica:
         self._statuses: dict[str, NetworkStatus] = {}
         self._listener = listener
         self.vpn = VpnReplica(pools, listener, self._wake)
+        self.interconnects = InterconnectReplica(pools, listener)
 
     def _addresses_of(self, name: str) -> Pool | None:
         network = self.networks.get(name)
@@ -109,6 +111,7 @@ class Replica:
                 if change.new is not None:
                     self._drive(change.uuid, change.new)
             self.vpn.apply(by_table, self._networks_by_uuid)
+            self.interconnects.apply(by_table, self._networks_by_uuid)
             for address in addresses:
                 self._assigned(address)
             for change in sorted(by_table.get("Allocation", ()), key=lambda c: c.new is not None):
@@ -135,6 +138,7 @@ class Replica:
 
     def _deleted(self, by_table: dict[str, list[Change]]) -> None:
         self.vpn.deleted(by_table)
+        self.interconnects.deleted(by_table)
         for change in by_table.get("Machine", ()):
             if change.new is None:
                 self._machine_gone(change.uuid)
@@ -269,6 +273,7 @@ class Replica:
                 elif drive is not None and name.startswith("drives/"):
                     self._look_at_drive(drive, drive.view)
             self.vpn.look(record)
+            self.interconnects.look(record)
         self._wake(record)
 
     def _look(self, record: MachineRecord, before: MachineView | None) -> None:

@@ -1,7 +1,7 @@
 """Secrets at rest: sealed with the key in one file of mode 0600.
 
 The agent seals what clients send before it reaches the database, and the VPN
-daemon opens it; nobody else has the file. A copy of the database alone tells
+and BGP daemons open it; nobody else has the file. A copy of the database alone tells
 nothing.
 """
 
@@ -52,6 +52,13 @@ class Seal:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise SealError("the secret was sealed with another key") from error
+
+    def holds(self, sealed: str, secret: str) -> bool:
+        """Whether `sealed` (empty: nothing) is this very secret."""
+        try:
+            return bool(sealed) and self.open(sealed) == secret
+        except SealError:
+            return False
 
     def digest(self, secret: str) -> str:
         """The same text for the same secret, from which nobody without the key can guess it."""

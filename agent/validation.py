@@ -45,7 +45,7 @@ NOT_INTERNET = (*NEVER_ROUTED, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", 
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_VPN_LEG = re.compile(r"vpn[0-9]+-(in|out)")
+_LEG = re.compile(r"vpn[0-9]+-(in|out)|bgp[0-9]+")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 IDENTIFIER_RULE = "1 to 63 of a-z, 0-9 and '-', starting with a letter, ending with a letter or digit"
@@ -240,16 +240,21 @@ def attachment(field: str, value: Tagged | None, own_ports: Collection[str]) -> 
     if value is None:
         yield Violation(field, f"{field} is not set; allowed: a port, alone or with a vlan or a vni")
         return
-    if not is_port_name(value.port):
-        yield wrong(f"{field}.port", value.port, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
-    elif value.port in own_ports:
-        yield wrong(f"{field}.port", value.port, f"a port other than the appliance's own, {' and '.join(own_ports)}")
-    elif _VPN_LEG.fullmatch(value.port):
-        yield wrong(f"{field}.port", value.port, "a port other than the legs of VPN gateways, the appliance's own")
+    yield from port(f"{field}.port", value.port, own_ports)
     if value.vlan is not None and not 1 <= value.vlan <= 4094:
         yield wrong(f"{field}.vlan", value.vlan, "1 to 4094")
     if value.vni is not None and not 1 <= value.vni <= MAX_VNI:
         yield wrong(f"{field}.vni", value.vni, f"1 to {MAX_VNI}")
+
+
+def port(field: str, value: str, own_ports: Collection[str]) -> Iterator[Violation]:
+    """Check the port of the bridge at which somebody else begins; `own_ports` are as for an attachment."""
+    if not is_port_name(value):
+        yield wrong(field, value, "1 to 15 of A-Z, a-z, 0-9, '_', '.' and '-'")
+    elif value in own_ports:
+        yield wrong(field, value, f"a port other than the appliance's own, {' and '.join(own_ports)}")
+    elif _LEG.fullmatch(value):
+        yield wrong(field, value, "a port other than the legs of VPN gateways and interconnects, the appliance's own")
 
 
 def mac(field: str, value: str, router_mac: str) -> Iterator[Violation]:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from agent.faults import Violation
 from agent.intent import Certificate, NewVpnConnection, NewVpnGateway
 from agent.validation import NOT_INTERNET, identifier, is_domain, resource_name, wrong
 from agent.validation_certificates import certificate as certificate_violations
+from agent.validation_prefixes import prefixes
 from agent.validation_proposals import esp_proposals, ike_proposals
 
 FIELD = "vpn_connection"
 
 MAX_CONNECTIONS = 32
 MAX_PREFIXES = 16
-LEAST_PREFIX_LENGTH = 8
 MAX_IDENTITY = 255
 SHORTEST_KEY, LONGEST_KEY = 8, 128
 
@@ -79,8 +79,8 @@ def settings(request: NewVpnConnection) -> Iterator[Violation]:
     yield from identity(f"{FIELD}.remote_identity", request.remote_identity)
     if not request.peer and not request.remote_identity:
         yield wrong(f"{FIELD}.remote_identity", "", "what the peer must prove, since peer is empty")
-    yield from prefixes(f"{FIELD}.local_prefixes", request.local_prefixes, least=0)
-    yield from prefixes(f"{FIELD}.remote_prefixes", request.remote_prefixes, least=1)
+    yield from prefixes(f"{FIELD}.local_prefixes", request.local_prefixes, least=0, most=MAX_PREFIXES)
+    yield from prefixes(f"{FIELD}.remote_prefixes", request.remote_prefixes, least=1, most=MAX_PREFIXES)
     version = IKE_VERSIONS.get(request.ike_version)
     if version is None:
         yield wrong(f"{FIELD}.ike_version", request.ike_version, " or ".join(IKE_VERSIONS))
@@ -143,55 +143,8 @@ def _is_identity(value: str) -> bool:
     return _NAME.fullmatch(domain) is not None and _NUMBERS.fullmatch(domain.rpartition(".")[2]) is None
 
 
-def prefixes(field: str, values: Sequence[str], *, least: int) -> Iterator[Violation]:
-    """Check prefixes by themselves; none of them overlaps another."""
-    if not least <= len(values) <= MAX_PREFIXES:
-        yield wrong(field, len(values) or [], f"{max(least, 1)} to {MAX_PREFIXES} prefixes")
-    before: list[ipaddress.IPv4Network] = []
-    for at, value in enumerate(values[:MAX_PREFIXES]):
-        prefix = _prefix(value)
-        if prefix is None or prefix.prefixlen < LEAST_PREFIX_LENGTH:
-            rule = f"an IPv4 prefix without host bits, of {LEAST_PREFIX_LENGTH} to 32 bits, 192.168.1.0/24"
-            yield wrong(f"{field}[{at}]", value, rule)
-            continue
-        overlapping = next((other for other in before if other.overlaps(prefix)), None)
-        if overlapping is not None:
-            yield wrong(f"{field}[{at}]", value, f"a prefix that does not overlap {overlapping}, listed before")
-        before.append(prefix)
-
-
-def prefixes_inside(field: str, values: Sequence[str], of: Sequence[str]) -> Iterator[Violation]:
-    """Check that each prefix is inside one `of` others."""
-    outer = [ipaddress.IPv4Network(prefix) for prefix in of]
-    for at, value in enumerate(values):
-        if not any(ipaddress.IPv4Network(value).subnet_of(prefix) for prefix in outer):
-            yield wrong(f"{field}[{at}]", value, f"a prefix inside {' or '.join(of)}")
-
-
-def prefixes_outside(field: str, values: Sequence[str], of: Sequence[tuple[str, str]]) -> Iterator[Violation]:
-    """Check that no prefix overlaps one `of` others, each with what it is."""
-    for at, value in enumerate(values):
-        for taken, what in of:
-            if overlap(value, taken):
-                yield wrong(f"{field}[{at}]", value, f"a prefix that does not overlap {taken}, {what}")
-                break
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two prefixes have addresses in common."""
-    return ipaddress.IPv4Network(one).overlaps(ipaddress.IPv4Network(other))
-
-
 def _address(value: str) -> ipaddress.IPv4Address | None:
     try:
         return ipaddress.IPv4Address(value)
     except ValueError:
         return None
-
-
-def _prefix(value: str) -> ipaddress.IPv4Network | None:
-    try:
-        prefix = ipaddress.IPv4Network(value)
-    except ValueError:
-        return None
-    return prefix if str(prefix) == value else None

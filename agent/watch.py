@@ -13,6 +13,7 @@ from agent import metrics
 from agent.faults import Contended, Unreachable
 from agent.records import (
     DriveView,
+    InterconnectView,
     MachineView,
     NetworkView,
     PublicAddressView,
@@ -30,7 +31,9 @@ class ChangeKind(enum.Enum):
     DELETED = "deleted"
 
 
-V = TypeVar("V", NetworkView, MachineView, PublicAddressView, DriveView, VpnGatewayView, VpnConnectionView)
+V = TypeVar(
+    "V", NetworkView, MachineView, PublicAddressView, DriveView, VpnGatewayView, VpnConnectionView, InterconnectView
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from agent.config import Config, parse
 from agent.store import Store
 from sluice.v1 import (
     drive_pb2_grpc,
+    interconnect_pb2_grpc,
     machine_pb2_grpc,
     network_pb2_grpc,
     public_address_pb2_grpc,
@@ -74,7 +75,10 @@ prefixes = ["192.168.0.0/16"]
 """
 
 
-VPN_TABLES = ("Vpn_Gateway", "Vpn_Connection")
+TABLES = (
+    "Network", "Machine", "Public_Address", "Drive", "Vpn_Gateway", "Vpn_Connection", "Interconnect", "Allocation",
+    "Request",
+)  # fmt: skip
 
 
 def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -121,7 +125,7 @@ class Database:
     def dump(self, *tables: str) -> str:
         """The contents as JSON lines, in a fixed order; of `tables` or of all with desired state."""
         lines = []
-        for table in tables or ("Network", "Machine", "Public_Address", "Drive", *VPN_TABLES, "Allocation", "Request"):
+        for table in tables or TABLES:
             command = ["ovsdb-client", "--timeout=10", "-f", "json", "dump", f"unix:{self.socket}", "Sluice", table]
             lines.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return "\n".join(lines)
@@ -205,6 +209,7 @@ class Api:
         self.drives = drive_pb2_grpc.DriveServiceStub(self.channel)
         self.vpn_gateways = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(self.channel)
         self.vpn_connections = vpn_connection_pb2_grpc.VpnConnectionServiceStub(self.channel)
+        self.interconnects = interconnect_pb2_grpc.InterconnectServiceStub(self.channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
         self.usage = usage_pb2_grpc.UsageServiceStub(self.channel)
 
@@ -286,7 +291,13 @@ class Controller:
         (answer,) = self._client.transact(
             [{"op": "select", "table": "Network", "where": where, "columns": ["revision"]}]
         )
-        status = NetworkStatus(answer["rows"][0]["revision"], state, detail, machines or {})
+        self._put(network, NetworkStatus(answer["rows"][0]["revision"], state, detail, machines or {}))
+
+    def report_peerings(self, status: NetworkStatus) -> None:
+        """Report of the interconnects that belong to no network."""
+        self._put("", status)
+
+    def _put(self, network: str, status: NetworkStatus) -> None:
         self._client.transact(
             [
                 {"op": "delete", "table": "Network_Status", "where": [["network", "==", network]]},

@@ -41,6 +41,7 @@ RESOURCE_TYPES = {
     "drives": "sluice/Drive",
     "vpnGateways": "sluice/VpnGateway",
     "vpnConnections": "sluice/VpnConnection",
+    "interconnects": "sluice/Interconnect",
 }
 
 

@@ -33,15 +33,13 @@ def decode(collection: str, selection: str, token: str) -> str:
         of, selected, last = None, None, None
     if of == collection and selected == selection and isinstance(last, str):
         return last
-    raise Invalid(
-        [
-            Violation(
-                "page_token",
-                "page_token is not one of this list; allowed: next_page_token of the page before, "
-                "with the same other fields, or empty",
-            )
-        ]
-    )
+    raise unknown_token()
+
+
+def unknown_token() -> Invalid:
+    """The refusal of a token that is not of the list."""
+    allowed = "next_page_token of the page before, with the same other fields, or empty"
+    return Invalid([Violation("page_token", f"page_token is not one of this list; allowed: {allowed}")])
 
 
 def size(asked: int) -> int:

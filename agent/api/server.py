@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from agent.api.calls import Guard, Seats
 from agent.api.drive import DriveService
+from agent.api.interconnect import InterconnectService
 from agent.api.machine import MachineService
 from agent.api.network import NetworkService
 from agent.api.public_address import PublicAddressService
@@ -24,6 +25,8 @@ from agent.store import Store
 from sluice.v1 import (
     drive_pb2,
     drive_pb2_grpc,
+    interconnect_pb2,
+    interconnect_pb2_grpc,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
@@ -53,6 +56,7 @@ SERVICES = (
     drive_pb2.DESCRIPTOR.services_by_name["DriveService"].full_name,
     vpn_gateway_pb2.DESCRIPTOR.services_by_name["VpnGatewayService"].full_name,
     vpn_connection_pb2.DESCRIPTOR.services_by_name["VpnConnectionService"].full_name,
+    interconnect_pb2.DESCRIPTOR.services_by_name["InterconnectService"].full_name,
     translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
     usage_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
 )
@@ -80,6 +84,9 @@ class Server:
         )
         vpn_connection_pb2_grpc.add_VpnConnectionServiceServicer_to_server(
             VpnConnectionService(store, waiting, watching), self._server
+        )
+        interconnect_pb2_grpc.add_InterconnectServiceServicer_to_server(
+            InterconnectService(store, waiting, watching), self._server
         )
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(store), self._server)

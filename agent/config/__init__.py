@@ -7,8 +7,9 @@ from pathlib import Path
 
 from agent.config import sections
 from agent.config.contradictions import contradictions
-from agent.config.reader import Reader, is_absolute, one_of, some_text, that, whole
+from agent.config.reader import Reader, as_number, is_absolute, one_of, some_text, that, whole
 from agent.config.values import (
+    BGP_AS,
     DATABASE,
     HISTORY_DAYS,
     REUSE_AFTER_SECONDS,
@@ -53,6 +54,7 @@ def parse(text: str) -> Config:
         "reuse_after_seconds": take("pools", "reuse_after_seconds", REUSE_AFTER_SECONDS, whole(0, 86400 * 30)),
         "history_days": take("pools", "history_days", HISTORY_DAYS, whole(0, 3650)),
         "vpn_key": take("vpn", "key", VPN_KEY, that(is_absolute, "an absolute path of a file")),
+        "bgp_as": take("bgp", "as", BGP_AS, as_number),
         "log_level": take("log", "level", "info", one_of("debug", "info", "warning", "error")),
     }
     reader.unknown()

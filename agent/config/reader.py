@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from agent.validation import is_mac, is_port_name
+from agent.validation_interconnect import AS_RULE, is_as
 
 MAX_BLOCK_SIZE = 32768
 
@@ -64,6 +65,12 @@ def whole(low: int, high: int) -> Callable[[Any], str | None]:
         return None if right else f"a whole number from {low} to {high}"
 
     return check
+
+
+def as_number(value: Any) -> str | None:
+    """An AS number that a BGP speaker can have."""
+    right = isinstance(value, int) and not isinstance(value, bool) and is_as(value)
+    return None if right else f"a whole number, {AS_RULE}"
 
 
 def one_of(*choices: str) -> Callable[[Any], str | None]:

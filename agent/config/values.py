@@ -10,6 +10,7 @@ DATABASE = "/run/sluice/database.sock"
 REUSE_AFTER_SECONDS = 300
 HISTORY_DAYS = 30
 VPN_KEY = "/var/lib/sluice/vpn.key"
+BGP_AS = 64512
 
 
 class ConfigError(Exception):
@@ -55,7 +56,9 @@ class Limits:
 class Config:
     """Everything the agent is told. Times are in seconds or days, as named.
 
-    `vpn_key` is the path of the key that secrets of VPN connections are sealed with.
+    `vpn_key` is the path of the key that secrets of VPN connections and
+    passwords of interconnects are sealed with, `bgp_as` the AS number of the
+    appliance where an interconnect gives it no other.
     """
 
     appliance: Appliance
@@ -66,6 +69,7 @@ class Config:
     reuse_after_seconds: int = REUSE_AFTER_SECONDS
     history_days: int = HISTORY_DAYS
     vpn_key: str = VPN_KEY
+    bgp_as: int = BGP_AS
     log_level: str = "info"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from agent.draft.drives import DrivePlans
+from agent.draft.interconnects import InterconnectPlans
 from agent.draft.machines import MachinePlans
 from agent.draft.vpn_connections import VpnConnectionPlans
 
 
-class Draft(MachinePlans, DrivePlans, VpnConnectionPlans):
+class Draft(MachinePlans, DrivePlans, VpnConnectionPlans, InterconnectPlans):
     """The plan of one command, as `Transaction` says, of any kind of object."""

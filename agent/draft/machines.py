@@ -80,6 +80,10 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
 
     def _attach(self, record: NetworkRecord | None, network: Network, attachment: Attachment, name: str) -> None:
         text = str(attachment)
+        interconnect = self._replica.interconnects.by_place.get(text)
+        if interconnect is not None:
+            user = f"interconnects/{interconnect.interconnect.name}"
+            raise Taken(user, f"attachment {text} is that of {user}")
         owner = self._claimed.get(text) or self._replica.ledger.claims.get(("attachment", text), ("", ""))[1]
         if owner and owner != network.name:
             raise Taken(f"networks/{owner}", f"attachment {text} belongs to networks/{owner}")

@@ -111,7 +111,8 @@ class NetworkPlans(Transaction):
         record = self._network_named(name)
         users = [f"machines/{machine}" for machine in record.machines.keys()[:NAMED_USERS]]
         users += [f"drives/{drive}" for drive in record.drives.keys()[: NAMED_USERS - len(users)]]
-        more = len(record.machines) + len(record.drives) - len(users)
+        users += [f"interconnects/{name}" for name in record.interconnects.keys()[: NAMED_USERS - len(users)]]
+        more = len(record.machines) + len(record.drives) + len(record.interconnects) - len(users)
         if record.vpn is not None:
             users.append(f"vpnGateways/{record.vpn.gateway.name}")
         if users:

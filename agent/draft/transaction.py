@@ -109,8 +109,8 @@ class Transaction:
     def _guard_pools(self, *, changed: bool = False) -> None:
         """Have the transaction refused if somebody `changed` pools meanwhile in a way that no index shows.
 
-        A value that was given and taken back has to rest, and VPN gateways have numbers as machines have: indexes
-        know neither.
+        A value that was given and taken back has to rest, and VPN gateways and interconnects have numbers as machines
+        have: indexes know neither.
         """
         if self._replica.pools_row is None:
             if not self._pools_changed:
@@ -123,6 +123,23 @@ class Transaction:
         if changed and not self._pools_changed:
             self._pools_changed = True
             self._bump("Pools", uuid)
+
+    def _unused_by_machines(self, number: int) -> None:
+        """Have the transaction refused if a machine has this number, which no index of other objects knows.
+
+        The server looks at every machine for it (1 ms for some thousands): once in the life of such an object.
+        """
+        self.operations.append(
+            {
+                "op": "wait",
+                "table": "Machine",
+                "where": [["number", "==", number]],
+                "columns": ["number"],
+                "until": "==",
+                "rows": [],
+                "timeout": 0,
+            }
+        )
 
     def _guard(self, table: str, uuid: str, revision: int) -> bool:
         """Have the transaction refused unless the row has this revision; False when it is guarded already."""

@@ -12,19 +12,12 @@ from agent.faults import Exhausted, Invalid, Missing, Taken
 from agent.intent import Certificate, NewVpnConnection, VpnConnectionChange
 from agent.pools import network_prefixes
 from agent.records import VpnConnectionRecord, VpnGatewayRecord
-from agent.sealing import Seal, SealError
+from agent.sealing import Seal
 from agent.validation import wrong
 from agent.validation_certificates import canonical
+from agent.validation_prefixes import overlap, prefixes_inside, prefixes_outside
 from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE
-from agent.validation_vpn import (
-    FIELD,
-    IKE_VERSIONS,
-    MAX_CONNECTIONS,
-    overlap,
-    prefixes_inside,
-    prefixes_outside,
-    settings,
-)
+from agent.validation_vpn import FIELD, IKE_VERSIONS, MAX_CONNECTIONS, settings
 from state import vpn_rows
 from state.storage import storage_prefix
 from state.vpn import Authentication, Role, VpnConnection
@@ -179,12 +172,5 @@ def _proven(before: VpnConnection, pre_shared_key: str, certificate: Certificate
         authentication=method,
         certificate=written.chain,
         ca_certificates=written.authorities,
-        secret=before.secret if _holds(before.secret, secret, seal) else seal.seal(secret),
+        secret=before.secret if seal.holds(before.secret, secret) else seal.seal(secret),
     )
-
-
-def _holds(sealed: str, secret: str, seal: Seal) -> bool:
-    try:
-        return bool(sealed) and seal.open(sealed) == secret
-    except SealError:
-        return False

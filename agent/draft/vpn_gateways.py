@@ -60,23 +60,6 @@ class VpnGatewayPlans(PublicAddressPlans):
         self._release("public-zone", str(gateway.zone))
         self._release("assignment", _assignment(gateway))
 
-    def _unused_by_machines(self, number: int) -> None:
-        """Have the transaction refused if a machine has this number, which the index of gateways does not know.
-
-        The server looks at every machine for it (1 ms for some thousands): once in the life of a gateway.
-        """
-        self.operations.append(
-            {
-                "op": "wait",
-                "table": "Machine",
-                "where": [["number", "==", number]],
-                "columns": ["number"],
-                "until": "==",
-                "rows": [],
-                "timeout": 0,
-            }
-        )
-
     def _vpn_gateway_named(self, name: str) -> VpnGatewayRecord:
         record = self._replica.vpn.gateways.get(name)
         if record is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.history import Assignment, Holding
 from agent.store.accounts import Accounts
 from agent.store.drives import Drives
+from agent.store.interconnects import Interconnects
 from agent.store.machines import Machines
 from agent.store.networks import Networks
 from agent.store.public_addresses import PublicAddresses
@@ -12,7 +13,7 @@ from agent.store.vpn_connections import VpnConnections
 from agent.store.vpn_gateways import VpnGateways
 
 
-class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Accounts):
+class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, Accounts):
     """The only writer of desired state, as `DesiredState` says."""
 
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:

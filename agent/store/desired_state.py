@@ -27,8 +27,10 @@ from agent.ledger import RequestRecord
 from agent.pools import Pools, own_prefixes
 from agent.records import (
     DriveRecord,
+    InterconnectRecord,
     MachineRecord,
     NetworkRecord,
+    Peerings,
     PublicAddressRecord,
     VpnConnectionRecord,
     VpnGatewayRecord,
@@ -41,7 +43,16 @@ from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
 log = logging.getLogger("sluice.store")
 
 T = TypeVar("T")
-R = TypeVar("R", NetworkRecord, MachineRecord, PublicAddressRecord, DriveRecord, VpnGatewayRecord, VpnConnectionRecord)
+R = TypeVar(
+    "R",
+    NetworkRecord,
+    MachineRecord,
+    PublicAddressRecord,
+    DriveRecord,
+    VpnGatewayRecord,
+    VpnConnectionRecord,
+    InterconnectRecord,
+)
 
 ATTEMPTS = 30
 # Refusals that mean another writer was faster (RFC 7047 sections 3 and 5.2.6).
@@ -151,7 +162,7 @@ class DesiredState:
         except Unavailable as error:
             raise Unreachable(str(error)) from error
 
-    def await_settled(self, record: NetworkRecord, settled: Callable[[], bool], timeout: float) -> None:
+    def await_settled(self, record: NetworkRecord | Peerings, settled: Callable[[], bool], timeout: float) -> None:
         """Wait, under the lock, until `settled` as the network or what is in it changes, at most `timeout` s."""
         if record.waiting is None:
             record.waiting = threading.Condition(self.replica.lock)
@@ -159,8 +170,13 @@ class DesiredState:
 
     def await_object(
         self,
-        record: NetworkRecord | MachineRecord | DriveRecord | VpnGatewayRecord | VpnConnectionRecord,
-        network: NetworkRecord,
+        record: NetworkRecord
+        | MachineRecord
+        | DriveRecord
+        | VpnGatewayRecord
+        | VpnConnectionRecord
+        | InterconnectRecord,
+        network: NetworkRecord | Peerings,
         resource: str,
         timeout: float,
     ) -> None:
@@ -176,9 +192,10 @@ class DesiredState:
         """The agent stops: answer waiting calls with objects as they are, end watch streams."""
         with self.replica.lock:
             self.stopping = True
-            for record in self.replica.networks.values():
-                if record.waiting is not None:
-                    record.waiting.notify_all()
+            owners: list[NetworkRecord | Peerings] = [*self.replica.networks.values()]
+            for owner in (*owners, self.replica.interconnects.peerings):
+                if owner.waiting is not None:
+                    owner.waiting.notify_all()
         self.hub.close()
 
 

@@ -1,34 +1,23 @@
-"""Commands and questions about VPN connections, and the key their secrets are sealed with."""
+"""Commands and questions about VPN connections."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
 
 from agent.draft import Draft
-from agent.faults import Unsuitable
 from agent.intent import Idempotency, NewVpnConnection, VpnConnectionChange
 from agent.records import WAITING, VpnConnectionRecord, VpnConnectionView
-from agent.sealing import Seal, SealError
-from agent.store.desired_state import DesiredState, check, find, following, remade
+from agent.sealing import SealError
+from agent.store.desired_state import check, find, following, remade
+from agent.store.sealed import Sealed
 from agent.validation import request_id
 from agent.validation_vpn import new_vpn_connection, proof
 from agent.watch import Watcher
 from state.vpn import Authentication
 
 
-class VpnConnections(DesiredState):
+class VpnConnections(Sealed):
     """VPN connections of the store."""
-
-    @cached_property
-    def seal(self) -> Seal:
-        """What secrets are sealed with; the key is made when first needed. Raises Unsuitable."""
-        try:
-            return Seal.at(Path(self.config.vpn_key))
-        except SealError as error:
-            message = f"secrets cannot be sealed with the key of this appliance ([vpn] key): {error}"
-            raise Unsuitable("NO_SEALING_KEY", "appliance", message) from error
 
     def create_vpn_connection(self, new: NewVpnConnection, request: Idempotency, timeout: float) -> VpnConnectionView:
         """Add a connection to a VPN gateway.

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.upkeep import Upkeep
-from agent.validation_vpn import overlap
+from agent.validation_prefixes import overlap
+from sluice.v1 import interconnect_pb2 as interconnects
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import translation_pb2 as translations
 from sluice.v1 import vpn_connection_pb2 as connections
 from sluice.v1 import vpn_gateway_pb2 as gateways
 from state.ovsdb import Client
+from tests import interconnect_calls
 from tests.agents import Clock, database, opened, served
 from tests.vpn_calls import changed, connection
 
@@ -30,6 +32,7 @@ TABLES = {
     "Machine": ["name", "network", "number", "mac", "address", "transit", "hostname", "port", "vlan", "vni"],
     "Vpn_Gateway": ["name", "network", "number", "address", "zone"],
     "Vpn_Connection": ["name", "gateway", "peer", "remote_identity", "remote_prefixes", "dpd_seconds", "revision"],
+    "Interconnect": ["name", "network", "number", "slot", "client", "zone", "port", "vlan", "accept", "revision"],
     "Allocation": ["pool", "value", "network", "allocated_at", "released_at"],
     "Request": ["request_id", "digest", "names"],
 }
@@ -49,6 +52,8 @@ attachments = st.builds(lambda port, tag: machines.Attachment(port=port, **tag),
 request_ids = mostly("", "", "", "", *(f"00000000-0000-4000-8000-00000000000{at}" for at in range(3)))
 gateway_ids = mostly("g", "h")
 connection_ids = mostly("x", "y", "z")
+interconnect_ids = mostly("i", "j", "k", "l")
+vlans = st.sampled_from([*range(12), 1, 2, 3, 4095, -1])
 peers = mostly("198.51.100.200", "198.51.100.201", "vpn.example.com", "10.0.0.1", "203.0.113.96")
 remotes = st.lists(
     mostly("192.168.1.0/24", "192.168.0.0/16", "192.168.2.0/24", "10.0.5.0/24", "10.1.0.0/16"), min_size=0, max_size=2
@@ -138,7 +143,8 @@ class Commands(RuleBasedStateMachine):
                 found.add((row["network"][1], row["address"]))
                 found.add(("transit", row["transit"]))
         found |= {("public", row["address"]) for row in state["Vpn_Gateway"]}
-        found |= {("zone", str(row["zone"])) for row in state["Vpn_Gateway"]}
+        zones = [row["zone"] for table in ("Vpn_Gateway", "Interconnect") for row in state[table]]
+        found |= {("zone", str(zone)) for zone in zones if zone}
         return found
 
     @initialize()
@@ -227,6 +233,32 @@ class Commands(RuleBasedStateMachine):
         request = connections.DeleteVpnConnectionRequest(name=f"vpnConnections/{name}")
         self._call(self._api.vpn_connections.DeleteVpnConnection, request)
 
+    @rule(name=interconnect_ids, network=network_ids, vlan=vlans, accept=remotes, request_id=request_ids)
+    def create_direct_connect(self, name: str, network: str, vlan: int, accept: list[str], request_id: str) -> None:
+        fields: dict[str, Any] = {"port": "trunk", "vlan": vlan, "accept_prefixes": accept, "request_id": request_id}
+        self._create_interconnect(interconnect_calls.direct(name, network, **fields))
+
+    @rule(name=interconnect_ids, vlan=vlans, request_id=request_ids)
+    def create_peering(self, name: str, vlan: int, request_id: str) -> None:
+        self._create_interconnect(interconnect_calls.peering(name, port="trunk", vlan=vlan, request_id=request_id))
+
+    def _create_interconnect(self, request: interconnects.CreateInterconnectRequest) -> None:
+        made = self._call(self._api.interconnects.CreateInterconnect, request)
+        if made is not None:
+            assert interconnect_calls.get(self._api, made.name.partition("/")[2]) == made
+
+    @precondition(lambda self: self._store.replica.interconnects.by_name)
+    @rule(data=st.data(), vlan=vlans, accept=remotes, password=mostly("", "secret"))
+    def update_interconnect(self, data: st.DataObject, vlan: int, accept: list[str], password: str) -> None:
+        name = data.draw(mostly(*self._store.replica.interconnects.by_name))
+        request = interconnect_calls.changed(name, vlan=vlan, accept_prefixes=accept, password=password)
+        self._call(self._api.interconnects.UpdateInterconnect, request)
+
+    @rule(name=interconnect_ids)
+    def delete_interconnect(self, name: str) -> None:
+        request = interconnects.DeleteInterconnectRequest(name=f"interconnects/{name}")
+        self._call(self._api.interconnects.DeleteInterconnect, request)
+
     @rule(size=st.integers(-1, 3), token=mostly(""))
     def pages(self, size: int, token: str) -> None:
         page = self._call(
@@ -263,7 +295,10 @@ class Commands(RuleBasedStateMachine):
         single([row["key"] for row in of.values()])
         single([(row["block_address"], row["block_first"]) for row in of.values()])
         single([row["prefix"] for row in of.values() if row["kind"] == "isolated"])
-        single([row["number"] for table in ("Machine", "Vpn_Gateway") for row in state[table]])
+        numbers = [row["number"] for table in ("Machine", "Vpn_Gateway") for row in state[table]]
+        single([*numbers, *(row["client"] for row in state["Interconnect"] if row["client"])])
+        single([row["number"] for row in state["Interconnect"]])
+        single([(row["network"][1], row["slot"]) if row["zone"] else row["slot"] for row in state["Interconnect"]])
         single([row["network"][1] for row in state["Vpn_Gateway"]])
         single([(row["gateway"][1], row["peer"], row["remote_identity"]) for row in state["Vpn_Connection"]])
         for one, other in combinations(state["Vpn_Connection"], 2):
@@ -275,6 +310,10 @@ class Commands(RuleBasedStateMachine):
         for row in state["Machine"]:
             owners.setdefault(json.dumps([row["port"], row["vlan"], row["vni"]]), set()).add(row["network"][1])
         assert all(len(networks_of) == 1 for networks_of in owners.values())
+        for row in state["Interconnect"]:
+            place = json.dumps([row["port"], row["vlan"], ["set", []]])
+            assert place not in owners, row
+            owners[place] = {row["name"]}
         held = [a for a in state["Allocation"] if a["released_at"] == 0 and a["pool"] == "attachment"]
         assert len(held) == len(owners)
 
@@ -304,6 +343,7 @@ class Commands(RuleBasedStateMachine):
             for these, those in (
                 (fresh.vpn.gateways, mine.vpn.gateways),
                 (fresh.vpn.connections, mine.vpn.connections),
+                (fresh.interconnects.by_name, mine.interconnects.by_name),
             ):
                 assert [record.view for record in these.values()] == [record.view for record in those.values()]
             assert [m.view for m in fresh.machines.values()] == [m.view for m in mine.machines.values()]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from agent.store import Store
-from tests.agents import Api, Controller, Database, database, network, opened, served
+from tests.agents import Api, Controller, Database, database, machine, network, opened, served
+from tests.interconnect_calls import BgpDaemon
 from tests.vpn_calls import Create, Daemon, connection, gateway
 
 
@@ -44,6 +45,23 @@ def vpn_api(store: Store) -> Iterator[Api]:
         for name, of in (("gw", "office"), ("gw2", "lab")):
             made.networks.CreateNetwork(network(of, tenant="t"))
             made.vpn_gateways.CreateVpnGateway(gateway(name, of))
+        yield made
+
+
+@pytest.fixture
+def bgp(server: Database) -> Iterator[BgpDaemon]:
+    made = BgpDaemon(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bgp_api(store: Store) -> Iterator[Api]:
+    """An agent's API with the networks `office` and `lab`, and the isolated machine `web`."""
+    with served(store) as made:
+        for name in ("office", "lab"):
+            made.networks.CreateNetwork(network(name, tenant="t"))
+        made.machines.CreateMachine(machine("web"))
         yield made
 
 

@@ -38,7 +38,7 @@ def test_reference_configuration_is_right_and_says_what_the_defaults_are() -> No
     config = load(str(REFERENCE))
     least = parse(LEAST)
     assert (config.api, config.bridge, config.limits) == (least.api, least.bridge, least.limits)
-    assert config.database == least.database
+    assert (config.database, config.bgp_as) == (least.database, least.bgp_as)
     assert config.appliance.transit_pool == least.appliance.transit_pool
     assert config.appliance.block_size == least.appliance.block_size
 
@@ -158,6 +158,15 @@ def test_the_key_of_vpn_secrets() -> None:
     for wrong in ('"vpn.key"', '""', '"/etc/sluice/"', "7"):
         (problem,) = problems(f"{LEAST}[vpn]\nkey = {wrong}")
         assert problem.endswith("allowed: an absolute path of a file")
+
+
+def test_the_as_number() -> None:
+    assert parse(LEAST).bgp_as == 64512
+    assert parse(f"{LEAST}[bgp]\nas = 4200000000").bgp_as == 4200000000
+    for wrong in ("0", "23456", "65535", "4294967295", '"64512"', "true"):
+        (problem,) = problems(f"{LEAST}[bgp]\nas = {wrong}")
+        assert problem.startswith("bgp.as is ")
+        assert "allowed: a whole number, 1 to 4294967294" in problem
 
 
 def test_not_toml_and_no_file() -> None:

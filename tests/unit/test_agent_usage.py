@@ -56,7 +56,7 @@ def test_usage_of_one(api: Api) -> None:
 
 def test_nothing_counted_yet_is_zero_and_has_no_time(api: Api) -> None:
     found = api.usage.GetUsage(usage_pb2.GetUsageRequest(name="machines/pc2"))
-    assert found == usage_pb2.Usage(name="machines/pc2", public={}, private={}, storage={}, vpn={})
+    assert found == usage_pb2.Usage(name="machines/pc2", public={}, private={}, storage={}, vpn={}, interconnect={})
 
 
 @pytest.mark.usefixtures("counted")

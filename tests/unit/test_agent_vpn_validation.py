@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from agent.intent import NewVpnConnection
+from agent.validation_prefixes import prefixes
 from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE, esp_proposals, ike_proposals
-from agent.validation_vpn import identity, new_vpn_connection, peer, prefixes, proof
+from agent.validation_vpn import identity, new_vpn_connection, peer, proof
 
 FINE = NewVpnConnection(
     "hq", "vpnGateways/gw", "198.51.100.200", remote_prefixes=("192.168.50.0/24",), pre_shared_key="long enough"
@@ -131,11 +132,11 @@ def test_identities_that_are_none(value: str) -> None:
     ],
 )
 def test_prefixes(values: Sequence[str], wrong: Sequence[str]) -> None:
-    assert [violation.field for violation in prefixes("p", values, least=1)] == wrong
+    assert [violation.field for violation in prefixes("p", values, least=1, most=16)] == wrong
 
 
 def test_prefixes_that_need_not_be() -> None:
-    assert not list(prefixes("p", [], least=0))
+    assert not list(prefixes("p", [], least=0, most=16))
 
 
 @pytest.mark.parametrize("key", ["8 digits", "x" * 128, " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"])

@@ -1,0 +1,98 @@
+"""Commands and questions about interconnects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.draft import Draft
+from agent.intent import Idempotency, InterconnectChange, NewInterconnect
+from agent.learned import Position
+from agent.records import WAITING, InterconnectRecord, InterconnectView
+from agent.store.desired_state import check, find, following, remade
+from agent.store.sealed import Sealed
+from agent.validation import port, request_id
+from agent.validation_interconnect import FIELD, new_interconnect
+from agent.watch import Watcher
+from state.interconnect import Route
+
+
+class Interconnects(Sealed):
+    """Interconnects of the store."""
+
+    def create_interconnect(self, new: NewInterconnect, request: Idempotency, timeout: float) -> InterconnectView:
+        """Add an interconnect.
+
+        Raises Invalid, Missing, Taken, Unsuitable, Exhausted, Contended, Unreachable.
+        """
+        new = replace(new, local_as=new.local_as or self.config.bgp_as)
+        check([*request_id("request_id", request.request_id), *new_interconnect(new, self.own_ports)])
+
+        def plan(draft: Draft) -> InterconnectView:
+            made = self.made_before(request)
+            if made is not None:
+                name = f"interconnects/{made.names[0]}"
+                return remade(self.replica.interconnects.by_name, name, made.created_at).view
+            value, of = draft.create_interconnect(new, lambda: self.seal)
+            draft.answered(request, [value.name])
+            shown = replace(value, password="", revision=0)
+            names = ("", "") if of is None else (of.network.name, of.network.tenant)
+            return InterconnectView(shown, *names, bool(value.password), WAITING)
+
+        view = self.run(plan, timeout, repeatable=bool(request.request_id))
+        with self.replica.lock:
+            record = self.replica.interconnects.by_name.get(view.interconnect.name)
+            return view if record is None else record.view
+
+    def update_interconnect(self, name: str, change: InterconnectChange, timeout: float) -> InterconnectView:
+        """Change an interconnect. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+        if change.port is not None:
+            check(list(port(f"{FIELD}.port", change.port, self.own_ports)))
+        if change.local_as == 0:
+            change = replace(change, local_as=self.config.bgp_as)
+        self.run(lambda draft: draft.update_interconnect(name, change, lambda: self.seal), timeout)
+        return self.interconnect(name)
+
+    def delete_interconnect(self, name: str, timeout: float) -> None:
+        """Delete an interconnect. Raises Missing, Contended, Unreachable."""
+        self.run(lambda draft: draft.delete_interconnect(name), timeout)
+
+    def interconnect(self, name: str) -> InterconnectView:
+        """One interconnect. Raises Missing."""
+        with self.replica.lock:
+            return self._interconnect(name).view
+
+    def _interconnect(self, name: str) -> InterconnectRecord:
+        return find(self.replica.interconnects.by_name, f"interconnects/{name}")
+
+    def list_interconnects(self, network: str, after: str, count: int) -> list[InterconnectView]:
+        """At most `count` interconnects with names above `after`, in order; of one network unless it is empty."""
+        with self.replica.lock:
+            present, of = self.replica.interconnects.by_name, self.replica.networks.get(network)
+            index = present if not network else None if of is None else of.interconnects
+            return [present[name].view for name in following(index, after, count)]
+
+    def list_interconnect_routes(self, name: str, after: Position, count: int, *, refused: bool) -> Sequence[Route]:
+        """At most `count` routes above `after` that the peer announces, in order of address, then length.
+
+        Only those that are not accepted if `refused`. Raises Missing.
+        """
+        with self.replica.lock:
+            routes = self.replica.interconnects.routes(self._interconnect(name))
+            return routes.page(after, count, refused=refused)
+
+    def wait_interconnect(self, view: InterconnectView, timeout: float) -> InterconnectView:
+        """The interconnect once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        name = f"interconnects/{view.interconnect.name}"
+        with self.replica.lock:
+            record = remade(self.replica.interconnects.by_name, name, view.interconnect.created_at)
+            self.await_object(record, record.owner, name, timeout)
+            return record.view
+
+    def watch_interconnects(self, network: str) -> tuple[list[InterconnectView], Watcher[InterconnectView]]:
+        """The interconnects there are (only those of `network` unless it is empty) and a stream of changes after."""
+        with self.replica.lock:
+            of = self.replica.networks.get(network)
+            found = of.interconnects if of is not None else {} if network else self.replica.interconnects.by_name
+            watcher = self.hub.add(InterconnectView, lambda view: network in ("", view.network))
+            return [record.view for record in found.values()], watcher
