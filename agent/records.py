@@ -230,10 +230,7 @@ class Peerings:
 
 @dataclass(slots=True, eq=False)
 class InterconnectRecord:
-    """An interconnect, its row, and the network revision it was last changed in.
-
-    `since` of a peering is 0.
-    """
+    """An interconnect, its row, and the revision of its network it was last changed in; of a peering: its own."""
 
     uuid: str
     interconnect: Interconnect
@@ -319,8 +316,6 @@ def interconnect_status(record: InterconnectRecord, said: InterconnectStatus | N
     if said is not None and said.revision != record.interconnect.revision:
         said = None
     acted = WAITING_FOR_BGP if said is None else ObjectStatus(said.state, said.detail)
-    if told is None and isinstance(record.owner, Peerings):
-        return acted
     flows = _status_of(told, record.since, name)
     if flows.state is State.LIVE:
         return acted

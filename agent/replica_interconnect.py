@@ -102,7 +102,7 @@ class InterconnectReplica:
         of = interconnect_rows.network_of(row)
         owner = self.peerings if of is None else networks[of]
         value = interconnect_rows.interconnect(row)
-        since = owner.network.revision if isinstance(owner, NetworkRecord) else 0
+        since = owner.network.revision if isinstance(owner, NetworkRecord) else value.revision
         record = self._by_uuid.get(uuid)
         before = None
         if record is None:

@@ -31,7 +31,7 @@ from state.model import NetworkStatus, State
 log = logging.getLogger("sluice.commit")
 
 PEERINGS = ""
-"""The name under which the status table has those peerings that are cut off; it has no row where none are."""
+"""The name under which the status table has what peerings have come to; it has no row where there are none."""
 
 _Ahead = tuple[bytes, Callable[[], None]]
 """A message that comes before flows, and what to do once the switch has taken it."""
@@ -46,7 +46,8 @@ class Plan:
     `deletes` and `adds` are the messages of `difference`; `addresses` are
     those its machines have in the conntrack zone, `assignments` the public
     ones of those whose flows are on the switch, `drive_zones` the zone of what
-    comes from beyond to drives.
+    comes from beyond to drives. `peerings` is the latest revision of those,
+    where the plan is the appliance's.
     """
 
     key: int
@@ -60,6 +61,7 @@ class Plan:
     addresses: frozenset[str] = frozenset()
     assignments: frozenset[Assignment] = frozenset()
     drive_zones: frozenset[int] = frozenset()
+    peerings: int = 0
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.adds)
@@ -110,6 +112,7 @@ class Committer:
         return Plan(
             key, name, revision, compiled, since, difference, *messages,
             transit_addresses(network), assignments(network, compiled.unplugged), drive_zones(network),
+            max((one.revision for one in site.peerings), default=0) if key == APPLIANCE_KEY else 0,
         )  # fmt: skip
 
     def repair(self, plan: Plan, difference: Difference) -> None:
@@ -195,8 +198,8 @@ class Committer:
             self._names.pop(plan.key, None)
             self._forget(plan.name)
         else:
-            cut_off = dict(plan.compiled.unplugged)
-            self._statuses.put(PEERINGS, NetworkStatus(0, State.LIVE, "", cut_off) if cut_off else None)
+            told = NetworkStatus(plan.peerings, State.LIVE, "", dict(plan.compiled.unplugged))
+            self._statuses.put(PEERINGS, told if plan.peerings else None)
 
     def _forget(self, name: str) -> None:
         # Another network may have the name by now; its own status follows.

@@ -249,7 +249,8 @@ class NetworkStatus:
     `revision` is the revision the flows on the switch belong to; `machines`
     maps the names of machines, `drives/NAME` of drives, `vpnGateways/NAME` of
     VPN gateways and `interconnects/NAME` of interconnects that are not live to the reason in words; it is empty
-    for those that may be in a moment. Peerings are told of under the network `` of no name.
+    for those that may be in a moment. Peerings are told of under the network of no name, with
+    the latest of their revisions.
     """
 
     revision: int

@@ -90,7 +90,9 @@ class InterconnectPlans(Transaction):
             self._vacant(after)
             self._unclaim("attachment", before.where)
             self._occupy(after, owner)
-        row = interconnect_rows.interconnect_row(replace(after, revision=before.revision + 1), None)
+        # The latest of all peerings' is what the controller says it has come to: it has to be the highest.
+        after = replace(after, revision=max(before.revision + 1, self.now))
+        row = interconnect_rows.interconnect_row(after, None)
         self._update("Interconnect", record.uuid, {column: row[column] for column in row if column not in _FIXED})
         return True
 

@@ -76,18 +76,25 @@ def test_how_far_a_direct_connect_is(bgp_api: Api, controller: Controller, bgp: 
 
 def test_how_far_a_peering_is(bgp_api: Api, controller: Controller, bgp: BgpDaemon, server: Database) -> None:
     create(bgp_api, peering("ix"))
-    assert status(bgp_api, "ix") == (PENDING, UNTOLD)
+    assert status(bgp_api, "ix") == (PENDING, STORED)
+    made = bgp.revision("ix")
+    controller.report_peerings(NetworkStatus(made - 1, State.LIVE))
+    controller.report_peerings(NetworkStatus(made, State.LIVE))
+    wait_until(lambda: status(bgp_api, "ix") == (PENDING, UNTOLD))
     bgp.say("ix")
     wait_until(lambda: status(bgp_api, "ix") == (LIVE, ""))
-    controller.report_peerings(NetworkStatus(7, State.LIVE, "", {"interconnects/ix": "port ix1 is not on the bridge"}))
+    cut_off = {"interconnects/ix": "port ix1 is not on the bridge"}
+    controller.report_peerings(NetworkStatus(made, State.LIVE, "", cut_off))
     wait_until(lambda: status(bgp_api, "ix") == (ERROR, "port ix1 is not on the bridge"))
-    controller.report_peerings(NetworkStatus(7, State.LIVE, "", {"interconnects/ix": ""}))
+    controller.report_peerings(NetworkStatus(made, State.LIVE, "", {"interconnects/ix": ""}))
     wait_until(lambda: status(bgp_api, "ix") == (PENDING, STORED))
-    # Revisions of networks and peerings are not compared.
-    controller.report_peerings(NetworkStatus(0, State.LIVE, "", {"interconnects/other": "port a is not on the bridge"}))
+    other = {"interconnects/other": "port a is not on the bridge"}
+    controller.report_peerings(NetworkStatus(made, State.LIVE, "", other))
     wait_until(lambda: status(bgp_api, "ix") == (LIVE, ""))
     update(bgp_api, "ix", preference=9)
-    assert status(bgp_api, "ix") == (PENDING, UNTOLD)
+    assert status(bgp_api, "ix") == (PENDING, STORED)
+    controller.report_peerings(NetworkStatus(bgp.revision("ix"), State.LIVE))
+    wait_until(lambda: status(bgp_api, "ix") == (PENDING, UNTOLD))
     bgp.say("ix", State.ERROR, "FRR cannot be started")
     wait_until(lambda: status(bgp_api, "ix") == (ERROR, "FRR cannot be started"))
 
@@ -97,6 +104,7 @@ def test_waiting_until_it_is_live(bgp_api: Api, controller: Controller, bgp: Bgp
     create(bgp_api, direct("dc"))
     create(bgp_api, peering("ix"))
     controller.report("office", State.LIVE)
+    controller.report_peerings(NetworkStatus(bgp.revision("ix"), State.LIVE))
     wait_until(lambda: status(bgp_api, name)[1] == UNTOLD)
     found: list[interconnects.Interconnect] = []
     waiting = threading.Thread(target=lambda: found.append(get(bgp_api, name, wait_live=True)))

@@ -14,7 +14,7 @@ from controller.events import PortsChanged, Verify
 from controller.pipeline import APPLIANCE_KEY
 from controller.source import Changed
 from state.interconnect import Interconnect, Route, Session
-from state.model import Network, State
+from state.model import Network, NetworkStatus, State
 
 NETWORKS = (CLINIC, STUDIO)
 FIRST, SECOND = CLINIC.interconnects
@@ -127,17 +127,22 @@ def test_peerings_concern_the_appliance_alone() -> None:
     assert world.ids() == world.desired()
 
 
-def test_a_peering_that_is_cut_off_is_told_under_no_name_until_it_is_back() -> None:
+def test_peerings_are_told_of_under_no_name() -> None:
     world = World(NETWORKS)
+    carrier, exchange = (dataclasses.replace(one, revision=n) for n, one in enumerate(PEERINGS, 7))
+    peer(world, carrier, exchange)
+    status = world.statuses[""]
+    assert status == NetworkStatus(8, State.LIVE)
     number = world.switch.port_numbers.pop("cross2")
     world.reconciler.post(PortsChanged())
     world.settle()
     status = world.statuses[""]
-    assert status is not None
-    assert status.machines == {"interconnects/exchange": "port cross2 is not on the bridge"}
+    assert status == NetworkStatus(8, State.LIVE, "", {"interconnects/exchange": "port cross2 is not on the bridge"})
     world.switch.port_numbers["cross2"] = number
     world.reconciler.post(PortsChanged())
     world.settle()
+    assert world.statuses[""] == NetworkStatus(8, State.LIVE)
+    peer(world)
     assert "" not in world.statuses
 
 
