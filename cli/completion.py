@@ -17,8 +17,8 @@ VARIABLE = "_SLUICECTL_COMPLETE"
 def completion(context: click.Context, shell: str) -> None:
     """Write the completion script of a shell.
 
-    Commands, options and the names of networks, machines and VPNs are completed;
-    names are asked from the API.
+    Commands, options and the names of networks, machines, VPNs and interconnects
+    are completed; names are asked from the API.
     """
     script = get_completion_class(shell)
     assert script is not None

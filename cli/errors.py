@@ -49,6 +49,11 @@ class Unreachable(Failure):
     exit_code = 3
 
 
+def refusal(field: str, message: str) -> Failure:
+    """The refusal of what the device of another side cannot do, because of a field of the object."""
+    return Failure("UNSUPPORTED", f"{field}: {message}", (Violation(field, message),))
+
+
 def from_call(error: grpc.RpcError, api: str) -> Failure:
     """The failure that a failed call to `api` stands for."""
     if not isinstance(error, grpc.Call):

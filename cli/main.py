@@ -19,6 +19,7 @@ from cli.addresses import addresses
 from cli.completion import completion
 from cli.drives import drives
 from cli.flows import drops, flows
+from cli.interconnect.group import interconnects
 from cli.machines import machines
 from cli.names import DEFAULT_API
 from cli.networks import networks
@@ -92,7 +93,10 @@ def sluicectl(
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
 
-for _command in (networks, machines, addresses, drives, vpn, flows, drops, usage, status, who, trace, completion):
+for _command in (
+    networks, machines, addresses, drives, vpn, interconnects,
+    flows, drops, usage, status, who, trace, completion,
+):  # fmt: skip
     sluicectl.add_command(_command)
 
 

@@ -13,6 +13,8 @@ from click.shell_completion import CompletionItem
 from cli.paging import pages
 from cli.session import channel
 from sluice.v1 import (
+    interconnect_pb2,
+    interconnect_pb2_grpc,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
@@ -45,6 +47,11 @@ def vpn_gateway_name(text: str) -> str:
 def vpn_connection_name(text: str) -> str:
     """`berlin` or `vpnConnections/berlin` → `vpnConnections/berlin`."""
     return text if text.startswith("vpnConnections/") else f"vpnConnections/{text}"
+
+
+def interconnect_name(text: str) -> str:
+    """`berlin-dc` or `interconnects/berlin-dc` → `interconnects/berlin-dc`."""
+    return text if text.startswith("interconnects/") else f"interconnects/{text}"
 
 
 def short(name: str) -> str:
@@ -85,6 +92,14 @@ def all_vpn_connections(
         yield from page.vpn_connections
 
 
+def all_interconnects(
+    stub: interconnect_pb2_grpc.InterconnectServiceStub, network: str = "", timeout: float | None = None
+) -> Iterator[interconnect_pb2.Interconnect]:
+    """Every interconnect, of one network where it is given, page by page. Raises grpc.RpcError."""
+    for page in pages(stub.ListInterconnects, interconnect_pb2.ListInterconnectsRequest(network=network), timeout):
+        yield from page.interconnects
+
+
 def _channel(context: click.Context) -> grpc.Channel:
     # While completing, the root group's options are parsed but its callback does not run.
     return channel(context.find_root().params.get("api") or os.environ.get("SLUICE_API", DEFAULT_API))
@@ -122,3 +137,9 @@ def complete_vpn_connection(
     """Names of VPN connections that start with `incomplete`; none when the API does not answer."""
     stub = vpn_connection_pb2_grpc.VpnConnectionServiceStub(_channel(context))
     return _complete(all_vpn_connections(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
+
+
+def complete_interconnect(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of interconnects that start with `incomplete`; none when the API does not answer."""
+    stub = interconnect_pb2_grpc.InterconnectServiceStub(_channel(context))
+    return _complete(all_interconnects(stub, timeout=_COMPLETION_TIMEOUT), incomplete)

@@ -13,6 +13,7 @@ import grpc
 
 from sluice.v1 import (
     drive_pb2_grpc,
+    interconnect_pb2_grpc,
     machine_pb2_grpc,
     network_pb2_grpc,
     public_address_pb2_grpc,
@@ -84,6 +85,11 @@ class Session:
     def vpn_connections(self) -> vpn_connection_pb2_grpc.VpnConnectionServiceStub:
         """Calls about VPN connections."""
         return vpn_connection_pb2_grpc.VpnConnectionServiceStub(channel(self.api))
+
+    @property
+    def interconnects(self) -> interconnect_pb2_grpc.InterconnectServiceStub:
+        """Calls about interconnects."""
+        return interconnect_pb2_grpc.InterconnectServiceStub(channel(self.api))
 
 
 pass_session = click.make_pass_decorator(Session)

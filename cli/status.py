@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli import creation, names, output, switch
 from cli.errors import Failure, from_call
+from cli.interconnect.words import session_word
 from cli.session import Session, channel, output_option, pass_session
 from cli.vpn.connections import tunnel_word
 from controller import explain
@@ -75,10 +76,12 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
         machines = [creation.state_word(m.status) for m in names.all_machines(session.machines, "", session.timeout)]
         connections = names.all_vpn_connections(session.vpn_connections, timeout=session.timeout)
         tunnels = [tunnel_word(connection.tunnel) or "pending" for connection in connections]
+        joined = names.all_interconnects(session.interconnects, timeout=session.timeout)
+        sessions = [session_word(interconnect.session) or "pending" for interconnect in joined]
     except grpc.RpcError as error:
         return [Check("api", "failed", from_call(error, session.api).message)]
-    for what, words in (("networks", networks), ("machines", machines), ("tunnels", tunnels)):
-        counts[what] = dict(Counter(words))
+    counted = {"networks": networks, "machines": machines, "tunnels": tunnels, "sessions": sessions}
+    counts |= {what: dict(Counter(words)) for what, words in counted.items()}
     # Lists are read from the database, so their answer is its answer too.
     return [served, Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")]
 

@@ -12,7 +12,7 @@ from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import usage_pb2
 
-_KINDS = ("public", "private", "storage", "vpn")
+_KINDS = ("public", "private", "storage", "vpn", "interconnect")
 _COLUMNS = ("NAME", *(f">{kind.upper()} {way}" for kind in _KINDS for way in ("IN", "OUT")), "LAST COUNTED")
 _STEP = 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")

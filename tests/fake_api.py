@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,15 +13,19 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2
+from fake_answers import LIVE, page, refuse
+from fake_interconnects import Drives, Interconnects
+from fake_vpn import VpnConnections, VpnGateways
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
 from cli.main import run
 from sluice.v1 import (
+    drive_pb2,
+    drive_pb2_grpc,
+    interconnect_pb2,
+    interconnect_pb2_grpc,
     limits_pb2,
     machine_pb2,
     machine_pb2_grpc,
@@ -36,18 +39,6 @@ from sluice.v1 import (
     vpn_gateway_pb2_grpc,
 )
 from sluice.v1.status_pb2 import CREATED, EXISTING, SYNCED, Status
-
-LIVE = Status(state=Status.LIVE)
-
-
-def refuse(context: Any, code: grpc.StatusCode, message: str, *details: Message) -> None:
-    """Abort a call with `google.rpc` details."""
-    packed = []
-    for detail in details:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(detail)
-    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
-    context.abort_with_status(rpc_status.to_status(status))
 
 
 def office(**changes: Any) -> network_pb2.Network:
@@ -69,30 +60,6 @@ def pc(number: int, **changes: Any) -> machine_pb2.Machine:
         "attachment": machine_pb2.Attachment(port="trunk", vlan=9 + number),
     }  # fmt: skip
     return machine_pb2.Machine(**{**values, **changes})
-
-
-def head(**changes: Any) -> vpn_gateway_pb2.VpnGateway:
-    """A live VPN gateway of the office."""
-    values: dict[str, Any] = {
-        "name": "vpnGateways/head", "network": "networks/office", "address": "203.0.113.70", "tenant": "acme",
-        "status": LIVE,
-    }  # fmt: skip
-    return vpn_gateway_pb2.VpnGateway(**{**values, **changes})
-
-
-def berlin(**changes: Any) -> vpn_connection_pb2.VpnConnection:
-    """A live connection of the head as the API returns it, with its effective values."""
-    values: dict[str, Any] = {
-        "name": "vpnConnections/berlin", "gateway": "vpnGateways/head", "peer": "198.51.100.7",
-        "local_identity": "203.0.113.70", "remote_identity": "198.51.100.7",
-        "local_prefixes": ["10.0.0.0/16"], "remote_prefixes": ["192.168.10.0/24"],
-        "ike_version": vpn_connection_pb2.VpnConnection.IKE_V2, "role": vpn_connection_pb2.VpnConnection.INITIATOR,
-        "ike_proposals": ["aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-ecp256", "aes256-sha256-modp2048"],
-        "esp_proposals": ["aes256gcm16-ecp384", "aes128gcm16-ecp256", "aes256-sha256-modp2048"],
-        "dpd_seconds": 2, "ike_lifetime_seconds": 14400, "child_lifetime_seconds": 3600, "tenant": "acme",
-        "status": LIVE,
-    }  # fmt: skip
-    return vpn_connection_pb2.VpnConnection(**{**values, **changes})
 
 
 @dataclass(frozen=True)
@@ -130,17 +97,16 @@ class FakeApi:
     vpn_connections: dict[str, vpn_connection_pb2.VpnConnection] = field(default_factory=dict)
     # What a watch of connections says after SYNCED; then it goes on in silence, or ends.
     connection_events: list[vpn_connection_pb2.VpnConnectionEvent] = field(default_factory=list)
+    interconnects: dict[str, interconnect_pb2.Interconnect] = field(default_factory=dict)
+    routes: dict[str, list[interconnect_pb2.InterconnectRoute]] = field(default_factory=dict)
+    drives: list[drive_pb2.Drive] = field(default_factory=list)
+    # As `connection_events`, of interconnects.
+    interconnect_events: list[interconnect_pb2.InterconnectEvent] = field(default_factory=list)
     watch_ends: bool = False
 
     def last(self) -> Any:
         """The last request."""
         return self.requests[-1]
-
-
-def _page(request: Any, found: list[Any]) -> tuple[list[Any], str]:
-    # Two a page, so that every list of three needs a second call.
-    start = int(request.page_token or 0)
-    return found[start : start + 2], str(start + 2) if start + 2 < len(found) else ""
 
 
 class _Networks(network_pb2_grpc.NetworkServiceServicer):
@@ -176,8 +142,8 @@ class _Networks(network_pb2_grpc.NetworkServiceServicer):
     def ListNetworks(self, request: Any, context: Any) -> network_pb2.ListNetworksResponse:
         self.api.requests.append(request)
         found = [n for _, n in sorted(self.api.networks.items()) if request.tenant in ("", n.tenant)]
-        page, token = _page(request, found)
-        return network_pb2.ListNetworksResponse(networks=page, next_page_token=token)
+        found, token = page(request, found)
+        return network_pb2.ListNetworksResponse(networks=found, next_page_token=token)
 
     def DeleteNetwork(self, request: Any, context: Any) -> Empty:
         self.api.requests.append(request)
@@ -230,8 +196,8 @@ class _Machines(machine_pb2_grpc.MachineServiceServicer):
     def ListMachines(self, request: Any, context: Any) -> machine_pb2.ListMachinesResponse:
         self.api.requests.append(request)
         found = [m for _, m in sorted(self.api.machines.items()) if request.network in ("", m.network)]
-        page, token = _page(request, found)
-        return machine_pb2.ListMachinesResponse(machines=page, next_page_token=token)
+        found, token = page(request, found)
+        return machine_pb2.ListMachinesResponse(machines=found, next_page_token=token)
 
     def UpdateMachine(self, request: Any, context: Any) -> machine_pb2.Machine:
         self.api.requests.append(request)
@@ -263,103 +229,6 @@ class _Translations(translation_pb2_grpc.TranslationServiceServicer):
         return self.api.translation
 
 
-class _VpnGateways(vpn_gateway_pb2_grpc.VpnGatewayServiceServicer):
-    def __init__(self, api: FakeApi) -> None:
-        self.api = api
-
-    def CreateVpnGateway(self, request: Any, context: Any) -> vpn_gateway_pb2.VpnGateway:
-        self.api.requests.append(request)
-        if request.vpn_gateway.network == "networks/shop":
-            violation = error_details_pb2.PreconditionFailure.Violation
-            failed = error_details_pb2.PreconditionFailure(
-                violations=[violation(subject="networks/shop", description="is ISOLATED; allowed: a PRIVATE one")]
-            )
-            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "the network cannot have a VPN gateway", failed)
-        made = head(name=f"vpnGateways/{request.vpn_gateway_id or 'chosen'}", network=request.vpn_gateway.network)
-        made.status.CopyFrom(self.api.new_status)
-        self.api.vpn_gateways[made.name] = made
-        return made
-
-    def GetVpnGateway(self, request: Any, context: Any) -> vpn_gateway_pb2.VpnGateway:
-        self.api.requests.append(request)
-        if request.name not in self.api.vpn_gateways:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no VPN gateway {request.name}")
-        return self.api.vpn_gateways[request.name]
-
-    def ListVpnGateways(self, request: Any, context: Any) -> vpn_gateway_pb2.ListVpnGatewaysResponse:
-        self.api.requests.append(request)
-        found = [g for _, g in sorted(self.api.vpn_gateways.items()) if request.network in ("", g.network)]
-        page, token = _page(request, found)
-        return vpn_gateway_pb2.ListVpnGatewaysResponse(vpn_gateways=page, next_page_token=token)
-
-    def DeleteVpnGateway(self, request: Any, context: Any) -> Empty:
-        self.api.requests.append(request)
-        if self.api.vpn_gateways.pop(request.name, None) is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no VPN gateway {request.name}")
-        return Empty()
-
-    def WatchVpnGateways(self, request: Any, context: Any) -> Iterator[vpn_gateway_pb2.VpnGatewayEvent]:
-        self.api.requests.append(request)
-        for gateway in self.api.vpn_gateways.values():
-            yield vpn_gateway_pb2.VpnGatewayEvent(type=EXISTING, vpn_gateway=gateway)
-        yield vpn_gateway_pb2.VpnGatewayEvent(type=SYNCED)
-        yield vpn_gateway_pb2.VpnGatewayEvent(type=CREATED, vpn_gateway=head(name="vpnGateways/later"))
-
-
-class _VpnConnections(vpn_connection_pb2_grpc.VpnConnectionServiceServicer):
-    def __init__(self, api: FakeApi) -> None:
-        self.api = api
-
-    def CreateVpnConnection(self, request: Any, context: Any) -> vpn_connection_pb2.VpnConnection:
-        self.api.requests.append(request)
-        made = vpn_connection_pb2.VpnConnection()
-        made.CopyFrom(request.vpn_connection)
-        # Secrets are never read back.
-        made.pre_shared_key = made.certificate.private_key_pem = ""
-        if not request.vpn_connection.HasField("certificate"):
-            made.ClearField("certificate")
-        made.name = f"vpnConnections/{request.vpn_connection_id or 'chosen'}"
-        made.status.CopyFrom(self.api.new_status)
-        self.api.vpn_connections[made.name] = made
-        return made
-
-    def GetVpnConnection(self, request: Any, context: Any) -> vpn_connection_pb2.VpnConnection:
-        self.api.requests.append(request)
-        if request.name not in self.api.vpn_connections:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no VPN connection {request.name}")
-        return self.api.vpn_connections[request.name]
-
-    def ListVpnConnections(self, request: Any, context: Any) -> vpn_connection_pb2.ListVpnConnectionsResponse:
-        self.api.requests.append(request)
-        found = [c for _, c in sorted(self.api.vpn_connections.items()) if request.gateway in ("", c.gateway)]
-        page, token = _page(request, found)
-        return vpn_connection_pb2.ListVpnConnectionsResponse(vpn_connections=page, next_page_token=token)
-
-    def UpdateVpnConnection(self, request: Any, context: Any) -> vpn_connection_pb2.VpnConnection:
-        self.api.requests.append(request)
-        connection = self.api.vpn_connections[request.vpn_connection.name]
-        request.update_mask.MergeMessage(request.vpn_connection, connection, True, True)
-        connection.pre_shared_key = ""
-        return connection
-
-    def DeleteVpnConnection(self, request: Any, context: Any) -> Empty:
-        self.api.requests.append(request)
-        if self.api.vpn_connections.pop(request.name, None) is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no VPN connection {request.name}")
-        return Empty()
-
-    def WatchVpnConnections(self, request: Any, context: Any) -> Iterator[vpn_connection_pb2.VpnConnectionEvent]:
-        self.api.requests.append(request)
-        ended = threading.Event()
-        context.add_callback(ended.set)
-        for connection in self.api.vpn_connections.values():
-            yield vpn_connection_pb2.VpnConnectionEvent(type=EXISTING, vpn_connection=connection)
-        yield vpn_connection_pb2.VpnConnectionEvent(type=SYNCED)
-        yield from self.api.connection_events
-        if not self.api.watch_ends:
-            ended.wait()
-
-
 class _Health(health_pb2_grpc.HealthServicer):
     def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
@@ -374,8 +243,10 @@ def fake_api() -> Iterator[FakeApi]:
         network_pb2_grpc.add_NetworkServiceServicer_to_server(_Networks(api), server)
         machine_pb2_grpc.add_MachineServiceServicer_to_server(_Machines(api), server)
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(_Translations(api), server)
-        vpn_gateway_pb2_grpc.add_VpnGatewayServiceServicer_to_server(_VpnGateways(api), server)
-        vpn_connection_pb2_grpc.add_VpnConnectionServiceServicer_to_server(_VpnConnections(api), server)
+        vpn_gateway_pb2_grpc.add_VpnGatewayServiceServicer_to_server(VpnGateways(api), server)
+        vpn_connection_pb2_grpc.add_VpnConnectionServiceServicer_to_server(VpnConnections(api), server)
+        interconnect_pb2_grpc.add_InterconnectServiceServicer_to_server(Interconnects(api), server)
+        drive_pb2_grpc.add_DriveServiceServicer_to_server(Drives(api), server)
         health_pb2_grpc.add_HealthServicer_to_server(_Health(), server)
         server.add_insecure_port(api.target)
         server.start()

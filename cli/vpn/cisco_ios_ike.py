@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cli.errors import refusal
 from cli.vpn.other_side import KEY_PLACEHOLDER, IdentityKind, OtherSide, Proof, identity_kind
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, refusal, said
+from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, said
 
 VENDOR = "Cisco IOS"
 GROUPS = (2, 5, 14, 15, 16, 19, 20, 21)

@@ -9,7 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import creation, names, output
 from cli.session import Session, output_option, pass_session
-from cli.vpn import secrets
+from cli.vpn import proof
 from cli.vpn.establishment import await_established
 from cli.vpn.options import connection_of, connection_options
 from sluice.v1 import status_pb2
@@ -46,7 +46,7 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
         output.print_json(output.to_json(connection))
         return
     tunnel = connection.tunnel
-    proof = "certificate" if connection.HasField("certificate") else "pre-shared key"
+    authentication = "certificate" if connection.HasField("certificate") else "pre-shared key"
     output.print_fields(
         (
             ("name", names.short(connection.name)),
@@ -55,7 +55,7 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
             ("peer", _peer(connection)),
             ("local identity", connection.local_identity),
             ("remote identity", connection.remote_identity),
-            ("authentication", proof),
+            ("authentication", authentication),
             ("local prefixes", ", ".join(connection.local_prefixes)),
             ("remote prefixes", ", ".join(connection.remote_prefixes)),
             ("IKE", f"version {2 if connection.ike_version != pb.VpnConnection.IKE_V1 else 1}"),
@@ -144,7 +144,7 @@ def create(
     if "remote_prefixes" not in paths:
         raise click.UsageError("a connection needs at least one --remote-prefix")
     if not {"pre_shared_key", "certificate"} & set(paths):
-        wanted.pre_shared_key = secrets.prompted()
+        wanted.pre_shared_key = proof.prompted()
     wanted.gateway = names.vpn_gateway_name(gateway)
     wait = wait or wait_established is not None
     request = pb.CreateVpnConnectionRequest(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.vpn import secrets
+from cli.vpn import proof
 from sluice.v1 import vpn_connection_pb2 as pb
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -90,13 +90,13 @@ def connection_of(given: Mapping[str, Any]) -> tuple[pb.VpnConnection, list[str]
 
 
 def _set_proof(wanted: pb.VpnConnection, given: Mapping[str, Any]) -> list[str]:
-    certificate = secrets.certificate(given["certificate"], given["private_key"], given["ca"])
+    certificate = proof.certificate(given["certificate"], given["private_key"], given["ca"])
     if certificate is not None:
         if given["psk_file"] is not None:
             raise click.UsageError("--psk-file and --certificate exclude each other")
         wanted.certificate.CopyFrom(certificate)
         return ["certificate"]
     if given["psk_file"] is not None:
-        wanted.pre_shared_key = secrets.pre_shared_key(given["psk_file"])
+        wanted.pre_shared_key = proof.pre_shared_key(given["psk_file"])
         return ["pre_shared_key"]
     return []

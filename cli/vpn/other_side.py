@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cli import names
-from cli.vpn.proposals import refusal
+from cli.errors import refusal
 from sluice.v1 import vpn_connection_pb2 as pb
 from sluice.v1 import vpn_gateway_pb2
 

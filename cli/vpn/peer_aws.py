@@ -10,8 +10,9 @@ import json
 import shlex
 from typing import Any
 
+from cli.errors import refusal
 from cli.vpn.other_side import KEY_PLACEHOLDER, IdentityKind, OtherSide, identity_kind, other_side
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, refusal, said
+from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, said
 from cli.vpn.remarks import certificates_to_install, head, key_to_fill_in
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from ipaddress import IPv4Network
 
+from cli.errors import refusal
 from cli.vpn.other_side import (
     KEY_PLACEHOLDER,
     TCP_MSS,
@@ -19,7 +20,7 @@ from cli.vpn.other_side import (
     identity_kind,
     other_side,
 )
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, of_one_group, refusal, said
+from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, of_one_group, said
 from cli.vpn.remarks import certificates_to_install, head, key_in_quotes, key_to_fill_in, whereabouts
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cli.errors import Failure, Violation
+from cli.errors import refusal
 
 Said = TypeVar("Said")
 
@@ -49,11 +49,6 @@ class Proposal:
 
 class Unsayable(ValueError):
     """An algorithm that a vendor does not have; the message names it."""
-
-
-def refusal(field: str, message: str) -> Failure:
-    """The refusal of what a vendor cannot do, because of a field of the connection."""
-    return Failure("UNSUPPORTED", f"{field}: {message}", (Violation(field, message),))
 
 
 def parse(text: str) -> Proposal:

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_api import Done, FakeApi, berlin, command, fake_api, head
+from fake_api import Done, FakeApi, command, fake_api
+from fake_vpn import berlin, head
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.main import run

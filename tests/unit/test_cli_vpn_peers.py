@@ -19,7 +19,8 @@ from certificates import Authority
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
-from fake_api import Done, FakeApi, berlin, command, fake_api, head
+from fake_api import Done, FakeApi, command, fake_api
+from fake_vpn import berlin, head
 
 from cli.vpn.other_side import KEY_PLACEHOLDER
 from sluice.v1 import vpn_connection_pb2 as pb

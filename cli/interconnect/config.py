@@ -1,0 +1,53 @@
+"""`sluicectl interconnects config`: the configuration of an interconnect's other side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from cli import names, output
+from cli.interconnect import peer_aws, peer_cisco_ios, peer_frr, peer_junos
+from cli.interconnect.other_side import OtherSide, other_side
+from cli.paging import pages
+from cli.session import Session, output_option, pass_session
+from sluice.v1 import drive_pb2, interconnect_pb2, network_pb2
+
+_KINDS: dict[str, Callable[[OtherSide], str]] = {
+    "frr": peer_frr.configuration,
+    "cisco-ios": peer_cisco_ios.configuration,
+    "junos": peer_junos.configuration,
+    "aws": peer_aws.configuration,
+}
+
+
+@click.command(
+    epilog="Examples: sluicectl interconnects config berlin-dc --for frr > berlin-dc.conf;"
+    " sluicectl interconnects config berlin-dc --for junos"
+)
+@click.argument("interconnect", shell_complete=names.complete_interconnect)
+@click.option("--for", "kind", type=click.Choice(tuple(_KINDS)), required=True, help="Router on the other side.")
+@output_option
+@pass_session
+def config(session: Session, interconnect: str, kind: str) -> None:
+    """Write the configuration of the other side of an interconnect, ready to paste.
+
+    What must be filled in there is named at its top: the password, for one,
+    cannot be read back. What the router cannot do is refused.
+    """
+    request = interconnect_pb2.GetInterconnectRequest(name=names.interconnect_name(interconnect))
+    found = session.interconnects.GetInterconnect(request, timeout=session.timeout)
+    text = _KINDS[kind](_seen_from_there(session, found))
+    if session.json:
+        output.print_json({"interconnect": found.name, "for": kind, "configuration": text})
+    else:
+        click.echo(text, nl=False)
+
+
+def _seen_from_there(session: Session, found: interconnect_pb2.Interconnect) -> OtherSide:
+    if not found.network:
+        return other_side(found, None, ())
+    wanted = network_pb2.GetNetworkRequest(name=found.network)
+    network = session.networks.GetNetwork(wanted, timeout=session.timeout)
+    lists = pages(session.drives.ListDrives, drive_pb2.ListDrivesRequest(network=found.network), session.timeout)
+    return other_side(found, network, [drive for page in lists for drive in page.drives])
