@@ -37,10 +37,11 @@ def test_a_password_from_set_to_removed(bgp_api: Api, store: Store, bgp: BgpDaem
     assert stored(store, "dc") == sealed
     update(bgp_api, "dc", password="another")
     assert store.seal.open(stored(store, "dc")) == "another"
-    assert bgp.revision("dc") == revision + 2
+    changed = bgp.revision("dc")
+    assert changed > revision
     made = update(bgp_api, "dc", "password")
     assert (made.has_password, stored(store, "dc")) == (False, "")
-    assert bgp.revision("dc") == revision + 3
+    assert bgp.revision("dc") > changed
 
 
 def test_nobody_reads_passwords(
