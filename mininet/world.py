@@ -34,6 +34,8 @@ from typing import NoReturn
 
 # As it is compiled into Debian's Open vSwitch, which connects to a controller's socket only below this very name.
 RUN_DIRECTORY = Path("/var/run/openvswitch")
+# Compiled into FRR: files for a crash, which stay when a daemon is killed.
+FRR_FILES = Path("/var/tmp/frr")
 MARK = "SLUICE_WORLD"
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>
@@ -103,6 +105,11 @@ def _furnish(share: Path | None) -> None:
     _mount("proc", "/proc", "proc")
     _mount("sysfs", "/sys", "sysfs")
     _mount("tmpfs", "/run", "tmpfs")
+    if FRR_FILES.is_dir():
+        before = FRR_FILES.stat()
+        _mount("tmpfs", str(FRR_FILES), "tmpfs")
+        os.chown(FRR_FILES, before.st_uid, before.st_gid)
+        FRR_FILES.chmod(before.st_mode & 0o777)
     RUN_DIRECTORY.mkdir()
     if shared is not None:
         _mount(f"/proc/self/fd/{shared}", str(RUN_DIRECTORY), None, MS_BIND)

@@ -10,7 +10,7 @@ import pytest
 import world
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_A_WORLD = ("tests/mininet", "tests/fault", "tests/vpn")
+IN_A_WORLD = ("tests/mininet", "tests/fault", "tests/vpn", "tests/bgp")
 
 
 def pytest_configure(config: pytest.Config) -> None:

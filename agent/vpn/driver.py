@@ -68,7 +68,7 @@ class Driver:
         objects += [f"vpnConnections/{one.name}" for site in desired.sites for one in site.gateway.connections]
         self._around.report.only(objects, desired.names)
         legs = (leg for key in sites for leg in (inside_port(key), outside_port(key)))
-        self._around.ports.set(legs)
+        self._around.legs.set(legs)
         if self._first:
             # What a daemon before this one left behind.
             self._first = False

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.host.legs import Legs
+from agent.host.namespaces import NamespaceError
 from agent.sealing import Seal, SealError
 from agent.vpn import metrics, words
 from agent.vpn.charon import Charon, CharonError, CharonRefused, Memory
 from agent.vpn.connection import certificates, connection_message, fingerprint, shared_message
-from agent.vpn.namespace import Namespace, NamespaceError
-from agent.vpn.ports import Ports
+from agent.vpn.namespace import Namespace
 from agent.vpn.progress import Progress
 from agent.vpn.report import Report
 from agent.vpn.source import Site
@@ -48,7 +49,7 @@ class Surroundings:
 
     directory: Path
     seal: Seal
-    ports: Ports
+    legs: Legs
     report: Report
     kernel_esp: bool
 
@@ -229,7 +230,7 @@ class Gateway:
         if self._namespace.legs_present() and self._settled:
             return
         made = self._namespace.make(site)
-        self._around.ports.ready((inside_port(self._key), outside_port(self._key)), renewed=made)
+        self._around.legs.ready((inside_port(self._key), outside_port(self._key)), renewed=made)
         if made:
             self._settled = False
             log.info("namespace made", extra={"gateway": site.gateway.name, "namespace": self._namespace.name})

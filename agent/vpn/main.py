@@ -12,19 +12,21 @@ from types import FrameType
 import click
 from prometheus_client import start_http_server
 
+from agent.host.legs import Legs
 from agent.sealing import Seal, SealError
 from agent.vpn import metrics
 from agent.vpn.driver import Driver
 from agent.vpn.gateway import Surroundings
 from agent.vpn.namespace import kernel_has_esp
 from agent.vpn.peers import Peers
-from agent.vpn.ports import Ports
 from agent.vpn.report import Report
 from agent.vpn.source import Source
 from state import logs
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.vpn")
+
+LEG_PORTS = r"vpn\d+-(in|out)"
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
@@ -70,10 +72,10 @@ def main(
     kernel_esp = kernel_has_esp()
     log.info("starting", extra={"esp": "kernel" if kernel_esp else "libipsec"})
     client = Client(database)
-    source, ports = Source(client), Ports(ovsdb, bridge)
+    source, legs = Source(client), Legs(ovsdb, bridge, LEG_PORTS, metrics.FAULTS.inc)
     report = Report(client, source.statuses, source.peers)
     peers = Peers(report.tell_peer)
-    driver = Driver(Surroundings(files, seal, ports, report, kernel_esp), peers)
+    driver = Driver(Surroundings(files, seal, legs, report, kernel_esp), peers)
     report.start()
     source.watch(driver.set)
     stopped.wait()
@@ -81,7 +83,7 @@ def main(
     peers.stop()
     driver.stop()
     report.stop()
-    ports.stop()
+    legs.stop()
     client.close()
 
 

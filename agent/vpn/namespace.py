@@ -8,22 +8,15 @@ of table `main`: what is for a remote prefix goes into the tunnel or nowhere.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import ipaddress
-import json
-import os
-import socket
 import subprocess
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable
 
+from agent.host.namespaces import NamespaceError, NetworkNamespace, exists, numbers_of, run, write_settings
 from agent.vpn.source import Site
 from state.vpn import INSIDE_MAC, OUTSIDE_MAC, TUNNEL_MTU, inside_port, namespace, outside_port
 
-DIRECTORY = Path("/run/netns")
 INSIDE, OUTSIDE, TUNNEL = "inside", "outside", "ipsec0"
 # Charon's own routes have a rule behind all others: ours say the way.
 CHARON_TABLE, CHARON_RULE = 220, 40000
@@ -41,7 +34,6 @@ _RULES = {
 _BEYOND = "169.254.0.1"
 _LAST = 4294967295
 _MAIN = 32766
-_CLONE_NEWNET = 0x40000000
 _SECONDS = 10
 _SEGMENT = TUNNEL_MTU - 40
 
@@ -79,39 +71,12 @@ table ip sluice {{
 }}
 """
 
-_libc = ctypes.CDLL(None, use_errno=True)
-Result = TypeVar("Result")
 Route = tuple[str, str, str, int]
-
-
-class NamespaceError(Exception):
-    """The namespace or its legs could not be made; the text says why."""
-
-
-def _run(*command: str, text: str = "") -> str:
-    try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NamespaceError(str(error)) from error
-    if done.returncode:
-        raise NamespaceError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def exists(device: str) -> bool:
-    """Whether the caller's network namespace has a device of that name."""
-    try:
-        socket.if_nametoindex(device)
-    except OSError:
-        return False
-    return True
 
 
 def present() -> list[int]:
     """Keys of the networks whose gateways have a namespace by name."""
-    start = namespace(0)[:-1]
-    names = (path.name.removeprefix(start) for path in DIRECTORY.glob(f"{start}*"))
-    return [int(name) for name in names if name.isdecimal()]
+    return numbers_of(namespace(0)[:-1])
 
 
 def kernel_has_esp() -> bool:
@@ -125,21 +90,16 @@ def kernel_has_esp() -> bool:
     return done.returncode == 0
 
 
-class Namespace:
+class Namespace(NetworkNamespace):
     """The namespace of one gateway; with `kernel_esp` its tunnel device is an xfrm interface, else charon's own."""
 
     def __init__(self, key: int, kernel_esp: bool) -> None:
+        super().__init__(namespace(key))
         self._key, self._kernel_esp = key, kernel_esp
-        self.name = namespace(key)
-        self.file = DIRECTORY / self.name
-
-    def identity(self) -> int:
-        """Which namespace it is (inode of nsfs); 0: none."""
-        return self.file.stat().st_ino if os.path.ismount(self.file) else 0
 
     def legs_present(self) -> bool:
         """Whether both legs have their ends in the host's namespace; a quick look."""
-        return os.path.ismount(self.file) and all(map(exists, (inside_port(self._key), outside_port(self._key))))
+        return self.present and all(map(exists, (inside_port(self._key), outside_port(self._key))))
 
     def make(self, site: Site) -> bool:
         """Have namespace, legs, rules and filter as they must be; False when they were. Raises NamespaceError, OSError.
@@ -152,27 +112,19 @@ class Namespace:
                 self._mend(site)
                 return False
             self._forget_legs()
-        if not os.path.ismount(self.file):
-            # The name may be there without the namespace: the mount ended with whoever made it.
-            self.file.unlink(missing_ok=True)
-            _run("ip", "netns", "add", self.name)
+        self.have()
         self._forget_legs()
         for port, leg, mac in (
             (inside_port(self._key), INSIDE, INSIDE_MAC),
             (outside_port(self._key), OUTSIDE, OUTSIDE_MAC),
         ):
-            mtu = ["mtu", str(site.mtu)] if leg == INSIDE else []
-            _run("ip", "link", "add", port, *mtu, "type", "veth", "peer", "name", leg, "address", mac, *mtu,
-                 "netns", self.name)  # fmt: skip
-            # The userspace datapath passes packets on as they are: checksums must be whole.
-            _run("ethtool", "-K", port, "tx", "off")
-            self._within("ethtool", "-K", leg, "tx", "off")
+            self.add_leg(port, leg, mac, site.mtu if leg == INSIDE else 0)
         if self._kernel_esp and not self.within(lambda: exists(TUNNEL)):
-            self._ip(f"link add {TUNNEL} type xfrm dev lo if_id {INTERFACE_ID}",
+            self.ip(f"link add {TUNNEL} type xfrm dev lo if_id {INTERFACE_ID}",
                      f"link set {TUNNEL} mtu {TUNNEL_MTU}")  # fmt: skip
         self.within(_settle)
         self._mend(site)
-        self._ip(
+        self.ip(
             "link set lo up",
             *([f"link set {TUNNEL} up"] if self._kernel_esp else []),
             f"link set {INSIDE} arp off up",
@@ -183,8 +135,8 @@ class Namespace:
             f"route replace default via {_BEYOND} dev {OUTSIDE} onlink table {_OUT}",
         )
         for port in (inside_port(self._key), outside_port(self._key)):
-            _run("ip", "link", "set", port, "up")
-        self._ip(f"link set {OUTSIDE} alias {alias}")
+            run("ip", "link", "set", port, "up")
+        self.ip(f"link set {OUTSIDE} alias {alias}")
         return True
 
     def route(self, site: Site, narrowed: Iterable[str] = ()) -> None:
@@ -208,48 +160,22 @@ class Namespace:
     def forget_charon(self) -> None:
         """Take away what a charon that was killed left here. Raises NamespaceError."""
         with contextlib.suppress(NamespaceError):
-            self._ip(f"rule delete priority {CHARON_RULE}")
+            self.ip(f"rule delete priority {CHARON_RULE}")
         with contextlib.suppress(NamespaceError):
-            self._ip(f"route flush table {CHARON_TABLE}")
+            self.ip(f"route flush table {CHARON_TABLE}")
         if self._kernel_esp:
-            self._ip("xfrm state flush", "xfrm policy flush")
+            self.ip("xfrm state flush", "xfrm policy flush")
         elif self.within(lambda: exists(TUNNEL)):
-            self._ip(f"link delete {TUNNEL}")
+            self.ip(f"link delete {TUNNEL}")
 
     def remove(self) -> None:
         """Take it away with its legs. Raises NamespaceError."""
         self._forget_legs()
-        if os.path.ismount(self.file) or self.file.exists():
-            _run("ip", "netns", "delete", self.name)
-
-    def within(self, call: Callable[[], Result]) -> Result:
-        """The result of `call`, run in the namespace. Raises what it raises, and OSError."""
-        with ThreadPoolExecutor(1, "namespace") as thread:
-            thread.submit(self._enter).result()
-            return thread.submit(call).result()
-
-    def _within(self, *command: str, text: str = "") -> str:
-        # Not by `ip netns exec`, which needs mounts of its own as well.
-        return _run("nsenter", f"--net={self.file}", *command, text=text)
-
-    def _ip(self, *lines: str) -> None:
-        self._within("ip", "-batch", "-", text="".join(f"{line}\n" for line in lines))
-
-    def _json(self, *command: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._within("ip", "-json", *command) or "[]")
-        return found
-
-    def _enter(self) -> None:
-        descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"setns(2) to {self.file}")
-        finally:
-            os.close(descriptor)
+        self.delete()
 
     def _alias(self) -> str:
         try:
-            shown = self._json("link", "show", OUTSIDE)
+            shown = self.shown("link", "show", OUTSIDE)
         except NamespaceError:
             return ""
         return str(shown[0].get("ifalias", "")) if shown else ""
@@ -258,35 +184,35 @@ class Namespace:
         for port in (inside_port(self._key), outside_port(self._key)):
             if exists(port):
                 # Its other end goes with it.
-                _run("ip", "link", "delete", port)
+                run("ip", "link", "delete", port)
 
     def _mend(self, site: Site) -> None:
         """Have filter and rules as they must be."""
         # In one step, whatever was there.
-        self._within("nft", "-f", "-", text=_FILTER.format(address=site.gateway.address, segment=_SEGMENT))
+        self.run("nft", "-f", "-", text=_FILTER.format(address=site.gateway.address, segment=_SEGMENT))
         rules = {priority: rule.format(address=site.gateway.address) for priority, rule in _RULES.items()}
         wanted = {f"{priority}: {_shown(rule)}" for priority, rule in rules.items()}
-        shown = self._within("ip", "rule", "show").replace("[detached] ", "").splitlines()
+        shown = self.run("ip", "rule", "show").replace("[detached] ", "").splitlines()
         have = {" ".join(line.split()) for line in shown}
         if {line for line in have if int(line.split(":")[0]) <= _MAIN} == wanted:
             return
-        self._ip("rule flush", *(f"rule add priority {priority} {rule}" for priority, rule in rules.items()))
+        self.ip("rule flush", *(f"rule add priority {priority} {rule}" for priority, rule in rules.items()))
         # The kernel's own, before which none of these would count.
         with contextlib.suppress(NamespaceError):
-            self._ip("rule delete priority 0")
+            self.ip("rule delete priority 0")
 
     def _addresses(self, wanted: set[str]) -> None:
-        shown = self._json("-4", "address", "show", "dev", "lo")
+        shown = self.shown("-4", "address", "show", "dev", "lo")
         have = {a["local"] for link in shown for a in link.get("addr_info", ()) if a["local"] != "127.0.0.1"}
         lines = [f"address add {address}/32 dev lo" for address in sorted(wanted - have)]
         lines += [f"address delete {address}/32 dev lo" for address in sorted(have - wanted)]
         if lines:
-            self._ip(*lines)
+            self.ip(*lines)
 
     def _table(self, table: str, wanted: set[Route], source: str = "") -> None:
         # A table that never had a route does not exist.
         try:
-            shown = self._json("-4", "route", "show", "table", table)
+            shown = self.shown("-4", "route", "show", "table", table)
         except NamespaceError:
             shown = []
         have = {
@@ -295,7 +221,7 @@ class Namespace:
         lines = [_route("replace", route, table, source) for route in sorted(wanted - have)]
         lines += [_route("delete", route, table, source) for route in sorted(have - wanted)]
         if lines:
-            self._ip(*lines)
+            self.ip(*lines)
 
 
 def _alias(site: Site, kernel_esp: bool) -> str:
@@ -328,17 +254,13 @@ def _route(verb: str, route: Route, table: str, source: str) -> str:
 
 def _settle() -> None:
     """What a namespace takes over from the host and must not."""
-    for conf in ("all", "default", INSIDE, OUTSIDE):
-        settings = {
-            "rp_filter": "0",
-            "forwarding": "1",
-            # Sources may be addresses that are here for charon's sake alone.
-            "accept_local": "1",
-            "send_redirects": "0",
-            "accept_redirects": "0",
-        }
-        for key, value in settings.items():
-            Path(f"/proc/sys/net/ipv4/conf/{conf}/{key}").write_text(value)
-        ipv6 = Path(f"/proc/sys/net/ipv6/conf/{conf}/disable_ipv6")
-        if ipv6.exists():
-            ipv6.write_text("1")
+    settings = {
+        "rp_filter": "0",
+        "forwarding": "1",
+        # Sources may be addresses that are here for charon's sake alone.
+        "accept_local": "1",
+        "send_redirects": "0",
+        "accept_redirects": "0",
+    }
+    for device in ("all", "default", INSIDE, OUTSIDE):
+        write_settings(device, settings)

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from agent import main as agent
+from agent.bgp import main as bgp
 from agent.config import Config, parse
 from agent.vpn import main as vpn
 from controller import main as controller
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PROGRAMS = {
     "sluice-agent": agent.main,
+    "sluice-bgp": bgp.main,
     "sluice-controller": controller.main,
     "sluice-resolver": resolver.main,
     "sluice-restore": restore.main,
@@ -79,18 +81,20 @@ def test_everybody_meets_at_the_same_sockets() -> None:
         assert (options["database"], options["bridge"]) == (config.database, config.bridge.name)
     assert started("sluice-resolver")["database"] == config.database
     assert started("sluice-controller")["listen"] == config.bridge.controller
-    options = started("sluice-vpn")
-    assert (options["database"], options["ovsdb"], options["bridge"]) == (
-        config.database,
-        config.bridge.ovsdb,
-        config.bridge.name,
-    )
+    for program in ("sluice-vpn", "sluice-bgp"):
+        options = started(program)
+        assert (options["database"], options["ovsdb"], options["bridge"]) == (
+            config.database,
+            config.bridge.ovsdb,
+            config.bridge.name,
+        )
+    # What the agent seals, both open.
+    assert started("sluice-vpn")["key"] == started("sluice-bgp")["key"]
 
 
-def test_tunnels_outlive_the_vpn_daemon_and_its_namespaces_are_the_hosts() -> None:
-    settings = dict(
-        line.split("=", 1) for line in (DEPLOY / "sluice-vpn.service").read_text().splitlines() if "=" in line
-    )
+@pytest.mark.parametrize("unit", ["sluice-vpn.service", "sluice-bgp.service"])
+def test_what_a_daemon_keeps_outlives_it_and_its_namespaces_are_the_hosts(unit: str) -> None:
+    settings = dict(line.split("=", 1) for line in (DEPLOY / unit).read_text().splitlines() if "=" in line)
     assert settings["KillMode"] == "process"
     # Each of these gives a unit mounts of its own (systemd.exec(5)), which would hide the namespaces it makes.
     own_mounts = {"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectProc", "ReadWritePaths",

@@ -1,27 +1,30 @@
-"""The legs of gateways on the bridge: plugged when they exist, plugged anew when made anew, unplugged when gone."""
+"""Legs of namespaces on the bridge: plugged when they exist, plugged anew when made anew, unplugged when gone."""
 
 from __future__ import annotations
 
 import logging
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from agent.host.bridge import Bridge, Plugs, unplug_operations
-from agent.vpn import metrics
 from state.ovsdb import Change, Client, DatabaseError, Row
 
-log = logging.getLogger("sluice.vpn")
+log = logging.getLogger("sluice.legs")
 
 LOOK_SECONDS = 0.5
 _TABLES = {"Bridge": ("name",), "Port": ("name",)}
-_LEG = re.compile(r"vpn\d+-(in|out)")
 
 
-class Ports:
-    """Keeps the legs on the bridge called `bridge` as last `set`, by the Open_vSwitch database at `path`."""
+class Legs:
+    """Keeps the legs on the bridge called `bridge` as last `set`, by the Open_vSwitch database at `path`.
 
-    def __init__(self, path: str, bridge: str) -> None:
+    `names` matches the names of all legs of its kind, so that those of before are found; `on_fault` is called
+    when something unforeseen happens.
+    """
+
+    def __init__(self, path: str, bridge: str, names: str, on_fault: Callable[[], None]) -> None:
+        self._names, self._on_fault = re.compile(names), on_fault
         self._bridge = Bridge(bridge, datapath_type="", controller="", ports=())
         self._rows: dict[str, dict[str, Row]] = {table: {} for table in _TABLES}
         self._wanted: frozenset[str] | None = None
@@ -34,7 +37,7 @@ class Ports:
         self._client = Client(path, "Open_vSwitch")
         self._plugs = Plugs(self._client)
         self._client.monitor(_TABLES, self._apply)
-        self._thread = threading.Thread(target=self._run, name="ports", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="legs", daemon=True)
         self._thread.start()
 
     def set(self, ports: Iterable[str]) -> None:
@@ -64,7 +67,7 @@ class Ports:
                 else:
                     self._rows[change.table][change.uuid] = change.new
                 names = {row["name"] for row in (change.old, change.new) if row}
-                if change.table == "Bridge" or any(map(_LEG.fullmatch, names)):
+                if change.table == "Bridge" or any(map(self._names.fullmatch, names)):
                     self._changed.set()
 
     def _run(self) -> None:
@@ -80,7 +83,7 @@ class Ports:
             except DatabaseError as error:
                 problem = str(error)
             except Exception:
-                metrics.FAULTS.inc()
+                self._on_fault()
                 log.exception("plugging legs failed")
                 problem = "internal fault"
             if problem != self._told:
@@ -97,7 +100,7 @@ class Ports:
             ready = self._ready = self._ready & wanted
         for port in renewed:
             self._plugs.renew(port)
-        for port in sorted(row["name"] for row in rows["Port"].values() if _LEG.fullmatch(row["name"])):
+        for port in sorted(row["name"] for row in rows["Port"].values() if self._names.fullmatch(row["name"])):
             if port not in wanted and (operations := unplug_operations(rows, self._bridge, port)):
                 self._client.transact(operations, durable=False)
                 log.info("port taken off", extra={"bridge": self._bridge.name, "port": port})

@@ -1,0 +1,87 @@
+"""Why a session that should be established is not: from what bgpd and the kernel say, once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.bgp import sight, words
+from agent.bgp.configuration import BGPD
+from agent.bgp.frr import Frr
+from agent.bgp.namespace import LEG
+from agent.host.namespaces import NetworkNamespace
+from state.interconnect import Interconnect
+
+# So long what BGP said counts for more than that nothing comes after it.
+FRESH_SECONDS = 3.0
+# Before that silence means nothing: bgpd begins a second after it is told to.
+PATIENCE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
+# Peers try again within that time.
+MD5_SECONDS = 10.0
+
+
+class Diagnosis:
+    """About one interconnect; times are in seconds of a monotonic clock."""
+
+    def __init__(self, frr: Frr, namespace: NetworkNamespace) -> None:
+        self._frr = frr
+        self._probe = sight.Probe(namespace, LEG)
+        self._reset: words.Reset | None = None
+        self._fresh = self._patient = 0.0
+        self._counted: tuple[int, int, int] | None = None
+        self._came = [0.0, 0.0, 0.0]
+        self._unanswered = 0
+
+    def begin(self, now: float) -> None:
+        """A session is to be opened from now on."""
+        self._reset = self._reset or words.Reset()
+        self._patient = now + PATIENCE_SECONDS
+        self._counted, self._came, self._unanswered = sight.md5_refused(self._frr.process()), [0.0, 0.0, 0.0], 0
+        self._probe.forget()
+
+    def of_loss(self, one: Interconnect, now: float) -> tuple[str, bool]:
+        """Why the session was lost just now, and whether for too many prefixes. Raises FrrError."""
+        self.begin(now)
+        self._reset = found = words.reset(self._neighbor(one))
+        self._fresh = now + FRESH_SECONDS
+        reason = words.of_reset(found, one)
+        return reason or "the session was closed", reason == words.too_many(one)
+
+    def look(self, one: Interconnect, now: float) -> str:
+        """Why it is not opened, as far as can be seen; empty: nothing new. Raises FrrError, OSError."""
+        found, before = words.reset(self._neighbor(one)), self._reset
+        self._reset = found
+        # What was there before this process has been told.
+        if before is not None and found != before:
+            reason = words.of_reset(found, one, self._their_as(one, found))
+            if reason:
+                self._fresh = now + FRESH_SECONDS
+                return reason
+        silence = self._silence(one, now)
+        return words.of_silence(silence, one) if now >= max(self._fresh, self._patient) else ""
+
+    def _silence(self, one: Interconnect, now: float) -> words.Silence:
+        process = self._frr.process()
+        answers, _ = sight.arp(process, one.peer_address)
+        self._unanswered = self._unanswered + 1 if answers is False else 0
+        counted = sight.md5_refused(process)
+        for at, (have, had) in enumerate(zip(counted, self._counted or counted, strict=True)):
+            if have > had:
+                self._came[at] = now
+        self._counted = counted
+        other, unsigned, unexpected = (int(bool(at) and now - at < MD5_SECONDS) for at in self._came)
+        if answers and now >= max(self._fresh, self._patient):
+            self._probe.look(one.local_ip, one.peer_address, now, PROBE_SECONDS)
+        arp = False if self._unanswered > 1 else True if answers else None
+        return words.Silence(arp, self._probe.result if answers else "", other, unsigned, unexpected)
+
+    def _their_as(self, one: Interconnect, found: words.Reset) -> int:
+        if not words.is_wrong_as(found):
+            return 0
+        return words.their_as(self._frr.ask(BGPD, f"show bgp neighbors {one.peer_address}"))
+
+    def _neighbor(self, one: Interconnect) -> Mapping[str, Any]:
+        shown = self._frr.shown(BGPD, f"bgp neighbors {one.peer_address}")
+        found: Mapping[str, Any] = shown.get(one.peer_address, {})
+        return found

@@ -1,0 +1,87 @@
+"""Wiring of the BGP daemon: `python -m agent.bgp.main`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+from prometheus_client import start_http_server
+
+from agent.bgp import metrics
+from agent.bgp.driver import Driver
+from agent.bgp.keeper import Surroundings
+from agent.bgp.namespace import LEG_PORTS
+from agent.bgp.report import Report
+from agent.bgp.source import Source
+from agent.host.legs import Legs
+from agent.sealing import Seal, SealError
+from state import logs
+from state.ovsdb import Client
+
+log = logging.getLogger("sluice.bgp")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
+@click.option("--database", default="/run/sluice/database.sock", help="Unix socket of the Sluice database.")
+@click.option("--ovsdb", default="/var/run/openvswitch/db.sock", help="Unix socket of the Open_vSwitch database.")
+@click.option("--bridge", default="br-sluice", help="Name of the bridge.")
+@click.option("--key", default="/var/lib/sluice/vpn.key", help="File with the key that passwords are sealed with.")
+@click.option("--directory", default="/run/sluice-bgp", help="Directory for the files of interconnects.")
+@click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
+@click.option("--metrics-port", default=7405, help="TCP port of the metrics; 0: none.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+def main(
+    database: str,
+    ovsdb: str,
+    bridge: str,
+    key: str,
+    directory: str,
+    metrics_address: str,
+    metrics_port: int,
+    log_level: str,
+) -> None:
+    """Keep interconnects and their BGP sessions; SIGTERM ends it and leaves them running.
+
+    Every option may be given as environment variable, such as SLUICE_DATABASE.
+    """
+    logs.configure(log_level)
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    files = Path(directory)
+    try:
+        files.mkdir(parents=True, exist_ok=True)
+        # The user frr is to come through, and to see nothing.
+        files.chmod(0o711)
+        seal = Seal.at(Path(key))
+        if metrics_port:
+            start_http_server(metrics_port, metrics_address, registry=metrics.REGISTRY)
+    except (OSError, SealError) as error:
+        log.error("cannot start", extra={"error": str(error)})
+        sys.exit(1)
+    log.info("starting")
+    client = Client(database)
+    source, legs = Source(client), Legs(ovsdb, bridge, LEG_PORTS, metrics.FAULTS.inc)
+    report = Report(client, source.statuses, source.parts)
+    driver = Driver(Surroundings(files, seal, legs, report))
+    report.start()
+    source.watch(driver.set)
+    stopped.wait()
+    log.info("stopping; sessions go on")
+    driver.stop()
+    report.stop()
+    legs.stop()
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

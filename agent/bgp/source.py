@@ -1,0 +1,159 @@
+"""Desired state of interconnects as the daemon reads it from the database, whole at every change."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.pools import network_prefixes, own_prefixes
+from state import interconnect_rows, rows
+from state.interconnect import Interconnect, Route
+from state.interconnect_rows import InterconnectStatus
+from state.model import Appliance
+from state.ovsdb import Change, Client, Row
+
+TABLES = {
+    name: rows.COLUMNS[name]
+    for name in ("Appliance", "Network", "Drive", "Interconnect", "Interconnect_Status", "Interconnect_Routes")
+}
+_OURS = ("Interconnect_Status", "Interconnect_Routes")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interconnect and what it needs to know of its network and the appliance.
+
+    `mtu` is the largest IP packet in bytes, `announced` what the peer is told,
+    in order; `own` are prefixes that no route may be within, each with what it is.
+    """
+
+    interconnect: Interconnect
+    mtu: int
+    announced: tuple[str, ...]
+    own: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All interconnects, in order of number."""
+
+    links: tuple[Link, ...] = ()
+
+
+class Source:
+    """Desired state of one database, and what was last reported there; empty until `watch`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._rows: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
+        self._parts: dict[str, dict[int, str]] = defaultdict(dict)
+        self._on_change: Callable[[Desired], None] | None = None
+        self._last: Desired | None = None
+
+    def watch(self, on_change: Callable[[Desired], None]) -> None:
+        """Read the state, and report all of it, then all of it again at every change.
+
+        `on_change` is called on the thread of the database client and must not call back into the database.
+        """
+        self._on_change = on_change
+        self._client.monitor(TABLES, self._handle)
+
+    def statuses(self) -> Mapping[str, InterconnectStatus]:
+        """What is in the status table, by interconnect."""
+        found = (interconnect_rows.status(row) for row in list(self._rows["Interconnect_Status"].values()))
+        return {status.name: status for status in found}
+
+    def parts(self) -> Mapping[str, Mapping[int, str]]:
+        """What is in the table of routes: interconnect → part → text."""
+        return {name: dict(parts) for name, parts in list(self._parts.items()) if parts}
+
+    def routes(self, name: str) -> tuple[Route, ...]:
+        """The routes of an interconnect in the table of routes."""
+        texts = dict(self._parts.get(name, {}))
+        return tuple(route for text in texts.values() for route in interconnect_rows.routes({"routes": text}))
+
+    def _handle(self, changes: Sequence[Change], reset: bool) -> None:
+        if reset:
+            for table in self._rows.values():
+                table.clear()
+            self._parts.clear()
+        for change in changes:
+            if change.table == "Interconnect_Routes":
+                self._note_part(change)
+            elif change.new is None:
+                self._rows[change.table].pop(change.uuid, None)
+            else:
+                self._rows[change.table][change.uuid] = change.new
+        if self._on_change is None or not (reset or any(change.table not in _OURS for change in changes)):
+            return
+        desired = self._desired()
+        if desired is not None and (reset or desired != self._last):
+            self._last = desired
+            self._on_change(desired)
+
+    def _note_part(self, change: Change) -> None:
+        if change.new is not None:
+            self._parts[change.new["interconnect"]][change.new["part"]] = change.new["routes"]
+        elif change.old is not None:
+            self._parts[change.old["interconnect"]].pop(change.old["part"], None)
+
+    def _desired(self) -> Desired | None:
+        """None until the agent has written the appliance's settings."""
+        appliance = next(map(rows.appliance, self._rows["Appliance"].values()), None)
+        if appliance is None:
+            return None
+        drives = defaultdict(list)
+        for row in self._rows["Drive"].values():
+            drives[row["network"][1]].append(row["address"])
+        links = []
+        for row in self._rows["Interconnect"].values():
+            one, network = interconnect_rows.interconnect(row), interconnect_rows.network_of(row)
+            if network is None:
+                links.append(peering(one, appliance))
+            elif network in self._rows["Network"]:
+                links.append(direct_connect(one, self._rows["Network"][network], drives[network], appliance))
+        return Desired(tuple(sorted(links, key=lambda link: link.interconnect.number)))
+
+
+def direct_connect(one: Interconnect, network: Row, drives: Sequence[str], appliance: Appliance) -> Link:
+    """A link into a network (its row), whose drives have these addresses."""
+    prefix = network["prefix"]
+    known = [f"{address}/32" for address in drives]
+    # A drive that is announced by itself may be gone.
+    announced = [mine for mine in one.announce or (prefix, *known) if mine in known or inside(mine, prefix)]
+    own = ((prefix, "the network's own prefix"), _itself(one), *_own(appliance, protected=False))
+    return Link(one, network["mtu"], _ordered(announced), own)
+
+
+def peering(one: Interconnect, appliance: Appliance) -> Link:
+    """A link to another network of the Internet."""
+    pools = (*appliance.nat_pool, *appliance.public_pool)
+    announced = one.announce or merged(pools)
+    return Link(one, appliance.gateway.mtu, _ordered(announced), (_itself(one), *_own(appliance, protected=True)))
+
+
+def inside(prefix: str, outer: str) -> bool:
+    """Whether a prefix is within another, or equal."""
+    return ipaddress.IPv4Network(prefix).subnet_of(ipaddress.IPv4Network(outer))
+
+
+def merged(prefixes: Sequence[str]) -> list[str]:
+    """As few prefixes as hold exactly these."""
+    return [str(one) for one in ipaddress.collapse_addresses(map(ipaddress.IPv4Network, prefixes))]
+
+
+@functools.lru_cache(maxsize=4)
+def _own(appliance: Appliance, *, protected: bool) -> tuple[tuple[str, str], ...]:
+    return tuple(own_prefixes(appliance) if protected else network_prefixes(appliance))
+
+
+def _itself(one: Interconnect) -> tuple[str, str]:
+    return str(ipaddress.IPv4Interface(one.local_address).network), "the link itself"
+
+
+def _ordered(prefixes: Sequence[str]) -> tuple[str, ...]:
+    networks = sorted(set(map(ipaddress.IPv4Network, prefixes)))
+    return tuple(map(str, networks))
