@@ -28,13 +28,14 @@ VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SLUICE_SCHEMA = ROOT / "state" / "sluice.ovsschema"
 
 SWITCH_DATABASE, SWITCH, DATABASE, AGENT, CONTROLLER = "ovsdb-server", "ovs-vswitchd", "database", "agent", "controller"
-RESOLVER, VPN = "resolver", "vpn"
+RESOLVER, VPN, BGP = "resolver", "vpn", "bgp"
 
 METRICS = {
     AGENT: "127.0.0.1:7401",
     CONTROLLER: "127.0.0.1:7402",
     RESOLVER: "127.0.0.1:7403",
     VPN: "127.0.0.1:7404",
+    BGP: "127.0.0.1:7405",
 }
 
 START_SECONDS = 30.0
@@ -45,7 +46,7 @@ class Appliance:
 
     Names for `stop`, `start`, `restart` and `kill`: `ovsdb-server` and
     `ovs-vswitchd` (the switch), `database` (desired state), `agent`,
-    `controller`, `resolver`, `vpn`.
+    `controller`, `resolver`, `vpn`, `bgp`.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Appliance:
         Raises DaemonError with the end of the log of the daemon that failed.
         """
         self.start_switch()
-        for name in (DATABASE, CONTROLLER, AGENT, RESOLVER, VPN):
+        for name in (DATABASE, CONTROLLER, AGENT, RESOLVER, VPN, BGP):
             self._supervisor[name].start()
             if name == DATABASE:
                 self._await_socket(name, self.paths.database_socket)
@@ -240,6 +241,20 @@ class Appliance:
                     *("--metrics-port", METRICS[VPN].rpartition(":")[2]),
                 ],
                 paths.log(VPN),
+                python,
+            ),
+            Program(
+                BGP,
+                [
+                    *(sys.executable, "-m", "agent.bgp.main"),
+                    *("--database", str(paths.database_socket)),
+                    *("--ovsdb", str(paths.switch_socket)),
+                    *("--bridge", BRIDGE),
+                    *("--key", str(paths.vpn_key)),
+                    *("--directory", str(paths.bgp_directory)),
+                    *("--metrics-port", METRICS[BGP].rpartition(":")[2]),
+                ],
+                paths.log(BGP),
                 python,
             ),
             Program(

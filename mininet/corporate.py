@@ -34,6 +34,9 @@ _DIRECTORY = Path("/run/corporate")
 _START_SECONDS = 10.0
 # What the Internet forwards by: what comes from the appliance goes to sites and nowhere else.
 _TABLE = _RULE = "66"
+# What a site's router asks first: routes it learned, then tunnels, then the Internet, where inner addresses are not.
+_ROUTES, _TUNNELS, _INNER = 200, 220, 300
+INNER = ("10.0.0.0/8", "192.168.0.0/16")
 
 IKE_PROPOSALS = ("aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048")
 ESP_PROPOSALS = ("aes256gcm16-ecp384", "aes256-sha256-modp2048")
@@ -44,6 +47,7 @@ charon {{
 socket-default vici updown
     threads = 16
     install_virtual_ip = no
+    routing_table_prio = {priority}
     interfaces_use = {wan}
     retransmit_timeout = 1.0
     retransmit_tries = 3
@@ -94,29 +98,22 @@ class CorporateSite:
     def __init__(self, sandbox: Sandbox, name: str, prefix: str, number: int) -> None:
         self._sandbox = sandbox
         self.name, self.prefix = name, prefix
-        link = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
         lan = ipaddress.IPv4Network(prefix)
-        self.address, self.router_address, self.pc_address = str(link[1]), str(lan[1]), str(lan[10])
+        self.router_address, self.pc_address = str(lan[1]), str(lan[10])
         self.directory = _DIRECTORY / name
         self._process: subprocess.Popen[bytes] | None = None
-        net, internet = sandbox.site.net, sandbox.internet
+        net = sandbox.site.net
         self.router: Machine = net.addHost(f"{name}-gw", cls=Machine)
         self.pc: Machine = net.addHost(name, cls=Machine)
-        cable = f"{name}-link"
-        net.addLink(self.router, internet, cls=Link, intfName1=INTERFACE, intfName2=cable)
+        self.address = uplink(sandbox, self.router, number)
         net.addLink(self.pc, self.router, cls=Link, intfName1=INTERFACE, intfName2=LAN)
-        for host in (self.router, self.pc):
-            host.settle()
-        _settle(internet, cable, f"ip address add {link[0]}/30 dev {cable}",
-                f"ip route add {self.address}/32 dev {cable} table {_TABLE}",
-                f"ip route replace blackhole default table {_TABLE}",
-                f"ip rule del priority {_RULE} 2>/dev/null || true",
-                f"ip rule add iif {INTERFACE} lookup {_TABLE} priority {_RULE}",
-                f"echo 1 >/proc/sys/net/ipv4/conf/{INTERFACE}/forwarding",
-                f"echo 1 >/proc/sys/net/ipv4/conf/{cable}/forwarding")  # fmt: skip
-        _settle(self.router, LAN, f"ip address add {self.address}/30 dev {INTERFACE}",
-                f"ip address add {self.router_address}/{lan.prefixlen} dev {LAN}",
-                f"ip route add default via {link[0]}", "echo 1 >/proc/sys/net/ipv4/ip_forward")  # fmt: skip
+        self.pc.settle()
+        inner = [f"ip route add unreachable {prefix} table {_INNER}" for prefix in INNER]
+        settle(self.router, LAN, f"ip address add {self.router_address}/{lan.prefixlen} dev {LAN}",
+                f"ip rule add lookup main suppress_prefixlength 0 priority {_ROUTES}",
+                f"ip rule add lookup {_INNER} priority {_INNER}", *inner,
+                "for conf in all default lan; do echo 0 >/proc/sys/net/ipv4/conf/$conf/rp_filter; done",
+                "echo 1 >/proc/sys/net/ipv4/ip_forward")  # fmt: skip
         self.pc.run("ip", "address", "add", f"{self.pc_address}/{lan.prefixlen}", "dev", INTERFACE)
         self.pc.run("ip", "route", "add", "default", "via", self.router_address)
         sandbox.responders.add(self.pc.name, self.pc.pid)
@@ -141,7 +138,7 @@ class CorporateSite:
     def start(self) -> None:
         """Start the router's IKE daemon, which knows no connection yet. Raises TimeoutError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "strongswan.conf").write_text(_CONFIGURATION.format(wan=INTERFACE))
+        (self.directory / "strongswan.conf").write_text(_CONFIGURATION.format(wan=INTERFACE, priority=_TUNNELS))
         # Charon does not start while another seems to run.
         for stale in ("charon.pid", "charon.vici"):
             (self.directory / stale).unlink(missing_ok=True)
@@ -250,7 +247,29 @@ class CorporateSite:
         return True
 
 
-def _settle(host: Host, interface: str, *commands: str) -> None:
+def uplink(sandbox: Sandbox, router: Machine, number: int, beyond: str = "") -> str:
+    """Link a router to the Internet by the link `number`, as its default route; its address there.
+
+    What comes from the appliance reaches that address, and the prefix `beyond` the router.
+    """
+    near, address = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
+    internet, cable = sandbox.internet, f"{router.name}-up"
+    sandbox.site.net.addLink(router, internet, cls=Link, intfName1=INTERFACE, intfName2=cable)
+    router.settle()
+    routes = [f"ip route replace {beyond} via {address} table {table}" for table in ("main", _TABLE) if beyond]
+    settle(internet, cable, f"ip address add {near}/30 dev {cable}",
+            f"ip route replace {address}/32 dev {cable} table {_TABLE}", *routes,
+            f"ip route replace blackhole default table {_TABLE}",
+            f"ip rule del priority {_RULE} 2>/dev/null || true",
+            f"ip rule add iif {INTERFACE} lookup {_TABLE} priority {_RULE}",
+            f"echo 1 >/proc/sys/net/ipv4/conf/{INTERFACE}/forwarding",
+            f"echo 1 >/proc/sys/net/ipv4/conf/{cable}/forwarding")  # fmt: skip
+    router.run("ip", "address", "add", f"{address}/30", "dev", INTERFACE)
+    router.run("ip", "route", "add", "default", "via", str(near))
+    return str(address)
+
+
+def settle(host: Host, interface: str, *commands: str) -> None:
     """Bring up an interface that computes its checksums itself, then run `commands`."""
     first = f"ethtool -K {interface} tx off >/dev/null; ip link set {interface} up"
     host.run("sh", "-ec", "; ".join((first, *commands)))

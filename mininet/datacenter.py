@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""The sandbox of `make run`: eight machines of two customers, a public address, a drive, VPNs, and the Internet.
+"""The sandbox of `make run`: eight machines of two customers, and all that joins them to the world.
+
+A public address, a drive, VPNs, Direct Connects, a peering, and the Internet.
 
 Allocates everything over the API, lets every machine get its address by DHCP,
-compares who reaches whom with who should, each customer's own site beyond its
-VPN included, and tries names, the public address and the drive. On a terminal
+compares who reaches whom with who should, each customer's own sites beyond its
+VPN and its Direct Connect included, and tries names, the public address and the drive. On a terminal
 it then stays until Ctrl-C; without one it ends, with status 0 only when
 everything was as expected.
 """
@@ -28,7 +30,10 @@ import grpc
 import showcase
 from appliance import CommandError
 from corporate import CorporateSite, Peering
+from crossconnect import CrossConnect
+from customer import CustomerRouter, PeeringNetwork
 from fileserver import FileServer
+from interconnect import Interconnects
 from machines import NoLease
 from reachability import Beyond, Matrix, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
@@ -41,21 +46,32 @@ SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"
 PUBLIC, PUBLIC_ADDRESS, FREE_ADDRESS = "ada-www", "203.0.113.96", "203.0.113.97"
 DRIVE, FILES, FILES_ADDRESS = "ada-files", "files", "10.250.0.10"
-HEADQUARTERS_PREFIX = "192.168.50.0/24"
+HEADQUARTERS_PREFIX, PLANT_PREFIX = "192.168.50.0/24", "192.168.60.0/24"
+PEER, PEER_PREFIX, PEER_AS = "peer", "45.80.0.0/24", 65100
+CROSS_CONNECT, LINK, PEER_LINK, PEER_VLAN = "xc1", "169.254.101.0/30", "169.254.103.0/30", 300
 
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """A private network to make; `headquarters` is the customer's own site, which a VPN joins to it."""
+    """A private network to make; a VPN joins the customer's `headquarters` to it, and a Direct Connect its `plant`.
+
+    `vlan` is that of the Direct Connect, `asn` the customer's AS.
+    """
 
     name: str
     tenant: str
     headquarters: str
+    plant: str
+    vlan: int
+    asn: int
 
 
 # Two customers, ada and bob, with the same prefix, hence the same machine addresses, in both offices, and with
-# the same prefix again at their own sites.
-OFFICES = (Office("ada-office", "ada", "ada-hq"), Office("bob-office", "bob", "bob-hq"))
+# the same prefixes again at their own sites, and the same addresses on the links to these.
+OFFICES = (
+    Office("ada-office", "ada", "ada-hq", "ada-plant", 101, 65001),
+    Office("bob-office", "bob", "bob-hq", "bob-plant", 201, 65002),
+)
 MACHINES = (
     Wanted("ada-web", tenant="ada"),
     Wanted("ada-mail", tenant="ada"),
@@ -109,6 +125,14 @@ def build(sandbox: Sandbox, progress: Progress) -> None:
     for number, office in enumerate(OFFICES):
         with progress.step(f"Joining {office.headquarters} {HEADQUARTERS_PREFIX} to {office.name} by a VPN"):
             join(sandbox, office, number)
+    metro = CrossConnect(sandbox, CROSS_CONNECT)
+    for number, office in enumerate(OFFICES, len(OFFICES)):
+        with progress.step(f"Joining {office.plant} {PLANT_PREFIX} to {office.name} by a Direct Connect"):
+            cross_connect(sandbox, metro, office, number)
+    with progress.step(f"Peering with AS {PEER_AS}, {PEER_PREFIX}"):
+        peer_with(sandbox, metro, 2 * len(OFFICES))
+    with progress.step("BGP sessions"):
+        Interconnects(sandbox).seconds_until_established(PEER, *(office.plant for office in OFFICES))
 
 
 def join(sandbox: Sandbox, office: Office, number: int) -> CorporateSite:
@@ -123,11 +147,35 @@ def join(sandbox: Sandbox, office: Office, number: int) -> CorporateSite:
     return site
 
 
+def cross_connect(sandbox: Sandbox, metro: CrossConnect, office: Office, number: int) -> None:
+    """Another site of a customer and the Direct Connect between it and its office. Raises grpc.RpcError, NotLive."""
+    password = secrets.token_urlsafe()
+    customer = CustomerRouter(sandbox, office.plant, PLANT_PREFIX, number, office.asn, password)
+    link = customer.join(metro, "link1", office.vlan, LINK)
+    customer.start(PLANT_PREFIX)
+    Interconnects(sandbox).create(
+        office.plant, network=office.name, accept_prefixes=[PLANT_PREFIX], password=password, **link.fields(office.asn)
+    )
+
+
+def peer_with(sandbox: Sandbox, metro: CrossConnect, number: int) -> None:
+    """Another network of the Internet, and a peering with it. Raises grpc.RpcError, NotLive."""
+    password = secrets.token_urlsafe()
+    peer = PeeringNetwork(sandbox, PEER, PEER_PREFIX, number, PEER_AS, password)
+    link = peer.join(metro, "link1", PEER_VLAN, PEER_LINK)
+    peer.start(PEER_PREFIX)
+    Interconnects(sandbox).create(PEER, password=password, **link.fields(PEER_AS))
+
+
 def beyond() -> list[Beyond]:
-    """What offices reach beyond their prefix."""
-    drive = Beyond(FILES, "ada-office", FILES_ADDRESS)
-    pc = str(IPv4Network(HEADQUARTERS_PREFIX)[10])
-    return [*(Beyond(office.headquarters, office.name, pc, asks=True) for office in OFFICES), drive]
+    """What offices reach beyond their prefix, and the host of the peer."""
+    headquarters, plant, peer = (str(IPv4Network(p)[10]) for p in (HEADQUARTERS_PREFIX, PLANT_PREFIX, PEER_PREFIX))
+    return [
+        *(Beyond(office.headquarters, office.name, headquarters, asks=True, tunnel=True) for office in OFFICES),
+        *(Beyond(office.plant, office.name, plant, asks=True) for office in OFFICES),
+        Beyond(FILES, "ada-office", FILES_ADDRESS),
+        Beyond(PEER, "", peer, asks=True),
+    ]
 
 
 def check(sandbox: Sandbox, progress: Progress) -> bool:
@@ -163,12 +211,13 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
 
 def show(sandbox: Sandbox) -> list[Shown]:
     """What machines get besides reachability."""
-    found = [*showcase.public_address(sandbox, PUBLIC_ADDRESS, "ada-web", "bob-web", FREE_ADDRESS)]
+    found = [*showcase.public_address(sandbox, PUBLIC_ADDRESS, "ada-web", "bob-web", FREE_ADDRESS, PEER)]
     found += showcase.names(sandbox, "ada-pc1", "ada-db", "bob-pc2")
     found += showcase.names(sandbox, "bob-pc2", "bob-db", "ada-pc1")
     files = sandbox.site.machines[FILES]
     with FileServer(files) as server:
-        owners, others = ["ada-pc1", "ada-db", "ada-hq"], ["ada-web", "bob-db", "bob-hq"]
+        owners = ["ada-pc1", "ada-db", "ada-hq", "ada-plant"]
+        others = ["ada-web", "bob-db", "bob-hq", "bob-plant", PEER]
         found += showcase.drive(sandbox, server, FILES_ADDRESS, owners, others)
     return found
 
@@ -190,6 +239,7 @@ def look_further(stay: bool) -> str:
     sluicectl flows ada-office         sluicectl drops
     {ofctl} dump-flows {BRIDGE}
     sluicectl vpn connections list     sluicectl vpn config ada-hq --for cisco-ios
+    sluicectl interconnects list       sluicectl interconnects routes ada-plant
     mininet/on.py ada-pc1 dig +search db1
     mininet/on.py ada-pc1 ping -c 3 198.51.100.1       (on a machine; without a command: a shell)
 Logs: {SHARED}/*.log

@@ -36,6 +36,11 @@ class NoLease(Exception):
     """No DHCP server gave the machine an address in time; the text is the client's log."""
 
 
+def far_end(port: str) -> str:
+    """The other end of the cable in a trunk port of the appliance."""
+    return f"{port}-far"
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """What a DHCP server gave a machine. `seconds` is the lease time."""
@@ -246,13 +251,27 @@ class Site:
         self.machines[name] = host
         return host
 
+    def add_cross_connect(self, port: str) -> ApplianceBridge:
+        """The metro Ethernet behind `port`, a trunk of the appliance: a switch of somebody else's; made at first."""
+        return self._switch_behind(port, far_end(port), f"metro-{port}")
+
+    def join(self, host: Machine, interface: str, switch: ApplianceBridge, port: str, vlan: int | None) -> None:
+        """Give a host one more interface, on an access port of `switch` (`vlan` None: what is untagged there)."""
+        self.net.addLink(host, switch, cls=Link, intfName1=interface, intfName2=port)
+        switch.attach(port, *([] if vlan is None else [f"tag={vlan}"]))
+        host.run("sh", "-ec", f"ethtool -K {interface} tx off >/dev/null; ip link set {interface} up")
+
+    def part(self, host: Machine, switch: ApplianceBridge) -> None:
+        """Take a host off a switch."""
+        for link in self.net.linksBetween(host, switch):
+            switch.detach(link.intf2.name)
+            self.net.delLink(link)
+
     def remove_machine(self, name: str) -> None:
         """Take a machine and its port away."""
         host = self.machines.pop(name)
         for switch in self.net.switches:
-            for link in self.net.linksBetween(host, switch):
-                switch.detach(link.intf2.name)
-                self.net.delLink(link)
+            self.part(host, switch)
         self.net.delHost(host)
 
     def stop(self) -> None:

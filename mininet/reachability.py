@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,24 +27,30 @@ SERVER = SERVERS[0]
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """What one private network reaches beyond its own prefix: a PC behind its VPN gateway, or its drive.
+    """What one private network reaches beyond its own prefix: a PC behind its VPN or interconnect, or its drive.
 
     It says `name` who it is; those that ask themselves (`asks`) reach the
-    network's machines, router and drives.
+    network's machines and drives, and nobody else beyond; by a VPN (`tunnel`)
+    its router too. Without a network it is a host of the Internet, which every
+    machine reaches.
     """
 
     name: str
     network: str
     address: str
     asks: bool = False
+    tunnel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """`reach` is row → the columns reached; `outside` is machine → what the Internet saw, or may see."""
+    """`reach` is row → the columns reached; `outside` is machine → what the Internet saw, or may see.
 
-    rows: tuple[str, ...]
+    `asked` is row → the columns that say something of it.
+    """
+
     columns: tuple[str, ...]
+    asked: dict[str, tuple[str, ...]]
     reach: dict[str, frozenset[str]]
     outside: dict[str, str]
 
@@ -56,18 +62,19 @@ def network_of(wanted: Wanted) -> str:
 
 def expect(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyond] = ()) -> Cells:
     """What the allocations alone say: a machine reaches its network, its router and the Internet, nothing else."""
-    reach, blocks = {INTERNET: frozenset[str]()}, {}
+    outside = {other.name for other in beyond if not other.network}
+    reach, blocks = {INTERNET: frozenset(outside)}, {}
 
-    def of(network: str) -> set[str]:
+    def of(network: str, *, asking: bool) -> set[str]:
         inside = {other.name for other in machines if network_of(other) == network}
-        return inside | {other.name for other in beyond if other.network == network}
+        return inside | {other.name for other in beyond if other.network == network and (asking or not other.asks)}
 
     for one in machines:
-        reach[one.name] = frozenset(of(network_of(one)) | {ROUTER, PING, UDP, TCP})
+        reach[one.name] = frozenset(of(network_of(one), asking=True) | outside | {ROUTER, PING, UDP, TCP})
         blocks[one.name] = _seen_as(sandbox, one)
     for pc in beyond:
         if pc.asks:
-            reach[pc.name] = frozenset(of(pc.network) | {ROUTER})
+            reach[pc.name] = frozenset(of(pc.network, asking=False) | ({ROUTER} if pc.tunnel else set()))
     return Cells(*_frame(machines, beyond), reach, blocks)
 
 
@@ -91,7 +98,7 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
     routers = {name: lease.router for name, lease in leases.items() if lease}
     for other in beyond:
         addresses[other.name] = other.address
-        if other.asks:
+        if other.asks and other.network:
             routers[other.name] = sandbox.network(other.network).router_address
     appliance = sandbox.appliance.settings.gateway_address.split("/")[0]
 
@@ -110,34 +117,41 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
             TCP: lambda: outside is not None,
             APPLIANCE: lambda: bool(pings & {appliance, MANAGEMENT}),
         }
-        asked = COLUMNS.keys() & set(_asked(name, columns, outsiders))
-        found |= {column for column, holds in checks.items() if column in asked and holds()}
+        found |= {column for column, holds in checks.items() if column in asked[name] and holds()}
         return frozenset(found), f"{outside.address}:{outside.port}" if outside else ""
 
-    rows, columns = _frame(machines, beyond)
-    outsiders = frozenset(other.name for other in beyond)
-    with ThreadPoolExecutor(max_workers=len(rows)) as pool:
-        looks = dict(zip(rows, pool.map(look, rows), strict=True))
+    columns, asked = _frame(machines, beyond)
+    with ThreadPoolExecutor(max_workers=len(asked)) as pool:
+        looks = dict(zip(asked, pool.map(look, asked), strict=True))
     return Cells(
-        rows,
         columns,
+        asked,
         {name: found for name, (found, _) in looks.items()},
         {one.name: looks[one.name][1] for one in machines},
     )
 
 
-def _frame(machines: Sequence[Wanted], beyond: Sequence[Beyond]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _frame(machines: Sequence[Wanted], beyond: Sequence[Beyond]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     names = tuple(one.name for one in machines)
     askers = tuple(one.name for one in beyond if one.asks)
-    return (*names, *askers, INTERNET), (*names, *(one.name for one in beyond), *COLUMNS)
+    columns = *names, *(one.name for one in beyond), *COLUMNS
+    return columns, {row: _asked(row, columns, beyond) for row in (*names, *askers, INTERNET)}
 
 
-def _asked(row: str, columns: Sequence[str], beyond: Collection[str]) -> tuple[str, ...]:
+def _asked(row: str, columns: Sequence[str], beyond: Sequence[Beyond]) -> tuple[str, ...]:
     """The columns that say something of a row: not oneself, and not what is its own affair.
 
-    The Internet is at home where the last columns lead; a PC beyond a VPN has an Internet of its own.
+    The Internet is at home where the last columns lead; a site beyond a VPN or interconnect has one of its own.
     """
-    without = set(COLUMNS) if row == INTERNET else {PING, UDP, TCP} if row in beyond else set()
+    homes = {other.name for other in beyond if not other.network}
+    if row == INTERNET:
+        without = set(COLUMNS)
+    elif row in homes:
+        without = set(COLUMNS) - {ROUTERS}
+    elif any(row == other.name for other in beyond):
+        without = {PING, UDP, TCP, *homes}
+    else:
+        without = set()
     return tuple(column for column in columns if column != row and column not in without)
 
 
@@ -151,8 +165,8 @@ class Matrix:
     def differences(self) -> list[str]:
         """Each cell that is not as expected, in words."""
         found = []
-        for row in self.expected.rows:
-            for column in self._asked(row):
+        for row, columns in self.expected.asked.items():
+            for column in columns:
                 want, have = column in self.expected.reach[row], column in self.seen.reach[row]
                 if want != have:
                     found.append(f"{row} → {column}: expected {_word(want)}, seen {_word(have)}")
@@ -171,8 +185,7 @@ class Matrix:
         columns = self.expected.columns
         width = max(len(column) for column in columns) + 1
         lines = [" " * 10 + "".join(f"{column:>{width}}" for column in columns)]
-        for row in self.expected.rows:
-            asked = self._asked(row)
+        for row, asked in self.expected.asked.items():
             cells = [self._cell(row, column) if column in asked else "" for column in columns]
             lines.append(f"{row:10}" + "".join(f"{cell:>{width}}" for cell in cells))
         lines += ["", "yes: reached, as expected   -: not reached, as expected   !yes, !no: seen, but not expected"]
@@ -189,14 +202,10 @@ class Matrix:
     def verdict(self) -> str:
         """One line when all is as expected, else one for each difference."""
         differences = self.differences()
-        cells = sum(len(self._asked(row)) for row in self.expected.rows) + len(self.expected.outside)
+        cells = sum(map(len, self.expected.asked.values())) + len(self.expected.outside)
         if not differences:
             return f"All {cells} expectations hold."
         return "\n".join([f"{len(differences)} of {cells} expectations do not hold:", *differences])
-
-    def _asked(self, row: str) -> tuple[str, ...]:
-        outsiders = self.expected.reach.keys() - self.expected.outside.keys() - {INTERNET}
-        return _asked(row, self.expected.columns, outsiders)
 
     def _cell(self, row: str, column: str) -> str:
         want, have = column in self.expected.reach[row], column in self.seen.reach[row]

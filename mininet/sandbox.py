@@ -23,6 +23,8 @@ from controller import explain
 from sluice.v1 import (
     drive_pb2,
     drive_pb2_grpc,
+    interconnect_pb2,
+    interconnect_pb2_grpc,
     limits_pb2,
     machine_pb2,
     machine_pb2_grpc,
@@ -81,6 +83,7 @@ class Sandbox:
         self.usages = usage_pb2_grpc.UsageServiceStub(self._channel)
         self.vpn_gateways = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(self._channel)
         self.vpn_connections = vpn_connection_pb2_grpc.VpnConnectionServiceStub(self._channel)
+        self.interconnects = interconnect_pb2_grpc.InterconnectServiceStub(self._channel)
 
     @property
     def internet(self) -> Internet:
@@ -292,6 +295,7 @@ Live = (
     | drive_pb2.Drive
     | vpn_gateway_pb2.VpnGateway
     | vpn_connection_pb2.VpnConnection
+    | interconnect_pb2.Interconnect
 )
 
 

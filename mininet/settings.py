@@ -133,13 +133,18 @@ class Paths:
 
     @property
     def vpn_key(self) -> Path:
-        """The key that secrets of VPN connections are sealed with."""
+        """The key that secrets of VPN connections and interconnects are sealed with."""
         return self.state / "vpn.key"
 
     @property
     def vpn_directory(self) -> Path:
         """Files of VPN gateways, outside of what is shared with the host."""
         return Path("/run/sluice-vpn")
+
+    @property
+    def bgp_directory(self) -> Path:
+        """Files of interconnects, outside of what is shared with the host."""
+        return Path("/run/sluice-bgp")
 
     @property
     def configuration(self) -> Path:

@@ -38,15 +38,19 @@ def _who(machine: Machine, address: str) -> str:
     return answer.name if answer else NOBODY
 
 
-def public_address(sandbox: Sandbox, address: str, owner: str, other: str, free: str) -> Iterator[Shown]:
-    """`address` stands for machine `owner`, whoever asks; `free` is one of the pool that nobody has."""
+def public_address(sandbox: Sandbox, address: str, owner: str, other: str, free: str, peer: str) -> Iterator[Shown]:
+    """`address` stands for machine `owner`, whoever asks; `free` is one of the pool that nobody has.
+
+    `peer` is a host beyond a peering.
+    """
     machines = sandbox.site.machines
-    for asker in (sandbox.internet, machines[other], machines[owner]):
+    for asker in (sandbox.internet, machines[other], machines[owner], machines[peer]):
         yield Shown(f"{asker.name}: who is at {address}?", owner, _who(asker, address))
     answer = probes.ask_tcp(machines[owner].pid, [SERVER]).get(SERVER)
     yield Shown(f"{owner}: as whom does a server in the Internet see me?", address,
                 answer.address if answer else NOBODY)  # fmt: skip
-    yield Shown(f"internet: who is at {free}, which nobody has?", NOBODY, _who(sandbox.internet, free))
+    for asker in (sandbox.internet, machines[peer]):
+        yield Shown(f"{asker.name}: who is at {free}, which nobody has?", NOBODY, _who(asker, free))
 
 
 def _dig(machine: Machine, *question: str) -> str:

@@ -66,9 +66,12 @@ def configuration(link: Link, digest: str, *, closed: bool, bfd: bool) -> Config
 def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line]:
     one = link.interconnect
     if one.bfd_milliseconds:
+        profile = ("bfd", f"profile {_PROFILE}")
         for which in ("receive", "transmit"):
             key = f"{which}-interval"
-            yield Line(BFDD, ("bfd", f"profile {_PROFILE}"), key, f"{key} {one.bfd_milliseconds}")
+            yield Line(BFDD, profile, key, f"{key} {one.bfd_milliseconds}")
+        # RFC 5880 section 6.4: a peer that sends echo packets to itself by us would wait for them in vain.
+        yield Line(BFDD, profile, "echo", "echo receive-interval disabled")
     for number, what in ((5, f"deny ^([0-9]+ ){{{LONGEST_PATH}}}"), (10, "permit .*")):
         yield Line(BGPD, (), f"in {number}", f"bgp as-path access-list in seq {number} {what}")
     yield Line(BGPD, (), "own", "bgp as-path access-list own seq 5 permit ^$")

@@ -31,6 +31,9 @@ def test_a_session_with_a_password(lab: Lab) -> None:
     assert lab.routes(number)[LAN].as_path == str(PEER_AS)
     await_condition(lambda: {PREFIX, f"{drive(number)}/32"} <= peer.frr.learned(), "announced", 5)
     assert peer.frr.learned() == {PREFIX, f"{drive(number)}/32", LAN}
+    # Echo packets would not come back: the peer is asked for none.
+    (seen,) = peer.frr.show("bfd peers", "bfdd")
+    assert (seen["status"], seen["remote-echo-receive-interval"]) == ("up", 0)
     no_secret_anywhere(lab, number)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 
 import pytest
+from echoes import echoes
 from fileserver import SHARE, FileServer
 from frames import INTERNET_MAC, carries, counted, is_error, new_mark, routed
 from machines import SERVERS, Machine
 from namespaces import open_socket, within
 from packets import Wire
 from pinging import unbroken
-from probes import ask_tcp, ask_udp, ping
+from probes import ask_tcp, ping
 from responders import ECHO_PORT
 from sandbox import Sandbox
 from sandboxes import Tenants, network_id
@@ -26,12 +27,6 @@ from state.vpn import inside_port, namespace, outside_port
 __all__ = ["vpn_world"]
 
 CLIENTS = "100.64."
-
-
-def echoes(asker: Machine, target: str) -> set[str]:
-    """Who answers `asker` at `target`, by UDP, TCP and ping (`ping`)."""
-    found = {answer.name for ask in (ask_udp, ask_tcp) for answer in ask(asker.pid, [target], 0.7).values()}
-    return found | ({"ping"} if ping(asker.pid, [target], 0.5) else set())
 
 
 def test_office_and_machines_reach_each_other(sandbox: Sandbox, vpn_world: World) -> None:

@@ -33,7 +33,7 @@ def test_all_of_it_from_nothing() -> None:
         "no bgp ebgp-requires-policy", "bgp graceful-restart-disable", f"neighbor {PEER} remote-as 65001",
         f"neighbor {PEER} timers 3 9", f"neighbor {PEER} bfd profile link", "network 10.1.0.0/16",
         "network 10.250.0.9/32", f"neighbor {PEER} maximum-prefix 50", f"neighbor {PEER} filter-list own out",
-        "transmit-interval 100", "receive-interval 100",
+        "transmit-interval 100", "receive-interval 100", "echo receive-interval disabled",
     ):  # fmt: skip
         assert line in lines
     # Closed at first, open at last: never a session without what is to be known of it.
