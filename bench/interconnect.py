@@ -94,6 +94,27 @@ def announced_and_withdrawn(pair: Pair, prefixes: Sequence[str], between: Callab
     return gained, lost
 
 
+def by_one(pair: Pair, prefixes: Sequence[str], rounds: int) -> list[tuple[float, float]]:
+    """The same with one link, the other being shut."""
+    found = []
+    for _ in range(rounds):
+        pair.renew()
+        pair.customer.shut("link2")
+        await_condition(lambda: pair.customer.established("link1"), "one link", LIMIT_SECONDS)
+        found.append(announced_and_withdrawn(pair, prefixes, lambda: None))
+        pair.customer.shut("link2", shut=False)
+        await_condition(pair.whole, "whole again", LIMIT_SECONDS)
+    return found
+
+
+def compared(ours: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> None:
+    """Lines of the table for announcements and withdrawals."""
+    for what, place in (("from announcement to flows, or routes", 0), ("from withdrawal to none", 1)):
+        times = [one[place] for one in ours]
+        ratio(what, statistics.median(times), statistics.median(one[place] for one in others))
+        print(f"    ours {min(times):.2f} to {max(times):.2f} s in {len(times)} rounds")
+
+
 def gaps(pair: Pair, lose: Callable[[], AbstractContextManager[None]], rounds: int, seconds: float = 2.0) -> float:
     """Median of the longest time without an answer when a link is lost, in seconds."""
     found = []
@@ -237,6 +258,8 @@ def main() -> None:
             assert sum(1 for _ in calls.routes("one")) >= len(prefixes)
             print(f"  all routes read by the API in                {time.monotonic() - began:8.2f} s")
 
+        print(f"{len(prefixes)} prefixes by one interconnect")
+        compared(*(by_one(measured, prefixes, options.rounds) for measured in (pair, other)))
         print(f"{len(prefixes)} prefixes by each of two interconnects")
         own, plainly = [], []
         for number in range(options.rounds):
@@ -244,10 +267,7 @@ def main() -> None:
             plainly.append(announced_and_withdrawn(other, prefixes, lambda: None))
             pair.renew()
             await_condition(pair.whole, "whole again", LIMIT_SECONDS)
-        for what, place in (("from announcement to flows, or routes", 0), ("from withdrawal to none", 1)):
-            times = [one[place] for one in own]
-            ratio(what, statistics.median(times), statistics.median(one[place] for one in plainly))
-            print(f"    ours {min(times):.2f} to {max(times):.2f} s in {len(times)} rounds")
+        compared(own, plainly)
         print(f"  flows a prefix                               {(counted[0] - flows_before) / len(prefixes):8.2f}")
         for name, value in after.items():
             print(f"  memory of {name:34} {value:8.1f} MiB, {value - before[name]:+.1f}")

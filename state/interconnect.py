@@ -8,7 +8,7 @@ addresses and times are written as in `state.model`.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 INTERCONNECT_MAC = "02:00:00:00:ff:07"
 """Ethernet address of the appliance on every interconnect: of the leg, and of what flows send."""
@@ -82,7 +82,8 @@ class Session:
 
     up: bool = False
     mac: str = ""
-    routes: tuple[Route, ...] = ()
+    # Ten thousand of them: told apart by comparing, which ends at the first that differs, and not by hashing all.
+    routes: tuple[Route, ...] = field(default=(), hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ BGPD, BFDD = "bgpd", "bfdd"
 # AS paths of the Internet have less; longer ones only cost memory.
 LONGEST_PATH = 64
 # Half-life and longest time in minutes, penalties below which a prefix is used again and above which it is not
-# (bgpd(8)): three withdrawals within a minute are too many, two minutes of quiet are enough.
-DAMPING = "1 750 2000 4"
+# (bgpd(8)). A withdrawal costs 1000, other attributes 500: seven withdrawals within a minute are too many, as RFC 7196
+# has it (section 6: 6000 at least), and three minutes of quiet are enough.
+DAMPING = "1 750 6000 4"
 _PROFILE = "link"
 _UNICAST = "address-family ipv4 unicast"
 _ACTIVE = "shutdown"

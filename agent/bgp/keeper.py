@@ -37,11 +37,17 @@ log = logging.getLogger("sluice.bgp")
 
 # A session that is lost is to be known within 0.3 s.
 SEE_SECONDS, BFD_SECONDS, DIAGNOSE_SECONDS = 0.1, 0.2, 1.0
-# Routes are read at most so often, and for at most a fifth of the time.
-READ_SECONDS, READ_SHARE, READ_AGAIN_SECONDS = 0.2, 4, 30.0
+# Routes are read at most so often, and for at most a quarter of the time. While many come they are waited for, a while.
+READ_SECONDS, READ_SHARE, READ_AGAIN_SECONDS = 0.2, 3, 30.0
+MANY, MANY_SECONDS, COMING_SECONDS = 200, 0.6, 0.03
 LOOK_SECONDS, MEND_SECONDS = 2.0, 30.0
 YOUNG_SECONDS, PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 0.1, 10.0
 RETRY_SECONDS = 1.0
+
+
+Table = tuple[int, int, int]
+"""What changes with the routes: see `_seen`."""
+_NOTHING: Table = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Keeper:
         self._judge: Judge | None = None
         self._problem = ""
         self._fresh, self._settled = True, False
-        self._table: tuple[int, int, int] | None = None
+        self._table: Table | None = None
+        self._coming: tuple[Table, float] | None = None
         self._look = self._mend = self._bfd = self._diagnose = self._read = self._again = 0.0
         self._born, self._pause, self._retry = 0.0, PAUSE_SECONDS, 0.0
         self._logged = ""
@@ -145,6 +152,8 @@ class Keeper:
     def _wait(self) -> None:
         """Until it is time to look, something is asked, or a process has ended."""
         seconds = SEE_SECONDS if self._link is not None else LOOK_SECONDS
+        if self._coming is not None:
+            seconds = COMING_SECONDS
         if self._retry:
             seconds = max(0.0, self._retry - time.monotonic())
         waiting = select.poll()
@@ -275,6 +284,7 @@ class Keeper:
             self._see_peer(link, progress, now)
             self._exchange(link, progress, seen, now)
             return
+        self._coming = None
         self._see_peer(link, progress, now)
         if now >= self._diagnose:
             self._diagnose = now + DIAGNOSE_SECONDS
@@ -323,16 +333,25 @@ class Keeper:
 
     def _exchange(self, link: Link, progress: Progress, seen: Seen, now: float) -> None:
         """Read the routes, when they may have changed."""
-        if self._judge is None or now < self._read or (seen.table == self._table and now < self._again):
+        if self._judge is None or (seen.table == self._table and now < self._again):
+            self._coming = None
+            return
+        if self._still_coming(seen.table, now) or now < self._read:
             return
         peer = link.interconnect.peer_address
         routes = self._judge.routes(self._frr.shown(BGPD, "bgp ipv4 unicast"))
         told = self._frr.shown(BGPD, f"bgp ipv4 unicast neighbors {peer} advertised-routes")
         progress.exchanged(routes, list(told.get("advertisedRoutes", ())))
         self._around.report.tell_routes(link.interconnect.name, routes)
-        self._table = seen.table
+        self._table, self._coming = seen.table, None
         took = time.monotonic() - now
         self._read, self._again = now + took + max(READ_SECONDS, READ_SHARE * took), now + READ_AGAIN_SECONDS
+
+    def _still_coming(self, table: Table, now: float) -> bool:
+        """Whether many routes are on their way: read before they are all there, they would be read twice."""
+        last, since = self._coming or (self._table or _NOTHING, now)
+        self._coming = table, since
+        return abs(table[0] - last[0]) > MANY and now - since < MANY_SECONDS
 
     def _tell(self, link: Link, progress: Progress) -> None:
         one = link.interconnect

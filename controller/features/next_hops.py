@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -30,14 +31,14 @@ class Choice:
 
 def choices(key: int, interconnects: Iterable[Interconnect], last_resorts: Iterable[str]) -> dict[int, Choice]:
     """The groups that learned prefixes need, by id; prefixes within `last_resorts` have a last resort."""
-    return {number: choice for number, choice in _chosen(key, interconnects, tuple(last_resorts)).values()}
+    return dict(_chosen(key, tuple(interconnects), tuple(last_resorts)).values())
 
 
 def by_prefix(
     key: int, interconnects: Iterable[Interconnect], last_resorts: Iterable[str]
 ) -> dict[str, tuple[int, str]]:
     """The group of each learned prefix, and why."""
-    chosen = _chosen(key, interconnects, tuple(last_resorts))
+    chosen = _chosen(key, tuple(interconnects), tuple(last_resorts))
     words = {number: choice.why for number, choice in chosen.values()}
     return {prefix: (number, words[number]) for prefix, (number, _) in chosen.items()}
 
@@ -52,8 +53,10 @@ def buckets(interconnects: Iterable[Interconnect], site: Site) -> list[Bucket]:
     return found
 
 
+# Flows and groups of one network are made one after the other, of the same.
+@functools.lru_cache(maxsize=2)
 def _chosen(
-    key: int, interconnects: Iterable[Interconnect], last_resorts: tuple[str, ...]
+    key: int, interconnects: tuple[Interconnect, ...], last_resorts: tuple[str, ...]
 ) -> Mapping[str, tuple[int, Choice]]:
     learned: dict[str, list[tuple[Route, Interconnect]]] = defaultdict(list)
     for one in interconnects:

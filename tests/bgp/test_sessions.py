@@ -187,6 +187,7 @@ def test_two_with_equal_addresses_and_prefixes(lab: Lab) -> None:
 def test_removed_without_a_trace_and_the_peer_is_told(lab: Lab) -> None:
     number, peer = lab.pair(LAN)
     stays, _ = lab.pair(LAN)
+    lab.await_routes(stays, {LAN})
     processes = pids(number)
     assert set(processes) == {"zebra", "bfdd", "bgpd"}
     lab.delete(number)

@@ -145,7 +145,7 @@ def test_a_prefix_that_flaps_is_damped_and_the_others_are_not(sandbox: Sandbox, 
     def damped() -> bool:
         return "damped" in world.interconnects.refusals(NAME).get(flapping, "")
 
-    for _ in range(8):
+    for _ in range(16):
         with announced(world, flapping):
             await_condition(lambda: has_flow() or damped(), "seen", SAID_SECONDS)
             if damped():
