@@ -98,9 +98,12 @@ class BgpRouter:
     def prefer_less(self, interface: str, *, prepend: int = 0, med: int = 0) -> None:
         """Announce everything on a link with a longer AS path, or a MED; neither: as before. Raises as above."""
         name = f"worse-{interface}"
-        settings = [f"set as-path prepend {' '.join([str(self.asn)] * prepend)}"] if prepend else []
-        settings += [f"set metric {med}"] if med else []
-        lines = [f"no route-map {name}", f"route-map {name} permit 10", *settings, "exit"]
+        # Changed in place: bgpd 8.4 may crash when a route map in use is deleted.
+        settings = [
+            f"set as-path prepend {' '.join([str(self.asn)] * prepend)}" if prepend else "no set as-path prepend",
+            f"set metric {med}" if med else "no set metric",
+        ]
+        lines = [f"route-map {name} permit 10", *settings, "exit"]
         lines += [f"router bgp {self.asn}", "address-family ipv4 unicast"]
         peer = self.connections[interface].peer
         self.speaker.configure(*lines, f"neighbor {peer} route-map {name} out")

@@ -51,10 +51,10 @@ def whole(interconnect_world: World) -> Iterator[None]:
 
 
 @pytest.fixture
-def renewed(whole: None, interconnect_world: World) -> Iterator[None]:
-    """What was held against the first tenant's site, which comes and goes in the test, is forgotten afterwards."""
+def pardoned(whole: None, interconnect_world: World) -> Iterator[None]:
+    """That the first tenant's site came and went in the test is forgotten afterwards."""
     yield
-    interconnect_world.renew("files-1", "files-2")
+    interconnect_world.pardon("files-1", "files-2")
 
 
 def await_link(tenancy: Tenancy, name: str, seconds: float = 5.0) -> None:
@@ -133,7 +133,7 @@ def test_the_preferred_interconnect_is_used(interconnect_world: World) -> None:
     assert going()[0] == 0
 
 
-@pytest.mark.usefixtures("renewed")
+@pytest.mark.usefixtures("pardoned")
 def test_the_shorter_as_path_then_the_lower_med_is_used(interconnect_world: World) -> None:
     one, calls = interconnect_world.one, interconnect_world.interconnects
     calls.change("files-1", {"preference": 100})
@@ -187,7 +187,7 @@ def lost(world: World, how: str) -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("renewed")
+@pytest.mark.usefixtures("pardoned")
 @pytest.mark.parametrize("how", ["silent", "carrier", "closed", "disabled"])
 def test_the_other_interconnect_takes_over_and_gives_back_without_loss(
     sandbox: Sandbox, interconnect_world: World, record_property: RecordProperty, how: str
@@ -209,7 +209,7 @@ def test_the_other_interconnect_takes_over_and_gives_back_without_loss(
     assert reaches(two) or how == "carrier"
 
 
-@pytest.mark.usefixtures("renewed")
+@pytest.mark.usefixtures("pardoned")
 @pytest.mark.parametrize("how", ["stopped", "severed"])
 def test_the_vpn_takes_over_when_all_interconnects_are_lost(
     sandbox: Sandbox, interconnect_world: World, record_property: RecordProperty, how: str
@@ -241,7 +241,7 @@ def test_the_vpn_takes_over_when_all_interconnects_are_lost(
     assert gap < FAILOVER_SECONDS
 
 
-@pytest.mark.usefixtures("renewed")
+@pytest.mark.usefixtures("pardoned")
 def test_a_connection_to_a_drive_survives_both_ways(interconnect_world: World) -> None:
     one = interconnect_world.one
     with opened(one.pc, one.drive.address) as connection:
