@@ -107,6 +107,7 @@ _REFUSALS = {
     Table.STORAGE_ERROR: Reason(
         "storage-by-controller", "too large for the way, which its sender is told, or an ICMP error"
     ),
+    Table.BEYOND_MACHINE: Reason("too-large", "from an interconnect, larger than the network's MTU; answered by ICMP"),
     Table.INBOUND_FRAGMENTATION: Reason("too-large", "larger than the network's MTU; answered by ICMP to its sender"),
 }
 

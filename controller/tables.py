@@ -72,7 +72,7 @@ class Table(enum.Enum):
         8,
         "From an interconnect: may the peer send with this source?",
         {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
-        {F.IP_TTL, ATTACHMENT},
+        {F.IP_TTL, ATTACHMENT, TOO_LARGE},
         ("BEYOND_MACHINE", "PEERING_IN"),
     )
     PEERING_IN = _spec(9, "From a peering: only to public addresses of ours.", {F.ETH_TYPE, F.IP_DST},
@@ -185,9 +185,10 @@ class Table(enum.Enum):
     BEYOND_MACHINE = _spec(
         42,
         "From beyond: which machine or drive of the network is meant; drives see one address of the storage network.",
-        {F.METADATA, F.ETH_TYPE, F.IP_DST},
+        {F.METADATA, F.ETH_TYPE, F.IP_DST, TOO_LARGE},
         {F.ETH_SRC, F.ETH_DST},
         ("SWITCH", "BEYOND_DRIVE_CHECK"),
+        controller=True,
     )
     BEYOND_DRIVE_CHECK = _spec(43, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
                             set(), ("STORAGE_OUT",))  # fmt: skip

@@ -202,7 +202,7 @@ CLINIC = dataclasses.replace(
 )  # fmt: skip
 # The same prefixes on both sides, untagged, of which nothing is learned yet.
 STUDIO = dataclasses.replace(
-    private(41, "studio", [Attachment("trunk", vlan=411)], first=90),
+    private(41, "studio", [Attachment("trunk", vlan=411)], first=90, mtu=1400),
     interconnects=(direct_connect("studio-a", 43, 1, ("192.168.0.0/16",), port="cross3", vlan=None),),
 )
 INTERCONNECT_NETWORKS = (CLINIC, STUDIO)

@@ -77,6 +77,8 @@ class Tenancy:
 
 # A rate that limits nothing here.
 WIDE_KBPS = 100_000_000
+SMALL_MTU = 1400
+"""What packets of the second tenant's network may be at most, in bytes; those of links are 1500."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def interconnect_world(sandbox: Sandbox) -> Iterator[World]:
         interconnects, vpn = Interconnects(sandbox), Vpn(sandbox)
         ports = {port: CrossConnect(sandbox, port) for port in ("xc1", "xc2")}
         first = _tenancy(sandbox, maker, stack, "files", 0)
-        second = _tenancy(sandbox, maker, stack, "till", 1)
+        second = _tenancy(sandbox, maker, stack, "till", 1, mtu=SMALL_MTU)
         links = {
             "files-1": first.customer.join(ports["xc1"], "link1", 101, LINK),
             "files-2": first.customer.join(ports["xc2"], "link2", 102, SECOND_LINK),
@@ -174,10 +176,10 @@ def direct_connect(link: Connection) -> dict[str, Any]:
     return link.fields(CUSTOMER_AS) | {"accept_prefixes": [ACCEPT], "password": PASSWORD}
 
 
-def _tenancy(sandbox: Sandbox, maker: Tenants, stack: ExitStack, name: str, number: int) -> Tenancy:
+def _tenancy(sandbox: Sandbox, maker: Tenants, stack: ExitStack, name: str, number: int, mtu: int = 0) -> Tenancy:
     host = sandbox.add_storage_host(name, DRIVES[name])
     stack.callback(sandbox.unplug, name)
-    made = maker.network(PREFIX, tenant=name)
+    made = maker.network(PREFIX, tenant=name, mtu=mtu)
     network = network_id(made)
     machines = maker.machines([Wanted("", network), Wanted("", network)])
     sandbox.create_drive(name, network, DRIVES[name])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from controller.features import beyond_drives, flow, next_hops, to_controller
+from controller.features import beyond_drives, flow, interconnect, next_hops, to_controller
 from controller.flow import Action, Flow, Goto, Resubmit, ToGroup, set_mac
 from controller.groups import Bucket, Group
 from controller.match import Field, Match, match
@@ -41,6 +41,10 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                    (Goto(Table.BEYOND),), f"{prefix} is beyond", key)  # fmt: skip
     if network.interconnects:
         yield from _ways(network)
+    if network.interconnects and interconnect.is_narrower(network, site):
+        # Of what comes by a tunnel its gateway has told already.
+        yield flow(feature, Table.BEYOND_MACHINE, Priority.EXCEPTION, match("ip", metadata=network.key, reg1=1),
+                   to_controller(network.key), "too large", network.key)  # fmt: skip
     yield from _inward(network, site)
     yield from beyond_drives.flows(network, site)
 

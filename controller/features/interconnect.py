@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from controller.features import flow
+from controller.features.path_mtu import larger_than
 from controller.features.route import not_outside
 from controller.flow import (
     Action,
@@ -65,6 +66,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         let_in: tuple[Action, ...] = (
             Meter(meter(MeterClass.INTERCONNECT_IN, one.number)),
             DecTtl(),
+            *((larger_than(network.mtu),) if is_narrower(network, site) else ()),
             SetField(ATTACHMENT, 0),
             Goto(Table.BEYOND_MACHINE),
         )
@@ -94,6 +96,11 @@ def unplugged(interconnects: tuple[Interconnect, ...], site: Site) -> dict[str, 
         elif leg_port(one.number) not in site.ports:
             found[f"interconnects/{one.name}"] = ""
     return found
+
+
+def is_narrower(network: Network, site: Site) -> bool:
+    """Whether packets may come that are too large for the network: links are taken to have the gateway's MTU."""
+    return network.mtu < site.appliance.gateway.mtu
 
 
 def present(interconnects: tuple[Interconnect, ...], site: Site) -> list[Interconnect]:

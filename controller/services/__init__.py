@@ -26,6 +26,7 @@ _SERVICES: Mapping[Table, Callable[[PacketIn, View], Answer]] = {
     Table.BEYOND: icmp_error.not_learned,
     Table.FRAGMENTATION: path_mtu.outbound,
     Table.INBOUND_FRAGMENTATION: path_mtu.inbound,
+    Table.BEYOND_MACHINE: path_mtu.from_beyond,
     Table.TRANSIT: embedded.from_machine,
     Table.INBOUND_MTU: embedded.from_internet,
     Table.PUBLIC_OUT: embedded.from_public,

@@ -25,6 +25,27 @@ def outbound(packet: PacketIn, view: View) -> Answer:
     return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, mtu)))
 
 
+def from_beyond(packet: PacketIn, view: View) -> Answer:
+    """For BEYOND_MACHINE: a packet of an interconnect larger than the network's MTU.
+
+    The error comes from the network's router, and goes the way that its sender has.
+    """
+    ip = parse_ipv4(packet.frame)
+    if ip is None:
+        return MALFORMED
+    network = view.network(packet.key)
+    if network is None:
+        return Answer("unknown-network")
+    if not ip.dont_fragment:
+        header, actions = packet.frame[:ETHERNET], inject(packet.key, Table.BEYOND_MACHINE)
+        return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, network.mtu)))
+    if reason := silence(ip, network.prefix):
+        return Answer(reason)
+    datagram = error(network.router, ip, ip.datagram, UNREACHABLE, TOO_LARGE, network.mtu)
+    frame = ethernet(ip.eth_src, view.appliance.router_mac, datagram)
+    return Answer("fragmentation-needed", (PacketOut(frame, inject(packet.key, Table.BEYOND)),))
+
+
 def inbound(packet: PacketIn, view: View) -> Answer:
     """For INBOUND_FRAGMENTATION: a packet for a machine larger than its network's MTU.
 

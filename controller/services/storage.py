@@ -15,6 +15,7 @@ from controller.services.icmp_error import TOO_LARGE, UNREACHABLE, error, report
 from controller.services.packet import ETHERNET, Ipv4, ethernet, parse_ipv4
 from controller.services.readdress import DESTINATION, SOURCE, readdressed
 from controller.services.way import deliver, inject, machine_of_mac
+from state import beyond
 from state.model import Machine, Network, Storage
 from state.storage import client_address
 
@@ -54,9 +55,9 @@ def _to_drive(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, vi
 
 
 def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, view: View) -> Answer:
-    gateway = network.vpn
-    if gateway is not None and ip.destination == client_address(storage, gateway.number):
-        return _to_tunnel(packet, ip, network, storage)
+    one = beyond.client(network)
+    if one is not None and ip.destination == client_address(storage, one.number):
+        return _to_beyond(packet, ip, network, storage)
     machine = _machine_of_client(network, storage, ip.destination)
     actions = deliver(machine, view) if machine else None
     if machine is None or actions is None:
@@ -75,8 +76,8 @@ def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, 
     return Answer("fragmented", tuple(PacketOut(header + part, actions) for part in parts))
 
 
-def _to_tunnel(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage) -> Answer:
-    """What is too large for the leg of the VPN gateway; conntrack translates it, also in pieces."""
+def _to_beyond(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage) -> Answer:
+    """What is too large for an interconnect or the leg of a VPN gateway; conntrack translates it, also in pieces."""
     if ip.dont_fragment:
         return _too_large(packet, ip, network, storage)
     header, actions = packet.frame[:ETHERNET], inject(network.key, Table.STORAGE_MACHINE)

@@ -11,6 +11,7 @@ from interconnect_world import (
     PASSWORD,
     PREFIX,
     SITE_PREFIX,
+    SMALL_MTU,
     World,
     arriving,
     direct_connect,
@@ -189,3 +190,25 @@ def test_devices_go_with_their_interconnect(sandbox: Sandbox, interconnect_world
     assert len(devices() - before) == 2
     interconnect_world.interconnects.delete("brief")
     await_condition(lambda: devices() == before, "port and namespace gone", 10)
+
+
+def test_a_customer_is_told_the_mtu_of_the_network(interconnect_world: World) -> None:
+    two, mark = interconnect_world.two, new_mark()
+    link, payload = two.links["till-1"], mark + bytes(1450 - len(mark))
+    frame = Ether(src=two.router.intf(link.interface).MAC(), dst=INTERCONNECT_MAC)
+    frame /= IP(src=two.pc_address, dst=two.machine.address, flags="DF") / UDP(sport=9, dport=9) / Raw(payload)
+    with Wire(two.router.pid, link.interface) as wire, Wire(two.machine.pid) as at_machine:
+        wire.send(frame)
+        told = wire.receive(lambda found: ICMP in found and found[ICMP].type == 3, 2.0)
+        assert told is not None
+        assert (told[ICMP].code, told[ICMP].nexthopmtu) == (4, SMALL_MTU)
+        assert (told[IP].src, told[IP].dst) == ("10.9.0.1", two.pc_address)
+        assert at_machine.receive(carries(mark), 0.1) is None
+        # Who may be cut is, and comes in pieces.
+        frame[IP].flags = 0
+        wire.send(frame)
+        first = at_machine.receive(carries(mark), 2.0)
+        assert first is not None
+        assert first[IP].flags.MF
+        assert first[IP].len <= SMALL_MTU
+        assert at_machine.receive(lambda found: IP in found and found[IP].frag > 0, 2.0) is not None

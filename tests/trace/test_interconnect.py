@@ -108,6 +108,14 @@ def test_a_customer_reaches_machines(tracer: Tracer, one: Interconnect, source: 
         assert verdict.meters == (meter(MeterClass.INTERCONNECT_IN, one.number),)
 
 
+def test_what_is_larger_than_the_networks_mtu_is_for_the_controller_to_tell_of(tracer: Tracer) -> None:
+    machine = STUDIO.machines[0]
+    verdict = tracer.trace(come(UNLEARNED, "192.168.50.9", machine.address))
+    # A trace shows the ways of large and other packets.
+    assert [table for table, _ in verdict.controller] == [Table.BEYOND_MACHINE]
+    assert verdict.output == out_of(machine)
+
+
 @OURS
 @pytest.mark.parametrize("kind", ["tcp", "udp", "icmp"])
 def test_a_customer_reaches_drives_as_one_client(tracer: Tracer, one: Interconnect, kind: str) -> None:

@@ -120,6 +120,9 @@ def test_a_learned_prefix_takes_one_flow_and_an_interconnect_a_fixed_number(pref
     assert len(found.flows) - len(before.flows) == 3 + 17 + 2 * accepted + prefixes
     assert len(found.groups) == min(prefixes, 1)
     assert len(found.meters) - len(before.meters) == 3
+    narrow = compile_network(dataclasses.replace(bare, interconnects=(one,), mtu=1400), SITE)
+    # Two to find out about packets too large for the gateway or from it, and one for those of interconnects.
+    assert len(narrow.flows) - len(found.flows) == 3
     two = compile_network(dataclasses.replace(bare, interconnects=(one, SECOND)), SITE)
     machines = compile_network(dataclasses.replace(bare, interconnects=(one,), machines=CLINIC.machines), SITE)
     without = compile_network(dataclasses.replace(bare, machines=CLINIC.machines), SITE)

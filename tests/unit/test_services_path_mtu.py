@@ -29,6 +29,7 @@ from controller.flow import Output, PushVlan, Resubmit, SetField
 from controller.match import Field
 from controller.pipeline import Table
 from controller.services import Answer
+from state.interconnect import INTERCONNECT_MAC
 
 
 def reply(payload: Packet, dst: str = ANNE.address, mac: str = ANNE.mac, **fields: Any) -> Packet:
@@ -44,6 +45,35 @@ def test_machine_is_told_the_gateways_mtu() -> None:
     assert (packet[ICMP].type, packet[ICMP].code, packet[ICMP].nexthopmtu) == (3, 4, 1300)
     assert (packet[IP].src, packet[IP].dst) == ("10.0.0.1", ANNE.address)
     assert quoted(packet) == bytes(frame[IP])[:548]
+
+
+def from_beyond(**fields: Any) -> Packet:
+    """A packet of a customer, as an interconnect brings it."""
+    ip = IP(src="192.168.50.9", dst=ANNE.address, id=5, **fields)
+    return Ether(src="02:00:00:00:cc:01", dst=INTERCONNECT_MAC) / ip / UDP() / Raw(bytes(1450))
+
+
+def test_a_customer_is_told_the_networks_mtu() -> None:
+    frame = from_beyond(flags="DF")
+    answer = ask(Table.BEYOND_MACHINE, PRIVATE, frame)
+    assert answer.what == "fragmentation-needed"
+    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.BEYOND))}
+    packet = sent(answer)
+    assert (packet[ICMP].type, packet[ICMP].code, packet[ICMP].nexthopmtu) == (3, 4, 1400)
+    assert (packet[IP].src, packet[IP].dst, packet.src) == ("10.0.0.1", "192.168.50.9", ROUTER_MAC)
+    assert quoted(packet) == bytes(frame[IP])[:548]
+    assert ask(Table.BEYOND_MACHINE, 99, frame).out == ()
+
+
+def test_a_customers_packet_without_df_goes_on_in_fragments() -> None:
+    frame = from_beyond()
+    answer = ask(Table.BEYOND_MACHINE, PRIVATE, frame)
+    assert answer.what == "fragmented"
+    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.BEYOND_MACHINE))}
+    packets = [proved_fragment(out.frame) for out in answer.out]
+    assert [len(packet[IP]) for packet in packets] == [1396, 102]
+    (whole,) = defragment([packet[IP] for packet in packets])
+    assert bytes(whole[UDP]) == bytes(frame[UDP])
 
 
 def test_without_df_the_packet_goes_on_in_fragments() -> None:

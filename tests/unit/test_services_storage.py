@@ -16,6 +16,7 @@ from controller.match import Field
 from controller.pipeline import Table
 from controller.services import Answer
 from controller.site import Site
+from state.interconnect import Interconnect, InterconnectKind
 from state.model import Drive, Storage
 from state.vpn import VpnGateway
 
@@ -124,6 +125,15 @@ def test_a_drive_is_told_the_mtu_of_the_way_to_a_vpn_gateway() -> None:
     assert (answer.what, packet[ICMP].nexthopmtu) == ("fragmentation-needed", 1400)
     assert (packet[IP].src, packet[IP].dst, packet.dst) == (STORAGE.ip, FILES, FILES_MAC)
     assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == Answer("unknown-machine")
+
+
+def test_who_is_beyond_an_interconnect_is_told_of_as_who_is_beyond_a_tunnel() -> None:
+    one = Interconnect("dc", InterconnectKind.DIRECT_CONNECT, 1, 1, "cross", 7, "169.254.1.1/30", "169.254.1.2",
+                       64512, 65001, client=8, zone=9, created_at=1)  # fmt: skip
+    both = replace(TUNNELLED, interconnects=(one,), vpn=replace(GATEWAY, created_at=2))
+    for address, what in (("100.64.0.8", "fragmentation-needed"), (GATEWAY_CLIENT, "unknown-machine")):
+        frame = from_drive(large(FILES, address, size=1450))
+        assert ask(Table.STORAGE_ERROR, both, frame, world(both), PORT).what == what
 
 
 def test_what_may_be_cut_goes_to_a_vpn_gateway_by_conntrack_in_pieces() -> None:
