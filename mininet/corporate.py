@@ -34,6 +34,7 @@ _DIRECTORY = Path("/run/corporate")
 _START_SECONDS = 10.0
 # What the Internet forwards by: what comes from the appliance goes to sites and nowhere else.
 _TABLE = _RULE = "66"
+_CABLE = "-up"
 # What a site's router asks first: routes it learned, then tunnels, then the Internet, where inner addresses are not.
 _ROUTES, _TUNNELS, _INNER = 200, 220, 300
 INNER = ("10.0.0.0/8", "192.168.0.0/16")
@@ -128,9 +129,9 @@ class CorporateSite:
         for host in (self.pc, self.router):
             self._sandbox.responders.remove(host.name)
             del self._sandbox.site.machines[host.name]
-        for one, other in ((self.pc, self.router), (self.router, self._sandbox.internet)):
-            for link in net.linksBetween(one, other):
-                net.delLink(link)
+        for link in net.linksBetween(self.pc, self.router):
+            net.delLink(link)
+        unlink(self._sandbox, self.router)
         for host in (self.pc, self.router):
             net.delHost(host)
         self._sandbox.publish()
@@ -253,7 +254,7 @@ def uplink(sandbox: Sandbox, router: Machine, number: int, beyond: str = "") -> 
     What comes from the appliance reaches that address, and the prefix `beyond` the router.
     """
     near, address = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
-    internet, cable = sandbox.internet, f"{router.name}-up"
+    internet, cable = sandbox.internet, f"{router.name}{_CABLE}"
     sandbox.site.net.addLink(router, internet, cls=Link, intfName1=INTERFACE, intfName2=cable)
     router.settle()
     routes = [f"ip route replace {beyond} via {address} table {table}" for table in ("main", _TABLE) if beyond]
@@ -267,6 +268,16 @@ def uplink(sandbox: Sandbox, router: Machine, number: int, beyond: str = "") -> 
     router.run("ip", "address", "add", f"{address}/30", "dev", INTERFACE)
     router.run("ip", "route", "add", "default", "via", str(near))
     return str(address)
+
+
+def unlink(sandbox: Sandbox, router: Machine) -> None:
+    """Take away the link that `uplink` made, and with the last such link what it changed in the Internet."""
+    net, internet = sandbox.site.net, sandbox.internet
+    for link in net.linksBetween(router, internet):
+        net.delLink(link)
+    if not any(name.endswith(_CABLE) for name in internet.intfNames()):
+        internet.run("sh", "-ec", f"ip rule del priority {_RULE}; ip route flush table {_TABLE}; "
+                     f"echo 0 >/proc/sys/net/ipv4/conf/{INTERFACE}/forwarding")  # fmt: skip
 
 
 def settle(host: Host, interface: str, *commands: str) -> None:

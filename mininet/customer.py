@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bgp_speaker import BgpSpeaker, Neighbor
-from corporate import LAN, CorporateSite, settle, uplink
+from corporate import LAN, CorporateSite, settle, unlink, uplink
 from crossconnect import CrossConnect
 from machines import INTERFACE, Machine
 from mininet.link import Link
@@ -200,9 +200,9 @@ class PeeringNetwork(BgpRouter):
         super().close()
         net = self._sandbox.site.net
         self._sandbox.responders.remove(self.host.name)
-        for one, other in ((self.host, self.router), (self.router, self._sandbox.internet)):
-            for link in net.linksBetween(one, other):
-                net.delLink(link)
+        for link in net.linksBetween(self.host, self.router):
+            net.delLink(link)
+        unlink(self._sandbox, self.router)
         for host in (self.host, self.router):
             del self._sandbox.site.machines[host.name]
             net.delHost(host)
