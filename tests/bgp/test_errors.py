@@ -129,8 +129,10 @@ def test_closed_by_the_peer(running: Lab, losses: Losses) -> None:
     reset = "the peer closed the session: administrative reset"
     running.await_status(number, lambda one: one.session.error == reset, "reset", 5)
     running.await_state(number, "established")
-    # What went wrong last is still told.
-    assert (running.session(number).detail, running.session(number).error) == ("", reset)
+    # What went wrong last is still told: that, or two connections that were opened at once after it.
+    session = running.session(number)
+    assert session.detail == ""
+    assert session.error in (reset, "the peer closed the connection without saying why")
     peer.frr.configure(f"router bgp {PEER_AS}", f"neighbor {HERE} shutdown")
     assert running.await_reason(number, "shutdown") == "the peer closed the session: administrative shutdown"
     assert running.session(number).flaps >= 2
