@@ -52,7 +52,12 @@ $(STAMPS)/stubs: $(PROTOS) $(STAMPS)/requirements
 run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 	@$(WORLD) --share /run/sluice-lab -- $(PY) mininet/datacenter.py
 
-test: lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz ## style, types and every test
+# Those that wait for the network more than they work, or need no time of their own, two at a time.
+test: setup ## style, types and every test
+	@$(MAKE) --no-print-directory -O -j2 lint test-unit
+	@$(MAKE) --no-print-directory -O -j2 test-golden test-trace test-fuzz
+	@$(MAKE) --no-print-directory -O -j2 test-vpn test-bgp
+	@$(MAKE) --no-print-directory test-mininet test-fault
 
 lint: setup ## style and types only
 	$(VENV)/bin/ruff check .

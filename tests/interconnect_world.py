@@ -44,7 +44,8 @@ CUSTOMER_AS, PEER_AS = 65001, 65100
 LINK, SECOND_LINK, PEER_LINK = "169.254.101.0/30", "169.254.102.0/30", "169.254.103.0/30"
 # What is never on the cable to the Internet (pcap-filter(7)).
 INNER = f"ip and (net {PREFIX} or net {ACCEPT} or net 10.250.0.0/24 or net 100.64.0.0/10)"
-REACHED_SECONDS = 10.0
+# After a session was lost several times FRR waits some seconds before it opens the next.
+REACHED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def _used(sandbox: Sandbox, tenancy: Tenancy, before: Usage) -> tuple[int, int]:
 @pytest.mark.parametrize("back", [False, True], ids=["out", "in"])
 def test_an_interconnect_is_held_to_its_rate(interconnect_world: World, back: bool) -> None:
     two, calls = interconnect_world.two, interconnect_world.interconnects
-    flow = Flow(back=back, seconds=3)
+    flow = Flow(back=back, seconds=2)
     calls.change("till-1", {"rate_kbps": 10_000})
     try:
         held = Run(two.machine, two.pc, two.pc_address, flow).rate()
