@@ -32,9 +32,11 @@ class Interconnects:
         self._named: dict[str, str] = {}
         self._statuses: dict[str, tuple[str, InterconnectStatus]] = {}
         self._parts: dict[str, dict[int, tuple[str, tuple[Route, ...]]]] = defaultdict(dict)
+        self._accepted: dict[str, tuple[Route, ...]] = {}
         self._sessions: dict[str, Session] = {}
         self._touched: set[str | None] = set()
         self._touched_sessions: set[str] = set()
+        self._touched_routes: set[str] = set()
 
     def take(self, change: Change) -> None:
         """Take in a changed row of one of `TABLES`."""
@@ -49,17 +51,18 @@ class Interconnects:
     def touched(self) -> set[str | None]:
         """The rows of networks concerned (None: peerings) by what was taken in since the last call."""
         found = self._touched
-        for name in self._touched_sessions:
+        for name in self._touched_routes:
+            self._sort_routes(name)
+        for name in self._touched_sessions | self._touched_routes:
             told = self._statuses.get(name)
-            parts = {part: routes for part, (_, routes) in self._parts.get(name, {}).items()}
-            session = interconnect_rows.known_session(None if told is None else told[1], parts)
+            routes = self._accepted.get(name, ())
+            session = interconnect_rows.known_session(None if told is None else told[1], routes)
             if session != self._sessions.get(name, Session()) and name in self._named:
                 found.add(interconnect_rows.network_of(self._rows[self._named[name]]))
             self._sessions[name] = session
-            if told is None and not parts:
+            if told is None and name not in self._accepted:
                 self._sessions.pop(name)
-                self._parts.pop(name, None)
-        self._touched, self._touched_sessions = set(), set()
+        self._touched, self._touched_sessions, self._touched_routes = set(), set(), set()
         return found
 
     def of(self, network: str | None) -> tuple[Interconnect, ...]:
@@ -96,9 +99,16 @@ class Interconnects:
         if change.new is not None:
             self._statuses[change.new["interconnect"]] = change.uuid, interconnect_rows.status(change.new)
 
+    def _sort_routes(self, name: str) -> None:
+        if self._parts[name]:
+            self._accepted[name] = interconnect_rows.accepted(routes for _, routes in self._parts[name].values())
+        else:
+            del self._parts[name]
+            self._accepted.pop(name, None)
+
     def _routes_changed(self, change: Change) -> None:
         for row in filter(None, (change.old, change.new)):
-            self._touched_sessions.add(row["interconnect"])
+            self._touched_routes.add(row["interconnect"])
         if change.old is not None:
             parts = self._parts[change.old["interconnect"]]
             part = change.old["part"]

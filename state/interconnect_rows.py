@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,10 +162,13 @@ def order(route: Route) -> tuple[int, int]:
     return int(ipaddress.IPv4Address(address)), int(length)
 
 
-def known_session(told: InterconnectStatus | None, found: Mapping[int, tuple[Route, ...]]) -> Session:
-    """What flows need to know: of the status, and of the routes by part."""
+def accepted(parts: Iterable[tuple[Route, ...]]) -> tuple[Route, ...]:
+    """The accepted ones of the routes of all parts, in order of prefix."""
+    return tuple(sorted((route for part in parts for route in part if not route.refusal), key=order))
+
+
+def known_session(told: InterconnectStatus | None, routes: tuple[Route, ...]) -> Session:
+    """What flows need to know: of the status, and the accepted routes."""
     if told is None:
         return Session()
-    up = told.session.state is SessionState.ESTABLISHED
-    accepted = (route for part in found.values() for route in part if not route.refusal)
-    return Session(up, told.session.peer_mac, tuple(sorted(accepted, key=order)))
+    return Session(told.session.state is SessionState.ESTABLISHED, told.session.peer_mac, routes)

@@ -52,22 +52,23 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
 def groups(network: Network, site: Site) -> Mapping[int, Group]:
     """The groups of the network's learned prefixes, by id."""
     found = {}
-    for number, group in next_hops.choices(network.key, network.interconnects, beyond.vpn_prefixes(network)).items():
-        buckets = next_hops.buckets(group.interconnects, site)
-        leg = site.ports.get(inside_port(network.key))
-        if group.last_resort and leg is not None:
+    leg = site.ports.get(inside_port(network.key))
+    chosen = next_hops.chosen(network.key, network.interconnects, beyond.vpn_prefixes(network))
+    for choice in next_hops.distinct(chosen):
+        buckets = next_hops.buckets(choice.interconnects, site)
+        if choice.last_resort and leg is not None:
             buckets.append(Bucket(leg, (Resubmit(Table.VPN_LEG),)))
-        found[number] = Group(Table.BEYOND, tuple(buckets), group.why)
+        found[choice.number] = Group(Table.BEYOND, tuple(buckets), choice.why)
     return found
 
 
 def _ways(network: Network) -> Iterator[Flow]:
     key = network.key
     tunnels = beyond.vpn_prefixes(network)
-    learned = next_hops.by_prefix(key, network.interconnects, tunnels)
-    for prefix, (number, why) in learned.items():
+    learned = next_hops.chosen(key, network.interconnects, tunnels)
+    for prefix, choice in learned.items():
         yield flow(feature, Table.BEYOND, longest(prefix), match("ip", metadata=key, ip_dst=prefix),
-                   (ToGroup(number),), why, key)  # fmt: skip
+                   (ToGroup(choice.number),), choice.why, key)  # fmt: skip
     for prefix in tunnels:
         if prefix not in learned:
             yield flow(feature, Table.BEYOND, longest(prefix), match("ip", metadata=key, ip_dst=prefix),

@@ -17,30 +17,17 @@ from state.interconnect import MOST_NEXT_HOPS, Interconnect, Route
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Interconnects in order of preference, and whether something else is the last resort."""
+    """The group `number`: interconnects in order of preference, perhaps with something else as last resort."""
 
+    number: int
     interconnects: tuple[Interconnect, ...]
     last_resort: bool
-
-    @property
-    def why(self) -> str:
-        """The choice in words."""
-        names = [one.name for one in self.interconnects]
-        return "by " + ", then ".join([*names, "the last resort"] if self.last_resort else names)
+    why: str
 
 
-def choices(key: int, interconnects: Iterable[Interconnect], last_resorts: Iterable[str]) -> dict[int, Choice]:
-    """The groups that learned prefixes need, by id; prefixes within `last_resorts` have a last resort."""
-    return dict(_chosen(key, tuple(interconnects), tuple(last_resorts)).values())
-
-
-def by_prefix(
-    key: int, interconnects: Iterable[Interconnect], last_resorts: Iterable[str]
-) -> dict[str, tuple[int, str]]:
-    """The group of each learned prefix, and why."""
-    chosen = _chosen(key, tuple(interconnects), tuple(last_resorts))
-    words = {number: choice.why for number, choice in chosen.values()}
-    return {prefix: (number, words[number]) for prefix, (number, _) in chosen.items()}
+def distinct(chosen: Mapping[str, Choice]) -> Iterable[Choice]:
+    """Each choice once, however many prefixes have it."""
+    return {choice.number: choice for choice in chosen.values()}.values()
 
 
 def buckets(interconnects: Iterable[Interconnect], site: Site) -> list[Bucket]:
@@ -55,25 +42,24 @@ def buckets(interconnects: Iterable[Interconnect], site: Site) -> list[Bucket]:
 
 # Flows and groups of one network are made one after the other, of the same.
 @functools.lru_cache(maxsize=2)
-def _chosen(
-    key: int, interconnects: tuple[Interconnect, ...], last_resorts: tuple[str, ...]
-) -> Mapping[str, tuple[int, Choice]]:
+def chosen(key: int, interconnects: tuple[Interconnect, ...], last_resorts: tuple[str, ...]) -> Mapping[str, Choice]:
+    """The choice for each learned prefix; those within `last_resorts` have a last resort."""
     learned: dict[str, list[tuple[Route, Interconnect]]] = defaultdict(list)
     for one in interconnects:
         for route in one.session.routes:
             learned[route.prefix].append((route, one))
     covers = [_bits(prefix) for prefix in last_resorts]
-    known: dict[tuple[tuple[int, ...], bool], tuple[int, Choice]] = {}
+    known: dict[int, Choice] = {}
     found = {}
     for prefix, ways in learned.items():
         if len(ways) > 1:
             ways.sort(key=_rank)
-        covered = bool(covers) and _covered(prefix, covers)
-        identity = (tuple(one.slot for _, one in ways[:MOST_NEXT_HOPS]), covered)
-        if identity not in known:
-            choice = Choice(tuple(one for _, one in ways[:MOST_NEXT_HOPS]), covered)
-            known[identity] = group_id(key, identity[0], last_resort=covered), choice
-        found[prefix] = known[identity]
+        best, covered = [one for _, one in ways[:MOST_NEXT_HOPS]], bool(covers) and _covered(prefix, covers)
+        number = group_id(key, [one.slot for one in best], last_resort=covered)
+        if number not in known:
+            names = [one.name for one in best] + ["the last resort"] * covered
+            known[number] = Choice(number, tuple(best), covered, "by " + ", then ".join(names))
+        found[prefix] = known[number]
     return found
 
 

@@ -28,8 +28,9 @@ def shared(site: Site) -> Iterator[Flow]:
     if not site.peerings:
         return
     yield from _inward(site)
-    for prefix, (number, why) in next_hops.by_prefix(APPLIANCE_KEY, site.peerings, _EVERYWHERE).items():
-        yield flow(feature, Table.GATEWAY_OUT, longest(prefix), match("ip", ip_dst=prefix), (ToGroup(number),), why)
+    for prefix, choice in next_hops.chosen(APPLIANCE_KEY, site.peerings, _EVERYWHERE).items():
+        yield flow(feature, Table.GATEWAY_OUT, longest(prefix), match("ip", ip_dst=prefix),
+                   (ToGroup(choice.number),), choice.why)  # fmt: skip
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
@@ -42,12 +43,12 @@ def groups(site: Site) -> Mapping[int, Group]:
     gateway = site.appliance.gateway
     next_hop = site.neighbors.get(gateway.next_hop)
     found = {}
-    for number, choice in next_hops.choices(APPLIANCE_KEY, site.peerings, _EVERYWHERE).items():
+    for choice in next_hops.distinct(next_hops.chosen(APPLIANCE_KEY, site.peerings, _EVERYWHERE)):
         buckets = next_hops.buckets(choice.interconnects, site)
         if next_hop is not None and site.gateway_port is not None:
             actions = (set_mac(Field.ETH_SRC, gateway.mac), set_mac(Field.ETH_DST, next_hop), Output(site.gateway_port))
             buckets.append(Bucket(site.gateway_port, actions))
-        found[number] = Group(Table.GATEWAY_OUT, tuple(buckets), choice.why)
+        found[choice.number] = Group(Table.GATEWAY_OUT, tuple(buckets), choice.why)
     return found
 
 
