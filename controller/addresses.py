@@ -119,7 +119,7 @@ def destination(detail: bytes) -> str | None:
 def assignment(detail: bytes) -> Assignment | None:
     """The assignment a flow of PUBLIC_IN is of: only that for fragments names the zone."""
     address = destination(detail)
-    zone = _zone(detail)
+    zone = conntrack_zone(detail)
     return None if address is None or zone is None else Assignment(address, zone)
 
 
@@ -138,12 +138,7 @@ def drive_zones(network: Network | None) -> frozenset[int]:
     return frozenset() if found is None else frozenset((found.zone,))
 
 
-def drive_zone(detail: bytes) -> int | None:
-    """The zone in a flow of BEYOND_MACHINE: those to drives have one."""
-    return _zone(detail)
-
-
-def _zone(detail: bytes) -> int | None:
+def conntrack_zone(detail: bytes) -> int | None:
     """The zone of the conntrack action (NXAST_CT, nicira-ext.h) among a flow's applied actions, if any."""
     length = int.from_bytes(detail[2:4], "big")
     at = length + -length % 8

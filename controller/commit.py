@@ -16,8 +16,8 @@ from controller.addresses import (
     Held,
     assignment,
     assignments,
+    conntrack_zone,
     destination,
-    drive_zone,
     drive_zones,
     transit_addresses,
 )
@@ -79,7 +79,7 @@ class Committer:
         self.changing: Callable[[Collection[int]], AbstractContextManager[None]] = lambda meters: nullcontext()
         self.addresses = Held(destination)
         self.assignments = Held(assignment)
-        self.drive_zones = Held(drive_zone)
+        self.drive_zones = Held(conntrack_zone)
         self._names: dict[int, str] = {}
         self._drops: dict[int, dict[int, str]] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.features.route import not_outside
+from controller.features.route import bogons
 from controller.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
 from controller.match import Field, Match, match
 from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, ZONE, Feature, Priority, Table
@@ -34,7 +34,7 @@ def _inbound(site: Site) -> Iterator[Flow]:
     yield flow(feature, table, Priority.NORMAL,
                match("arp", eth_dst=gateway.mac, arp_op=2, arp_spa=gateway.next_hop),
                (Meter(NEXT_HOP_METER), Output(CONTROLLER)), "MAC of the next hop")  # fmt: skip
-    for bogon in dict.fromkeys((*not_outside(site), *site.assignable_prefixes)):
+    for bogon in bogons(site):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_src=bogon), (), "bogon-source")
     yield flow(feature, table, Priority.SPECIFIC, match("ip", eth_dst=gateway.mac, ip_dst=gateway.ip),
                (Goto(Table.GATEWAY_LOCAL),), "to the gateway address")  # fmt: skip

@@ -14,7 +14,6 @@ from ipaddress import IPv4Network
 
 from controller.features import flow
 from controller.features.path_mtu import larger_than
-from controller.features.route import not_outside
 from controller.flow import (
     Action,
     ClearInPort,
@@ -179,8 +178,3 @@ def _never_beyond(network: Network, site: Site) -> list[str]:
     here = dict.fromkeys((network.prefix, *site.own_prefixes, *site.assignable_prefixes, *site.storage_prefixes))
     accepted = [IPv4Network(prefix) for one in network.interconnects for prefix in one.accept]
     return [prefix for prefix in here if any(IPv4Network(prefix).subnet_of(wide) for wide in accepted)]
-
-
-def bogons(site: Site) -> list[str]:
-    """Sources and destinations that are never beyond a peering."""
-    return list(dict.fromkeys((*not_outside(site), *site.assignable_prefixes)))

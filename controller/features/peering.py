@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from controller.features import flow, interconnect, next_hops
+from controller.features.route import bogons
 from controller.flow import Action, DecTtl, Flow, Goto, Meter, Output, SetField, ToGroup, set_mac
 from controller.groups import Bucket, Group
 from controller.match import Field, Match, match
@@ -54,7 +55,7 @@ def groups(site: Site) -> Mapping[int, Group]:
 
 def _inward(site: Site) -> Iterator[Flow]:
     table = Table.INTERCONNECT_SOURCE
-    for bogon in interconnect.bogons(site):
+    for bogon in bogons(site):
         yield flow(feature, table, Priority.SPECIFIC, match("ip", metadata=APPLIANCE_KEY, ip_src=bogon),
                    (), "bogon-source")  # fmt: skip
     for one in interconnect.present(site.peerings, site):

@@ -30,6 +30,11 @@ def not_outside(site: Site) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *own)))
 
 
+def bogons(site: Site) -> tuple[str, ...]:
+    """Prefixes that nobody outside sends from."""
+    return tuple(dict.fromkeys((*not_outside(site), *site.assignable_prefixes)))
+
+
 def shared(site: Site) -> Iterator[Flow]:
     """What no machine may reach by the gateway; the rest goes out."""
     for prefix in not_outside(site):

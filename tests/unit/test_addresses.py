@@ -13,8 +13,8 @@ from controller.addresses import (
     Held,
     assignment,
     assignments,
+    conntrack_zone,
     destination,
-    drive_zone,
     drive_zones,
     gateway_assignments,
 )
@@ -119,7 +119,7 @@ def test_a_gateways_assignment_is_found_on_a_switch_and_ends_with_it() -> None:
 
 def test_the_zone_of_drives_is_found_on_a_switch_and_ends_with_what_is_beyond() -> None:
     gone: list[int] = []
-    found = Held(drive_zone)
+    found = Held(conntrack_zone)
     found.gone = gone.append
     networks = (examples.BRANCH, examples.BUREAU, examples.CLINIC)
     found.adopt(flow for network in networks for flow in public_flows(network, Table.BEYOND_MACHINE))
