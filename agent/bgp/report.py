@@ -1,28 +1,24 @@
-"""What the daemon tells: status rows of interconnects, and their routes.
-
-Written by a thread of its own, not durably: after a crash all of it is found again by looking.
-"""
+"""What the daemon tells: status rows of interconnects, and their routes."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agent.bgp import metrics
+from agent.host import report
+from agent.host.report import delete, put
 from state import interconnect_rows
 from state.interconnect import Route, SessionState
 from state.interconnect_rows import InterconnectStatus
-from state.ovsdb import Client, DatabaseError, Operation
+from state.ovsdb import Client, Operation
 
 log = logging.getLogger("sluice.bgp")
-
-RETRY_SECONDS = 1.0
 
 Parts = Mapping[int, str]
 
 
-class Report:
+class Report(report.Report):
     """Keeps the rows as last told; `statuses` and `parts` read what is in the database."""
 
     def __init__(
@@ -31,24 +27,11 @@ class Report:
         statuses: Callable[[], Mapping[str, InterconnectStatus]],
         parts: Callable[[], Mapping[str, Parts]],
     ) -> None:
-        self._client, self._in_database, self._parts_in_database = client, statuses, parts
+        super().__init__(client, log, metrics.FAULTS.inc)
+        self._in_database, self._parts_in_database = statuses, parts
         self._statuses: dict[str, InterconnectStatus] = {}
         self._parts: dict[str, Parts] = {}
         self._names: frozenset[str] | None = None
-        self._lock = threading.Lock()
-        self._changed = threading.Event()
-        self._stop = False
-        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
-
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Write what is left to write, and end."""
-        self._stop = True
-        self._changed.set()
-        self._thread.join()
 
     def last(self, name: str) -> InterconnectStatus | None:
         """What was last told of an interconnect, also by a daemon before this one."""
@@ -79,25 +62,8 @@ class Report:
             self._parts = {name: parts for name, parts in self._parts.items() if name in self._names}
         self._changed.set()
 
-    def _run(self) -> None:
-        last = False
-        while not last:
-            last = self._stop
-            # Also without a change: the database may be back, or be another.
-            self._changed.wait(0 if last else RETRY_SECONDS)
-            self._changed.clear()
-            try:
-                self._write()
-            except DatabaseError as error:
-                log.warning("status not written", extra={"error": str(error)})
-            except Exception:
-                metrics.FAULTS.inc()
-                log.exception("writing status failed")
-
-    def _write(self) -> None:
-        """Sessions first: what is lost is to be known before its routes are taken away."""
-        if not self._client.connected.is_set():
-            return
+    def write(self) -> None:
+        """Have the rows be as told, sessions first: a loss is known before its routes go. Raises DatabaseError."""
         with self._lock:
             statuses, parts, names = dict(self._statuses), dict(self._parts), self._names
         _measure(statuses.values())
@@ -105,10 +71,10 @@ class Report:
         operations: list[Operation] = []
         for name, status in statuses.items():
             if known.get(name) != status and (names is None or name in names):
-                operations += _put("Interconnect_Status", {"interconnect": name},
-                                   interconnect_rows.status_row(status), there=name in known)  # fmt: skip
+                row = interconnect_rows.status_row(status)
+                operations.append(put("Interconnect_Status", {"interconnect": name}, row, there=name in known))
         if names is not None:
-            operations += [_delete("Interconnect_Status", {"interconnect": name}) for name in known.keys() - names]
+            operations += [delete("Interconnect_Status", {"interconnect": name}) for name in known.keys() - names]
         if operations:
             self._client.transact(operations, durable=False)
         operations = self._of_routes(parts, names)
@@ -124,14 +90,14 @@ class Report:
             have = known.get(name, {})
             for part, text in wanted.items():
                 if have.get(part) != text:
-                    operations += _put("Interconnect_Routes", {"interconnect": name, "part": part},
-                                       interconnect_rows.part_row(name, part, text), there=part in have)  # fmt: skip
+                    key, row = {"interconnect": name, "part": part}, interconnect_rows.part_row(name, part, text)
+                    operations.append(put("Interconnect_Routes", key, row, there=part in have))
             operations += [
-                _delete("Interconnect_Routes", {"interconnect": name, "part": part})
+                delete("Interconnect_Routes", {"interconnect": name, "part": part})
                 for part in have.keys() - wanted.keys()
             ]
         if names is not None:
-            operations += [_delete("Interconnect_Routes", {"interconnect": name}) for name in known.keys() - names]
+            operations += [delete("Interconnect_Routes", {"interconnect": name}) for name in known.keys() - names]
         return operations
 
 
@@ -143,18 +109,3 @@ def _measure(statuses: Iterable[InterconnectStatus]) -> None:
     accepted = sum(session.accepted for session in sessions)
     metrics.PREFIXES.labels("accepted").set(accepted)
     metrics.PREFIXES.labels("refused").set(sum(session.received for session in sessions) - accepted)
-
-
-def _put(table: str, key: Mapping[str, object], row: Mapping[str, object], *, there: bool) -> list[Operation]:
-    if not there:
-        return [{"op": "insert", "table": table, "row": dict(row)}]
-    changed = {name: value for name, value in row.items() if name not in key}
-    return [{"op": "update", "table": table, "where": _where(key), "row": changed}]
-
-
-def _delete(table: str, key: Mapping[str, object]) -> Operation:
-    return {"op": "delete", "table": table, "where": _where(key)}
-
-
-def _where(key: Mapping[str, object]) -> list[list[object]]:
-    return [[name, "==", value] for name, value in key.items()]
