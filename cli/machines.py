@@ -7,9 +7,9 @@ from typing import TextIO
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import batch, creation, names, output
+from cli import batch, creation, deletion, names, output
 from cli.session import Session, output_option, pass_session
-from sluice.v1 import machine_pb2, status_pb2
+from sluice.v1 import machine_pb2
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "MAC", "HOSTNAME", "ATTACHMENT", "STATE", "DETAIL")
 
@@ -210,14 +210,8 @@ def set_(
 @pass_session
 def delete(session: Session, machine: tuple[str, ...]) -> None:
     """Delete machines; stops at the first refusal."""
-    deleted = []
-    for name in map(names.machine_name, machine):
-        session.machines.DeleteMachine(machine_pb2.DeleteMachineRequest(name=name), timeout=session.timeout)
-        deleted.append(name)
-        if not session.json:
-            click.echo(f"{name} deleted")
-    if session.json:
-        output.print_json({"deleted": deleted})
+    requests = (machine_pb2.DeleteMachineRequest(name=name) for name in map(names.machine_name, machine))
+    deletion.delete(session, session.machines.DeleteMachine, requests)
 
 
 @machines.command(epilog="Example: sluicectl machines watch --network office")
@@ -227,11 +221,5 @@ def delete(session: Session, machine: tuple[str, ...]) -> None:
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = machine_pb2.WatchMachinesRequest(network=names.network_name(network) if network else "")
-    for event in session.machines.WatchMachines(request):
-        if session.json:
-            output.print_json(output.to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.machine)) if part != ""))
+    events = session.machines.WatchMachines(request)
+    output.print_changes(events, lambda event: event.machine, _row, as_json=session.json)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli import creation, names, output
+from cli import creation, deletion, names, output
 from cli.session import Session, output_option, pass_session
-from sluice.v1 import network_pb2, status_pb2
+from sluice.v1 import network_pb2
 
 _COLUMNS = ("NAME", "KIND", "TENANT", "PREFIX", ">KEY", "PUBLIC ADDRESS AND PORTS", "STATE", "DETAIL")
 _KINDS = {"private": network_pb2.Network.PRIVATE, "isolated": network_pb2.Network.ISOLATED}
@@ -125,14 +125,8 @@ def create(
 @pass_session
 def delete(session: Session, network: tuple[str, ...]) -> None:
     """Delete networks that no machine uses; stops at the first refusal."""
-    deleted = []
-    for name in map(names.network_name, network):
-        session.networks.DeleteNetwork(network_pb2.DeleteNetworkRequest(name=name), timeout=session.timeout)
-        deleted.append(name)
-        if not session.json:
-            click.echo(f"{name} deleted")
-    if session.json:
-        output.print_json({"deleted": deleted})
+    requests = (network_pb2.DeleteNetworkRequest(name=name) for name in map(names.network_name, network))
+    deletion.delete(session, session.networks.DeleteNetwork, requests)
 
 
 @networks.command(epilog="Example: sluicectl networks watch -o json | jq .network.status")
@@ -142,11 +136,5 @@ def delete(session: Session, network: tuple[str, ...]) -> None:
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = network_pb2.WatchNetworksRequest(name=names.network_name(network) if network else "")
-    for event in session.networks.WatchNetworks(request):
-        if session.json:
-            output.print_json(output.to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.network)) if part != ""))
+    events = session.networks.WatchNetworks(request)
+    output.print_changes(events, lambda event: event.network, _row, as_json=session.json)

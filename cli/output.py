@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sluice.v1 import status_pb2
+
 Listed = TypeVar("Listed", bound=Message)
 
 _STATE_STYLES = {"live": "green", "pending": "yellow", "error": "red", "SERVING": "green", "NOT_SERVING": "red"}
@@ -101,3 +103,20 @@ def _print(table: Table) -> None:
         screen.print(table)
     for line in capture.get().splitlines():
         click.echo(line.rstrip())
+
+
+def print_changes(
+    events: Iterable[Any], of: Callable[[Any], Listed], row: Callable[[Listed], Sequence[object]], *, as_json: bool
+) -> None:
+    """Write the events of a watch as they come, a line each; `of` is the object of an event.
+
+    Raises grpc.RpcError.
+    """
+    for event in events:
+        if as_json:
+            print_json(to_json(event), one_line=True)
+        elif event.type == status_pb2.SYNCED:
+            click.echo("-- everything that existed is above; changes follow")
+        else:
+            change = status_pb2.ChangeType.Name(event.type).lower()
+            click.echo("  ".join(str(part) for part in (f"{change:<8}", *row(of(event))) if part != ""))

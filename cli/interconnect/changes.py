@@ -7,9 +7,9 @@ from typing import Any
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, names, output
+from cli import creation, deletion, names
+from cli.establishment import await_established
 from cli.interconnect import words
-from cli.interconnect.establishment import await_established
 from cli.interconnect.options import interconnect_of, interconnect_options
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import interconnect_pb2 as pb
@@ -78,7 +78,13 @@ def create(
     if wait:
         creation.require_live([(made.name, made.status)])
     if wait_established is not None:
-        words.show(session, await_established(session, made, wait_established))
+        watched = pb.WatchInterconnectsRequest(network=made.network)
+        events = session.interconnects.WatchInterconnects(watched, timeout=wait_established)
+        words.show(session, await_established(
+            made, events, lambda event: event.interconnect,
+            lambda seen: seen.session.state == pb.InterconnectSession.SESSION_ESTABLISHED, words.why,
+            "session", wait_established,
+        ))  # fmt: skip
 
 
 @click.command(
@@ -115,11 +121,5 @@ def set_(session: Session, /, interconnect: str, no_password: bool, wait: bool, 
 @pass_session
 def delete(session: Session, interconnect: tuple[str, ...]) -> None:
     """End the sessions of interconnects and delete them; stops at the first refusal."""
-    deleted = []
-    for name in map(names.interconnect_name, interconnect):
-        session.interconnects.DeleteInterconnect(pb.DeleteInterconnectRequest(name=name), timeout=session.timeout)
-        deleted.append(name)
-        if not session.json:
-            click.echo(f"{name} deleted")
-    if session.json:
-        output.print_json({"deleted": deleted})
+    requests = (pb.DeleteInterconnectRequest(name=name) for name in map(names.interconnect_name, interconnect))
+    deletion.delete(session, session.interconnects.DeleteInterconnect, requests)

@@ -9,7 +9,6 @@ from cli.interconnect import words
 from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import interconnect_pb2 as pb
-from sluice.v1 import status_pb2
 
 _ROUTE_COLUMNS = ("PREFIX", "AS PATH", ">MED", "STATE", "WHY")
 
@@ -43,15 +42,8 @@ def show(session: Session, interconnect: str, wait: bool) -> None:
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchInterconnectsRequest(network=network and names.network_name(network))
-    for event in session.interconnects.WatchInterconnects(request):
-        if session.json:
-            output.print_json(output.to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            parts = (f"{change:<8}", *words.row(event.interconnect))
-            click.echo("  ".join(str(part) for part in parts if part != ""))
+    events = session.interconnects.WatchInterconnects(request)
+    output.print_changes(events, lambda event: event.interconnect, words.row, as_json=session.json)
 
 
 @click.command(

@@ -7,12 +7,11 @@ from typing import Any
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, names, output
+from cli import creation, deletion, names, output
+from cli.establishment import await_established
 from cli.session import Session, output_option, pass_session
 from cli.vpn import proof
-from cli.vpn.establishment import await_established
 from cli.vpn.options import connection_of, connection_options
-from sluice.v1 import status_pb2
 from sluice.v1 import vpn_connection_pb2 as pb
 
 _COLUMNS = ("NAME", "GATEWAY", "PEER", "REMOTE PREFIXES", "STATE", "TUNNEL", "SINCE", "LAST ERROR")
@@ -159,7 +158,13 @@ def create(
     if wait:
         creation.require_live([(made.name, made.status)])
     if wait_established is not None:
-        _show(session, await_established(session, made, wait_established))
+        watched = pb.WatchVpnConnectionsRequest(gateway=made.gateway)
+        events = session.vpn_connections.WatchVpnConnections(watched, timeout=wait_established)
+        _show(session, await_established(
+            made, events, lambda event: event.vpn_connection,
+            lambda seen: seen.tunnel.state == pb.VpnTunnel.ESTABLISHED,
+            lambda seen: seen.tunnel.last_error or seen.tunnel.detail, "tunnel", wait_established,
+        ))  # fmt: skip
 
 
 @connections.command("set", epilog="Example: sluicectl vpn connections set berlin --peer 198.51.100.9 --psk-file -")
@@ -189,15 +194,8 @@ def set_(session: Session, /, connection: str, wait: bool, **given: Any) -> None
 @pass_session
 def delete(session: Session, connection: tuple[str, ...]) -> None:
     """Close and delete connections; stops at the first refusal."""
-    deleted = []
-    for name in map(names.vpn_connection_name, connection):
-        request = pb.DeleteVpnConnectionRequest(name=name)
-        session.vpn_connections.DeleteVpnConnection(request, timeout=session.timeout)
-        deleted.append(name)
-        if not session.json:
-            click.echo(f"{name} deleted")
-    if session.json:
-        output.print_json({"deleted": deleted})
+    requests = (pb.DeleteVpnConnectionRequest(name=name) for name in map(names.vpn_connection_name, connection))
+    deletion.delete(session, session.vpn_connections.DeleteVpnConnection, requests)
 
 
 @connections.command(epilog="Example: sluicectl vpn connections watch --gateway head")
@@ -207,11 +205,5 @@ def delete(session: Session, connection: tuple[str, ...]) -> None:
 def watch(session: Session, gateway: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchVpnConnectionsRequest(gateway=gateway and names.vpn_gateway_name(gateway))
-    for event in session.vpn_connections.WatchVpnConnections(request):
-        if session.json:
-            output.print_json(output.to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.vpn_connection)) if part != ""))
+    events = session.vpn_connections.WatchVpnConnections(request)
+    output.print_changes(events, lambda event: event.vpn_connection, _row, as_json=session.json)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli import creation, names, output
+from cli import creation, deletion, names, output
 from cli.session import Session, output_option, pass_session
-from sluice.v1 import status_pb2
 from sluice.v1 import vpn_gateway_pb2 as pb
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "TENANT", "STATE", "DETAIL")
@@ -75,14 +74,8 @@ def create(session: Session, gateway: str, network: str, address: str, wait: boo
 @pass_session
 def delete(session: Session, gateway: tuple[str, ...]) -> None:
     """Delete VPN gateways without connections; stops at the first refusal."""
-    deleted = []
-    for name in map(names.vpn_gateway_name, gateway):
-        session.vpn_gateways.DeleteVpnGateway(pb.DeleteVpnGatewayRequest(name=name), timeout=session.timeout)
-        deleted.append(name)
-        if not session.json:
-            click.echo(f"{name} deleted")
-    if session.json:
-        output.print_json({"deleted": deleted})
+    requests = (pb.DeleteVpnGatewayRequest(name=name) for name in map(names.vpn_gateway_name, gateway))
+    deletion.delete(session, session.vpn_gateways.DeleteVpnGateway, requests)
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways watch --network office")
@@ -92,11 +85,5 @@ def delete(session: Session, gateway: tuple[str, ...]) -> None:
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchVpnGatewaysRequest(network=network and names.network_name(network))
-    for event in session.vpn_gateways.WatchVpnGateways(request):
-        if session.json:
-            output.print_json(output.to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            click.echo("  ".join(str(part) for part in (f"{change:<8}", *_row(event.vpn_gateway)) if part != ""))
+    events = session.vpn_gateways.WatchVpnGateways(request)
+    output.print_changes(events, lambda event: event.vpn_gateway, _row, as_json=session.json)
