@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 
 import click
 from prometheus_client import start_http_server
@@ -51,12 +50,8 @@ def main(
     """
     logs.configure(log_level)
     stopped = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda *_: stopped.set())
     files = Path(directory)
     try:
         files.mkdir(parents=True, exist_ok=True)
