@@ -139,7 +139,7 @@ class CorporateSite:
     def start(self) -> None:
         """Start the router's IKE daemon, which knows no connection yet. Raises TimeoutError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "strongswan.conf").write_text(_CONFIGURATION.format(wan=INTERFACE, priority=_TUNNELS))
+        (self.directory / "charon.conf").write_text(_CONFIGURATION.format(wan=INTERFACE, priority=_TUNNELS))
         # Charon does not start while another seems to run.
         for stale in ("charon.pid", "charon.vici"):
             (self.directory / stale).unlink(missing_ok=True)
@@ -147,7 +147,7 @@ class CorporateSite:
         # The name of its pid file is compiled in: each daemon has a /run of its own.
         self._process = self.router.start(
             *("unshare", "--mount", "sh", "-c", f"mount --bind {self.directory} /run && exec {CHARON}"),
-            env={**os.environ, "STRONGSWAN_CONF": "/run/strongswan.conf"},
+            env={**os.environ, "STRONGSWAN_CONF": "/run/charon.conf"},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         await_condition(self._answers, f"charon of {self.name} answers", _START_SECONDS)

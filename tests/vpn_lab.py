@@ -44,7 +44,8 @@ ROUTER_MAC, GATEWAY_MAC = "02:00:00:00:ff:01", "02:00:00:00:ff:02"
 IKE, ESP = ["aes256gcm16-prfsha384-ecp384"], ["aes256gcm16-ecp384"]
 
 # What deploy/sluice-vpn.service leaves it.
-_AS_ITS_UNIT = ("setpriv", "--no-new-privs", "--bounding-set=-all,+sys_admin,+net_admin,+net_raw,+net_bind_service",
+_LEFT = ("sys_admin", "sys_chroot", "sys_ptrace", "net_admin", "net_raw", "net_bind_service")
+_AS_ITS_UNIT = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{','.join(f'+{one}' for one in _LEFT)}",
                 "--inh-caps=-all")  # fmt: skip
 
 _CONFIGURATION = """charon {
@@ -112,14 +113,14 @@ class Peer:
     def start(self) -> None:
         """Start its charon, which knows no connection."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "strongswan.conf").write_text(_CONFIGURATION)
+        (self.directory / "charon.conf").write_text(_CONFIGURATION)
         for stale in ("charon.pid", "charon.vici"):
             (self.directory / stale).unlink(missing_ok=True)
         in_namespace(self.name, "sh", "-c", "ip route flush table 220; ip link delete ipsec0 2>/dev/null || true")
         script = f"mount --bind {self.directory} /run && exec /usr/lib/ipsec/charon"
         self._process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount", "sh", "-c", script],
-            env={**os.environ, "STRONGSWAN_CONF": "/run/strongswan.conf"}, stdout=subprocess.DEVNULL,
+            env={**os.environ, "STRONGSWAN_CONF": "/run/charon.conf"}, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         await_condition(lambda: (self.directory / "charon.vici").exists(), "peer's charon", 10, 0.005)
