@@ -42,8 +42,11 @@ NAT_POOL = ("203.0.113.64/27", "203.0.113.96/27")
 
 _UNIT = (ROOT / "deploy" / "sluice-bgp.service").read_text().replace("\\\n", " ")
 _LEFT = re.findall(r"CAP_(\w+)", next(line for line in _UNIT.splitlines() if line.startswith("CapabilityBoundingSet")))
-_AS_ITS_UNIT = ("setpriv", "--no-new-privs", "--inh-caps=-all",
-                f"--bounding-set=-all,{','.join(f'+{one.lower()}' for one in _LEFT)}")  # fmt: skip
+_CAPABILITIES = ",".join(("-all", *(f"+{one.lower()}" for one in _LEFT)))
+# The unit's own user is there where the package is; FRR's will do here.
+_AS_ITS_UNIT = ("setpriv", "--reuid=frr", "--regid=frr", "--init-groups", "--no-new-privs",
+                f"--inh-caps={_CAPABILITIES}", f"--ambient-caps={_CAPABILITIES}",
+                f"--bounding-set={_CAPABILITIES}")  # fmt: skip
 # Characters of the daemon's log that are printed at the end.
 _SHOWN = 20_000
 

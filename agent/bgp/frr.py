@@ -7,8 +7,10 @@ them by their pid files and adopts them. One that ends takes the others along.
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -23,7 +25,7 @@ from agent.host.namespaces import NetworkNamespace
 
 # In the order they start: the others need zebra (which tells them of interfaces, and one of the other).
 PROGRAMS = ("zebra", BFDD, BGPD)
-_PROGRAM, _USER = "/usr/lib/frr/{}", "frr"
+_PROGRAM = "/usr/lib/frr/{}"
 _EMPTY = "empty.conf"
 # Where a daemon of FRR has files for a crash, compiled in: of one that is killed they stay.
 _CRASH = Path("/var/tmp/frr")
@@ -78,7 +80,7 @@ class Frr:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(mode=0o700)
         (self._directory / _EMPTY).touch(mode=0o644)
-        shutil.chown(self._directory, _USER, _USER)
+        shutil.chown(self._directory, *_account())
         for program in PROGRAMS:
             self._launch(program)
             self._hold(program, self._found(program))
@@ -156,7 +158,8 @@ class Frr:
 
     def _launch(self, program: str) -> None:
         directory = self._directory
-        command = ["nsenter", f"--net={self._namespace.file}", _PROGRAM.format(program), "-d", "-u", _USER, "-g", _USER,
+        user, group = _account()
+        command = ["nsenter", f"--net={self._namespace.file}", _PROGRAM.format(program), "-d", "-u", user, "-g", group,
                    "--vty_socket", str(directory), "-A", "127.0.0.1", "-P", "0", "--limit-fds", "1024",
                    "-f", str(directory / _EMPTY), "-i", str(directory / f"{program}.pid"),
                    "-z", str(directory / "zserv.api"), "--log", "syslog", "--log-level", "warnings"]  # fmt: skip
@@ -225,6 +228,13 @@ class Frr:
             # Named after the process that started it, which ended long ago; in it is its own number.
             for file in _CRASH.glob(f"{program}.*/logbuf.{self._pids[program]}"):
                 shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _account() -> tuple[str, str]:
+    """User and group that the daemons run as: this process's own, or FRR's where this is root."""
+    if os.geteuid() == 0:
+        return "frr", "frr"
+    return pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
 
 
 def _sets(text: str) -> bool:

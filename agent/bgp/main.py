@@ -55,7 +55,7 @@ def main(
     files = Path(directory)
     try:
         files.mkdir(parents=True, exist_ok=True)
-        # The user frr is to come through, and to see nothing.
+        # The user that FRR runs as has to come through, and to see nothing.
         files.chmod(0o711)
         seal = Seal.at(Path(key))
         if metrics_port:

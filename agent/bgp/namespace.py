@@ -7,11 +7,12 @@ kernel answers. Made when it is missing, mended when it differs.
 from __future__ import annotations
 
 from agent.bgp.source import Link
-from agent.host.namespaces import NamespaceError, NetworkNamespace, exists, numbers_of, run, write_settings
+from agent.host.namespaces import NamespaceError, NetworkNamespace, exists, numbers_of, run
 from state.interconnect import INTERCONNECT_MAC, leg_port, namespace
 
 LEG = "link"
 LEG_PORTS = r"bgp\d+"
+# What a namespace takes over from the host and must not.
 _SETTINGS = {
     "rp_filter": "0",
     # TTLs end here only if packets would go on.
@@ -48,7 +49,7 @@ class Namespace(NetworkNamespace):
             if self.within(lambda: exists(LEG)):
                 self.ip(f"link delete dev {LEG}")
             self.add_leg(self.port, LEG, INTERCONNECT_MAC, link.mtu)
-            self.within(_settle)
+            self.set_ipv4(("all", "default", LEG), _SETTINGS)
         self._mend(link)
         run("ip", "link", "set", self.port, "mtu", str(link.mtu), "up")
         return made
@@ -81,9 +82,3 @@ class Namespace(NetworkNamespace):
         lines += [f"address replace {one.local_address} dev {LEG}"]
         lines += [f"route replace default via {one.peer_address} dev {LEG}"]
         self.ip(*lines)
-
-
-def _settle() -> None:
-    """What a namespace takes over from the host and must not."""
-    for device in ("all", "default", LEG):
-        write_settings(device, _SETTINGS)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 DIRECTORY = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _SECONDS = 10
+# Namespaces are named by mounts, which have to be the host's: a unit has mounts of its own, into which those of
+# process 1 come, but not the other way round (mount_namespaces(7)).
+_HOST_MOUNTS = ("nsenter", "--mount=/proc/1/ns/mnt")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 Result = TypeVar("Result")
@@ -70,13 +73,13 @@ class NetworkNamespace:
         """Make it unless it is there. Raises NamespaceError, OSError."""
         if not self.present:
             # The name may be there without the namespace: the mount ended with whoever made it.
-            self.file.unlink(missing_ok=True)
-            run("ip", "netns", "add", self.name)
+            run(*_HOST_MOUNTS, "rm", "-f", str(self.file))
+            run(*_HOST_MOUNTS, "ip", "netns", "add", self.name)
 
     def delete(self) -> None:
         """Take it away. Raises NamespaceError."""
         if self.present or self.file.exists():
-            run("ip", "netns", "delete", self.name)
+            run(*_HOST_MOUNTS, "ip", "netns", "delete", self.name)
 
     def within(self, call: Callable[[], Result]) -> Result:
         """The result of `call`, run in the namespace. Raises what it raises, and OSError."""
@@ -107,6 +110,18 @@ class NetworkNamespace:
         run("ethtool", "-K", port, "tx", "off")
         self.run("ethtool", "-K", leg, "tx", "off")
 
+    def set_ipv4(self, devices: Iterable[str], settings: Mapping[str, str]) -> None:
+        """Set IPv4 settings (ip-sysctl) of devices, and take IPv6 off them. Raises NamespaceError.
+
+        `/proc/sys` of a unit may be read-only, that of process 1 is not.
+        """
+        lines = []
+        for device in devices:
+            lines += [f"echo {value} >/proc/sys/net/ipv4/conf/{device}/{key}" for key, value in settings.items()]
+            ipv6 = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
+            lines.append(f"[ ! -e {ipv6} ] || echo 1 >{ipv6}")
+        run(*_HOST_MOUNTS, f"--net={self.file}", "sh", "-e", text="\n".join(lines))
+
     def _enter(self) -> None:
         descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -114,12 +129,3 @@ class NetworkNamespace:
                 raise OSError(ctypes.get_errno(), f"setns(2) to {self.file}")
         finally:
             os.close(descriptor)
-
-
-def write_settings(device: str, settings: Mapping[str, str]) -> None:
-    """Set IPv4 settings (ip-sysctl) of a device of the caller's namespace, and take IPv6 off it. Raises OSError."""
-    for key, value in settings.items():
-        Path(f"/proc/sys/net/ipv4/conf/{device}/{key}").write_text(value)
-    ipv6 = Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6")
-    if ipv6.exists():
-        ipv6.write_text("1")

@@ -13,7 +13,7 @@ import ipaddress
 import subprocess
 from collections.abc import Iterable
 
-from agent.host.namespaces import NamespaceError, NetworkNamespace, exists, numbers_of, run, write_settings
+from agent.host.namespaces import NamespaceError, NetworkNamespace, exists, numbers_of, run
 from agent.vpn.source import Site
 from state.vpn import INSIDE_MAC, OUTSIDE_MAC, TUNNEL_MTU, inside_port, namespace, outside_port
 
@@ -30,6 +30,15 @@ _RULES = {
     "41": "iif outside blackhole",
     "100": "lookup local",
     "32766": "lookup main",
+}
+# What a namespace takes over from the host and must not.
+_SETTINGS = {
+    "rp_filter": "0",
+    "forwarding": "1",
+    # Sources may be addresses that are here for charon's sake alone.
+    "accept_local": "1",
+    "send_redirects": "0",
+    "accept_redirects": "0",
 }
 _BEYOND = "169.254.0.1"
 _LAST = 4294967295
@@ -122,7 +131,7 @@ class Namespace(NetworkNamespace):
         if self._kernel_esp and not self.within(lambda: exists(TUNNEL)):
             self.ip(f"link add {TUNNEL} type xfrm dev lo if_id {INTERFACE_ID}",
                      f"link set {TUNNEL} mtu {TUNNEL_MTU}")  # fmt: skip
-        self.within(_settle)
+        self.set_ipv4(("all", "default", INSIDE, OUTSIDE), _SETTINGS)
         self._mend(site)
         self.ip(
             "link set lo up",
@@ -250,17 +259,3 @@ def _route(verb: str, route: Route, table: str, source: str) -> str:
     way = {INSIDE: f"via {_BEYOND} dev {INSIDE} onlink", "": ""}.get(device, f"dev {device}")
     line = f"route {verb} {kind} {prefix} {way} table {table}" + (f" metric {metric}" if metric else "")
     return f"{line} src {source}" if source and kind == "unicast" and verb == "replace" else line
-
-
-def _settle() -> None:
-    """What a namespace takes over from the host and must not."""
-    settings = {
-        "rp_filter": "0",
-        "forwarding": "1",
-        # Sources may be addresses that are here for charon's sake alone.
-        "accept_local": "1",
-        "send_redirects": "0",
-        "accept_redirects": "0",
-    }
-    for device in ("all", "default", INSIDE, OUTSIDE):
-        write_settings(device, settings)

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from pathlib import Path
@@ -29,6 +29,9 @@ _TABLE = _RULE = "53"
 _BEYOND = "169.254.0.1"
 _CLONE_NEWNET = 0x40000000
 _SECONDS = 10
+# A namespace is named by a mount, which has to be the host's: a unit has mounts of its own, into which those of
+# process 1 come, but not the other way round (mount_namespaces(7)).
+_HOST_MOUNTS = ("nsenter", "--mount=/proc/1/ns/mnt")
 # <linux/in.h>
 IP_PKTINFO, IP_TRANSPARENT = 8, 19
 _BACKLOG = 256
@@ -69,14 +72,12 @@ def _exists(device: str) -> bool:
     return True
 
 
-def _settle() -> None:
-    """What a namespace takes over from the host and must not."""
-    for conf in ("all", "default", LINK):
-        for key, value in (("rp_filter", "0"), ("forwarding", "0")):
-            Path(f"/proc/sys/net/ipv4/conf/{conf}/{key}").write_text(value)
-        ipv6 = Path(f"/proc/sys/net/ipv6/conf/{conf}/disable_ipv6")
-        if ipv6.exists():
-            ipv6.write_text("1")
+def _settings() -> Iterator[str]:
+    """Lines for a shell: what a namespace takes over from the host and must not."""
+    for device in ("all", "default", LINK):
+        yield from (f"echo 0 >/proc/sys/net/ipv4/conf/{device}/{key}" for key in ("rp_filter", "forwarding"))
+        ipv6 = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
+        yield f"[ ! -e {ipv6} ] || echo 1 >{ipv6}"
 
 
 class Namespace:
@@ -91,8 +92,8 @@ class Namespace:
         """Make the namespace unless there is one. Raises NamespaceError."""
         if not os.path.ismount(self._file):
             # The name may be there without the namespace: the mount ended with whoever made it.
-            self._file.unlink(missing_ok=True)
-            _run("ip", "netns", "add", self._name)
+            _run(*_HOST_MOUNTS, "rm", "-f", str(self._file))
+            _run(*_HOST_MOUNTS, "ip", "netns", "add", self._name)
 
     def present(self) -> bool:
         """Whether the link is there."""
@@ -118,7 +119,8 @@ class Namespace:
         # The userspace datapath passes packets on as they are: checksums must be whole.
         _run("ethtool", "-K", port, "tx", "off")
         self.within(lambda: _run("ethtool", "-K", LINK, "tx", "off"))
-        self.within(_settle)
+        # `/proc/sys` of a unit may be read-only, that of process 1 is not.
+        _run(*_HOST_MOUNTS, f"--net={self._file}", "sh", "-e", lines=tuple(_settings()))
         with contextlib.suppress(NamespaceError):
             self._ip("rule", "delete", "priority", _RULE)
         self._ip("-batch", "-", lines=(

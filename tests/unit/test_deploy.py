@@ -37,7 +37,7 @@ def commands() -> list[tuple[str, str, list[str]]]:
     found = []
     for unit in UNITS:
         text = unit.read_text().replace("\\\n", " ")
-        for line in re.findall(r"^Exec\w+=-?(/opt/sluice/\.venv/bin/.*)$", text, re.MULTILINE):
+        for line in re.findall(r"^Exec\w+=-?(/usr/sbin/sluice-.*)$", text, re.MULTILINE):
             program, *arguments = shlex.split(line)
             found.append((unit.name, Path(program).name, arguments))
     return found
@@ -96,11 +96,33 @@ def test_everybody_meets_at_the_same_sockets() -> None:
 def test_what_a_daemon_keeps_outlives_it_and_its_namespaces_are_the_hosts(unit: str) -> None:
     settings = dict(line.split("=", 1) for line in (DEPLOY / unit).read_text().splitlines() if "=" in line)
     assert settings["KillMode"] == "process"
-    # Each of these gives a unit mounts of its own (systemd.exec(5)), which would hide the namespaces it makes.
-    own_mounts = {"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectProc", "ReadWritePaths",
-                  "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups",
-                  "PrivateMounts", "ProtectHostname"}  # fmt: skip
-    assert own_mounts.isdisjoint(settings)
+    assert settings["RuntimeDirectoryPreserve"] == "yes"
+    # To make them in the mount namespace of process 1: nsenter(1) looks at that process and enters its root.
+    assert {"CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE"} <= set(settings["CapabilityBoundingSet"].split())
+    assert "mnt" in settings["RestrictNamespaces"].split()
+
+
+SERVICES = sorted(path.name for path in DEPLOY.glob("*.service"))
+
+
+def test_the_target_starts_every_service_and_stops_it() -> None:
+    target = (DEPLOY / "sluice.target").read_text()
+    wanted = {name for line in re.findall(r"^Wants=(.*)$", target, re.MULTILINE) for name in line.split()}
+    assert wanted == set(SERVICES)
+    for name in SERVICES:
+        assert "PartOf=sluice.target" in (DEPLOY / name).read_text(), name
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
+@pytest.mark.parametrize("unit", SERVICES)
+def test_exposure_of_a_unit_is_small(unit: str) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(DEPLOY / unit)],
+        env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    level = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    assert level, done.stderr
+    assert float(level[1]) <= 3.0
 
 
 @pytest.fixture
@@ -133,7 +155,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
         copy = tmp_path / unit.relative_to(DEPLOY)
         copy.parent.mkdir(exist_ok=True)
         # Not installed here: what is to be checked is the rest.
-        copy.write_text(re.sub(r"(?<=[=-])/opt/sluice/\S+", "/bin/true", unit.read_text()))
+        copy.write_text(re.sub(r"(?<=[=-])/usr/(sbin/sluice-|lib/sluice/)\S+", "/bin/true", unit.read_text()))
     names = [path.name for path in DEPLOY.glob("*.service")]
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *names, "ovs-vswitchd.service"],
