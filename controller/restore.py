@@ -11,10 +11,10 @@ import gc
 import itertools
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Container, Iterable, Iterator
-from pathlib import Path
 
 import click
 
@@ -28,6 +28,8 @@ from state.ovsdb import Client, DatabaseError
 log = logging.getLogger("sluice.restore")
 
 _POLL_SECONDS = 0.01
+# The database is started before the switch: where it is not there by now, it is not going to be.
+_DATABASE_SECONDS = 3.0
 
 
 class RestoreError(Exception):
@@ -60,16 +62,18 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
     Raises RestoreError, SwitchError, DatabaseError.
     """
     started = time.monotonic()
+    _await_socket(database, min(timeout, _DATABASE_SECONDS), "the database")
     source = Source(database)
     try:
         source.watch(lambda changed: None)
         source.wait_loaded(timeout)
-        socket = os.path.join(ovs_rundir, f"{bridge}.mgmt")
-        _await_socket(socket, timeout)
+        management = os.path.join(ovs_rundir, f"{bridge}.mgmt")
+        # The switch makes its bridges some milliseconds after it starts, and tells nobody.
+        _await_socket(management, timeout, "the bridge")
         flows, refused = 0, 0
         appliance = source.appliance
         if appliance is not None:
-            with Bridge(socket) as connection:
+            with Bridge(management) as connection:
                 site = Site(appliance, connection.ports(), source.neighbors, peerings=source.peerings)
                 compiled = itertools.chain(
                     (compile_shared(site),), (compile_network(network, site) for network in source.networks())
@@ -98,13 +102,17 @@ def _messages(compiled: Iterable[Compiled], present: Container[int], groups: Con
             yield wire.flow_add(flow, cookie)
 
 
-def _await_socket(path: str, timeout: float) -> None:
-    # The switch makes its bridges some milliseconds after it starts, and tells nobody.
+def _await_socket(path: str, timeout: float, owner: str) -> None:
     deadline = time.monotonic() + timeout
-    while not Path(path).exists():
+    while not _accepts(path):
         if time.monotonic() > deadline:
-            raise RestoreError(f"the bridge has no socket {path} after {timeout:g} s")
+            raise RestoreError(f"{owner} does not listen on {path} after {timeout:g} s")
         time.sleep(_POLL_SECONDS)
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def _release(path: str, timeout: float) -> None:
