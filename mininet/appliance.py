@@ -41,8 +41,62 @@ METRICS = {
 START_SECONDS = 30.0
 
 
-class Appliance:
-    """The daemons of one appliance.
+class RunningAppliance:
+    """What can be asked of a running appliance, whoever runs its daemons.
+
+    `datapath` is `system` or `netdev`.
+    """
+
+    def __init__(self, settings: Settings, paths: Paths, datapath: str) -> None:
+        self.settings, self.paths, self.datapath = settings, paths, datapath
+
+    def start(self) -> None:
+        """Start everything and wait until the API answers and the switch obeys the controller. Raises DaemonError."""
+        raise NotImplementedError
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one daemon, or all."""
+        raise NotImplementedError
+
+    def deaths(self) -> dict[str, list[str]]:
+        """How each daemon died on its own, since the start."""
+        raise NotImplementedError
+
+    def vsctl(self, *arguments: str) -> str:
+        """Run `ovs-vsctl`. Raises CalledProcessError."""
+        return run(["ovs-vsctl", "--timeout=10", f"--db=unix:{self.paths.switch_socket}", *arguments])
+
+    def ofctl(self, command: str, *arguments: str) -> str:
+        """Run `ovs-ofctl COMMAND BRIDGE ARGUMENTS` with names. Raises CalledProcessError."""
+        bridge = f"unix:{self.paths.management_socket}"
+        return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Metrics of a daemon in `METRICS` now, by name and labels; empty while it does not answer."""
+        try:
+            # Straight to loopback: a proxy of the environment is of no use in a world.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"http://{METRICS[name]}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {metric: float(value) for metric, value in pairs}
+
+    def controller_settled(self) -> bool:
+        """Whether the controller has the bridge and nothing left to send.
+
+        Not asked of the bridge: it tells of a new session only some seconds later.
+        """
+        now = self.metrics(CONTROLLER)
+        return now.get("sluice_switch_connected") == 1 and now.get("sluice_networks_pending") == 0
+
+    def _bridge_exists(self) -> bool:
+        return BRIDGE in self.vsctl("list-br").split()
+
+
+class Appliance(RunningAppliance):
+    """The daemons of one appliance in a sandbox.
 
     Names for `stop`, `start`, `restart` and `kill`: `ovsdb-server` and
     `ovs-vswitchd` (the switch), `database` (desired state), `agent`,
@@ -54,9 +108,8 @@ class Appliance:
     ) -> None:
         if not world.inside():
             raise world.WorldError("an appliance is started only inside a private world (mininet/world.py)")
-        self.settings = settings or Settings()
-        self.paths = Paths(world.RUN_DIRECTORY, state or world.RUN_DIRECTORY)
-        self.datapath = datapath or usable_datapath()
+        paths = Paths(world.RUN_DIRECTORY, state or world.RUN_DIRECTORY)
+        super().__init__(settings or Settings(), paths, datapath or usable_datapath())
         self.restores: list[str] = []
         self._supervisor = Supervisor()
         for program in self._programs():
@@ -122,38 +175,6 @@ class Appliance:
     def deaths(self) -> dict[str, list[str]]:
         """How each daemon died on its own, since the start."""
         return {daemon.program.name: list(daemon.deaths) for daemon in self._supervisor}
-
-    def vsctl(self, *arguments: str) -> str:
-        """Run `ovs-vsctl`. Raises CalledProcessError."""
-        return run(["ovs-vsctl", "--timeout=10", f"--db=unix:{self.paths.switch_socket}", *arguments])
-
-    def ofctl(self, command: str, *arguments: str) -> str:
-        """Run `ovs-ofctl COMMAND BRIDGE ARGUMENTS` with names. Raises CalledProcessError."""
-        bridge = f"unix:{self.paths.management_socket}"
-        return run(["ovs-ofctl", "-O", "OpenFlow14", "--names", command, bridge, *arguments])
-
-    def metrics(self, name: str) -> dict[str, float]:
-        """Metrics of a daemon in `METRICS` now, by name and labels; empty while it does not answer."""
-        try:
-            # Straight to loopback: a proxy of the environment is of no use in a world.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{METRICS[name]}/metrics", timeout=5) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return {}
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {metric: float(value) for metric, value in pairs}
-
-    def controller_settled(self) -> bool:
-        """Whether the controller has the bridge and nothing left to send.
-
-        Not asked of the bridge: it tells of a new session only some seconds later.
-        """
-        now = self.metrics(CONTROLLER)
-        return now.get("sluice_switch_connected") == 1 and now.get("sluice_networks_pending") == 0
-
-    def _bridge_exists(self) -> bool:
-        return BRIDGE in self.vsctl("list-br").split()
 
     def _names_plugged(self) -> bool:
         return self.settings.resolver_port in self.vsctl("list-ports", BRIDGE).split()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance import Appliance, run
+from appliance import RunningAppliance, run
 from mininet.link import Intf, Link
 from mininet.log import setLogLevel
 from mininet.net import Mininet
@@ -173,7 +173,7 @@ class StorageHost(Machine):
 class ApplianceBridge(Switch):
     """The bridge the agent made, for Mininet to link machines to; Mininet neither makes nor removes it."""
 
-    def __init__(self, name: str, appliance: Appliance, **params: Any) -> None:
+    def __init__(self, name: str, appliance: RunningAppliance, **params: Any) -> None:
         super().__init__(name, dpid="1", **params)
         self.appliance = appliance
 
@@ -195,7 +195,7 @@ class ApplianceBridge(Switch):
 class Site:
     """The machines around one appliance: hosts, the Internet, a rack switch and a hypervisor."""
 
-    def __init__(self, appliance: Appliance) -> None:
+    def __init__(self, appliance: RunningAppliance) -> None:
         self.appliance = appliance
         for setting in ("all", "default"):
             Path(f"/proc/sys/net/ipv6/conf/{setting}/disable_ipv6").write_text("1")

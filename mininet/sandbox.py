@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from appliance import Appliance
+from appliance import Appliance, RunningAppliance
 from google.protobuf.field_mask_pb2 import FieldMask
 from machines import INTERNET_ADDRESS, MANAGEMENT, SERVERS, TRUNK, TUNNEL, Internet, Lease, Machine, Site, StorageHost
 from name_server import NameServer
@@ -65,12 +65,17 @@ class Sandbox:
 
     `state` is the directory of the database (default: with the world, in
     memory), `datapath` `netdev` or `system` (default: what the kernel has).
+    `appliance` stands in place of the one that a sandbox starts of its own.
     """
 
     def __init__(
-        self, settings: Settings | None = None, state: Path | None = None, datapath: str | None = None
+        self,
+        settings: Settings | None = None,
+        state: Path | None = None,
+        datapath: str | None = None,
+        appliance: RunningAppliance | None = None,
     ) -> None:
-        self.appliance = Appliance(settings, state, datapath)
+        self.appliance = appliance or Appliance(settings, state, datapath)
         self.site = Site(self.appliance)
         self.responders = Responders()
         self.upstream: NameServer | None = None

@@ -1,0 +1,93 @@
+"""Virtual machines for the tests of the package, one set for each Debian release asked for.
+
+`--release NAME` (bookworm, trixie; may be repeated) chooses, `--core` leaves
+out what takes more than a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import images
+import pytest
+from host import Host, install
+from images import RELEASES, ROOT, Release
+from virtual_machine import VirtualMachine
+
+TIMEOUT = 1800.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options above."""
+    group = parser.getgroup("appliance")
+    group.addoption("--release", action="append", choices=sorted(RELEASES), help="Debian releases; default: bookworm")
+    group.addoption("--core", action="store_true", help="only what fits in a quarter of an hour")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark means."""
+    config.addinivalue_line("markers", "whole: too long for every day; left out with --core")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Everything once for each release."""
+    if "release" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--release") or ["bookworm"]
+        metafunc.parametrize("release", [RELEASES[name] for name in chosen], ids=chosen, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give virtual machines their time, and leave out what was not asked for."""
+    asked = any("appliance" in str(argument) for argument in config.args)
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if not asked:
+            item.add_marker(pytest.mark.skip(reason="needs virtual machines: `make test-appliance`"))
+        elif config.getoption("--core") and item.get_closest_marker("whole"):
+            item.add_marker(pytest.mark.skip(reason="not with --core"))
+        item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """Where disks and consoles of this run are; removed at the end."""
+    made = Path(tempfile.mkdtemp(prefix="sluice-appliance-"))
+    yield made
+    shutil.rmtree(made)
+
+
+def build_package(version: str = "") -> Path:
+    """Build the package, as the README says. Raises CalledProcessError."""
+    command = [
+        "make",
+        "--no-print-directory",
+        "-s",
+        "-C",
+        str(ROOT),
+        "deb",
+        *([f"VERSION={version}"] if version else []),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return max((ROOT / "build").glob(f"sluice_{version or '*'}_amd64.deb"), key=lambda file: file.stat().st_mtime)
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The package of this work tree."""
+    return build_package()
+
+
+@pytest.fixture(scope="session")
+def host(release: Release, package: Path, folder: Path) -> Iterator[Host]:
+    """A host with the test tools and the package, installed as the README says."""
+    machine = VirtualMachine(images.tools(release), folder / f"{release.name}-host")
+    try:
+        machine.start()
+        yield install(machine, package)
+    finally:
+        machine.close()

@@ -1,0 +1,13 @@
+"""The tour of `make run` on the installed appliance: DHCP, NAT, names, drives, VPN by kernel ESP, BGP."""
+
+from __future__ import annotations
+
+from host import Host
+from images import ROOT, SOURCES
+from sources import push
+
+
+def test_the_tour_is_as_expected(host: Host) -> None:
+    push(host.machine, ROOT)
+    tour = f"cd {SOURCES} && PYTHONPATH=.:proto:mininet .venv/bin/python tests/appliance/guest/tour.py </dev/null"
+    assert "tour: as expected" in host.run(f"{tour} 2>&1", 900)
