@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import click
 from prometheus_client import start_http_server
@@ -14,6 +15,7 @@ from agent import metrics
 from agent.api.server import Server
 from agent.config import Config, ConfigError, load, own_ports
 from agent.host.bridge import Bridge, BridgeDriver
+from agent.sealing import Seal, SealError
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state import logs
@@ -47,6 +49,11 @@ def serve(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    try:
+        # sluice-vpn and sluice-bgp wait for it.
+        Seal.at(Path(config.vpn_key))
+    except SealError as error:
+        log.error("secrets cannot be stored", extra={"error": str(error)})
     client = Client(config.database)
     store = Store(client, config)
     upkeep = Upkeep(store)

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
+
+log = logging.getLogger("sluice.sealing")
+
+_LOOK_SECONDS = 0.2
 
 
 class SealError(Exception):
@@ -41,6 +47,25 @@ class Seal:
                 return cls(path.read_bytes().strip())
         except OSError as error:
             raise SealError(f"{path}: {error.strerror}") from error
+
+    @classmethod
+    def once_made(cls, path: Path, stopped: threading.Event) -> Seal | None:
+        """The seal whose key is in the file at `path`, as soon as sluice-agent has made it; None: stopped before.
+
+        Raises SealError.
+        """
+        waiting = False
+        while not stopped.is_set():
+            try:
+                return cls(path.read_bytes().strip())
+            except FileNotFoundError:
+                if not waiting:
+                    log.info("waiting for the key, which sluice-agent makes", extra={"key": str(path)})
+                waiting = True
+                stopped.wait(_LOOK_SECONDS)
+            except OSError as error:
+                raise SealError(f"{path}: {error.strerror}") from error
+        return None
 
     def seal(self, secret: str) -> str:
         """What may be stored in place of `secret`."""

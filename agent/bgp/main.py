@@ -57,12 +57,14 @@ def main(
         files.mkdir(parents=True, exist_ok=True)
         # The user that FRR runs as has to come through, and to see nothing.
         files.chmod(0o711)
-        seal = Seal.at(Path(key))
         if metrics_port:
             start_http_server(metrics_port, metrics_address, registry=metrics.REGISTRY)
+        seal = Seal.once_made(Path(key), stopped)
     except (OSError, SealError) as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
+    if seal is None:
+        return
     log.info("starting")
     client = Client(database)
     source, legs = Source(client), Legs(ovsdb, bridge, LEG_PORTS, metrics.FAULTS.inc)

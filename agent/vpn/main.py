@@ -58,12 +58,14 @@ def main(
     files = Path(directory)
     try:
         files.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seal = Seal.at(Path(key))
         if metrics_port:
             start_http_server(metrics_port, metrics_address, registry=metrics.REGISTRY)
+        seal = Seal.once_made(Path(key), stopped)
     except (OSError, SealError) as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
+    if seal is None:
+        return
     kernel_esp = kernel_has_esp()
     log.info("starting", extra={"esp": "kernel" if kernel_esp else "libipsec"})
     client = Client(database)

@@ -62,3 +62,21 @@ def test_of_many_that_make_a_key_all_have_the_same(tmp_path: Path) -> None:
     assert len(seals) == 8
     assert len({seal.digest("a secret") for seal in seals}) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["vpn.key"]
+
+
+def test_whoever_only_reads_the_key_waits_until_it_is_made(tmp_path: Path) -> None:
+    path, stopped = tmp_path / "vpn.key", threading.Event()
+    found: list[Seal | None] = []
+    reader = threading.Thread(target=lambda: found.append(Seal.once_made(path, stopped)))
+    reader.start()
+    assert not path.exists()
+    sealed = Seal.at(path).seal("a secret")
+    reader.join(10)
+    assert [one and one.open(sealed) for one in found] == ["a secret"]
+
+
+def test_whoever_waits_for_the_key_can_be_stopped_and_has_not_made_one(tmp_path: Path) -> None:
+    stopped = threading.Event()
+    stopped.set()
+    assert Seal.once_made(tmp_path / "vpn.key", stopped) is None
+    assert not (tmp_path / "vpn.key").exists()
