@@ -20,7 +20,7 @@ PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz golden bench clean
+.PHONY: help setup packages run deb test lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz golden bench clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,6 +75,13 @@ golden: setup ## write golden files and generated pages anew; the diff is then f
 	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden
 	$(PY) docs/generate_pipeline.py
 	$(PY) docs/generate_api.py
+
+# What is built is the program as git lists it, at setup.cfg's version unless another is given.
+VERSION := $(shell sed -n 's/^version = //p' setup.cfg)
+
+deb: setup ## the Debian package, in build/
+	@mkdir -p build
+	@umask 022 && $(PY) deploy/build_package.py $(VERSION) build
 
 bench: setup ## first ping beside OVN, with thousands of networks: some minutes
 	@.ci/packages ovn-central ovn-host

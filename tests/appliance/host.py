@@ -90,7 +90,7 @@ def install(machine: VirtualMachine, package: Path) -> Host:
     host = Host(machine)
     machine.copy([package], "/root")
     machine.copy([GUEST / "lab.py", ROOT / "mininet" / "udhcpc-script"], LAB)
-    host.run(f"apt-get install -y --no-download /root/{package.name}", 600)
+    host.run(f"apt-get install -y /root/{package.name}", 600)
     # A real host has its ports before the program; here they are those of the laboratory.
     host.run(f"python3 {LAB}/lab.py up")
     host.run("sed -i " + " ".join(f"-e '{edit}'" for edit in EDITS) + f" {CONFIGURATION}")

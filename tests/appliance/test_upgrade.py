@@ -48,7 +48,7 @@ def test_an_upgrade_loses_no_packet_and_restarts_no_switch(bare: Host, lab: Lab,
     switch = bare.main_pid("ovs-vswitchd")
     bare.machine.copy([package], "/root")
     with lab.pinging("a1", SERVER, 0.01) as outside, lab.pinging("a2", lab.addresses["a1"], 0.01) as inside:
-        bare.run(f"apt-get install -y --no-download /root/{package.name}", 600)
+        bare.run(f"apt-get install -y /root/{package.name}", 600)
         bare.await_active()
     assert (outside[0].lost, inside[0].lost) == (0, 0)
     assert bare.main_pid("ovs-vswitchd") == switch
