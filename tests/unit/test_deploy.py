@@ -102,6 +102,12 @@ def test_what_a_daemon_keeps_outlives_it_and_its_namespaces_are_the_hosts(unit: 
     assert "mnt" in settings["RestrictNamespaces"].split()
 
 
+def test_a_crash_of_the_switchs_database_does_not_restart_the_switch() -> None:
+    # Debian's ovs-vswitchd.service has Requires=ovsdb-server.service: Restart= of the one restarts the other.
+    assert "\nRestart=no\n" in (DEPLOY / "ovsdb-server.service.d" / "sluice.conf").read_text()
+    assert "\nUpholds=ovsdb-server.service\n" in (DEPLOY / "ovs-vswitchd.service.d" / "sluice.conf").read_text()
+
+
 SERVICES = sorted(path.name for path in DEPLOY.glob("*.service"))
 
 
