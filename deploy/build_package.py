@@ -158,7 +158,8 @@ def stage_system(tree: Path) -> None:
     deploy, units = ROOT / "deploy", tree / "usr/lib/systemd/system"
     for unit in sorted([*deploy.glob("sluice*.service"), *deploy.glob("sluice*.target")]):
         _copy(unit, units / unit.name)
-    _copy(deploy / "ovs-vswitchd.service.d" / "sluice.conf", units / "ovs-vswitchd.service.d" / "sluice.conf")
+    for drop_in in sorted(deploy.glob("*.service.d/*.conf")):
+        _copy(drop_in, units / drop_in.relative_to(deploy))
     for service in HOST_SERVICES:
         _copy(deploy / "host-services" / "sluice.conf", units / f"{service}.service.d" / "sluice.conf")
     _copy(deploy / "sysusers.conf", tree / "usr/lib/sysusers.d/sluice.conf")
