@@ -64,6 +64,8 @@ def serve(config: Config) -> None:
             config.bridge.datapath_type,
             config.bridge.controller,
             own_ports(config.appliance),
+            config.conntrack.timeouts,
+            config.conntrack.max_entries,
         )
     )
     try:

@@ -18,12 +18,23 @@ from agent.config.values import (
     BridgeSettings,
     Config,
     ConfigError,
+    ConntrackSettings,
     Limits,
     own_ports,
 )
 from state.model import Appliance, Gateway
 
-__all__ = ["ApiSettings", "BridgeSettings", "Config", "ConfigError", "Limits", "load", "own_ports", "parse"]
+__all__ = [
+    "ApiSettings",
+    "BridgeSettings",
+    "Config",
+    "ConfigError",
+    "ConntrackSettings",
+    "Limits",
+    "load",
+    "own_ports",
+    "parse",
+]
 
 
 def load(path: str) -> Config:
@@ -44,7 +55,7 @@ def parse(text: str) -> Config:
     take = reader.take
     gateway, pools, behaviour = sections.gateway(take), sections.pools(take), sections.behaviour(take)
     storage = sections.storage(take)
-    api, bridge = sections.api(take), sections.bridge(take)
+    api, bridge, conntrack = sections.api(take), sections.bridge(take), sections.conntrack(take)
     limits = Limits(
         watches=take("limits", "watches", Limits().watches, whole(1, 1024)),
         waiting_calls=take("limits", "waiting_calls", Limits().waiting_calls, whole(1, 1024)),
@@ -64,4 +75,4 @@ def parse(text: str) -> Config:
     problems = [*contradictions(appliance, bridge.name)]
     if problems:
         raise ConfigError(problems)
-    return Config(appliance=appliance, api=api, bridge=bridge, limits=limits, **others)
+    return Config(appliance=appliance, api=api, bridge=bridge, conntrack=conntrack, limits=limits, **others)

@@ -22,7 +22,7 @@ from agent.config.reader import (
     that,
     whole,
 )
-from agent.config.values import ApiSettings, BridgeSettings
+from agent.config.values import TIMEOUTS, ApiSettings, BridgeSettings, ConntrackSettings
 from agent.validation import LEAST_RATE, MOST_RATE, is_domain, is_port_name
 from state.model import Appliance, Gateway, Storage
 
@@ -30,6 +30,8 @@ from state.model import Appliance, Gateway, Storage
 DEFAULTS = Appliance(Gateway("uplink", "192.0.2.2/24", "192.0.2.1"), ())
 STORAGE = Storage("storage", "192.0.2.2/24")
 DATAPATH_TYPES = ("netdev", "system")
+# Twice the kernel's own longest default, that of established TCP connections (5 days).
+LONGEST_TIMEOUT = 86400 * 10
 
 
 def api(take: Take) -> ApiSettings:
@@ -57,6 +59,17 @@ def bridge(take: Take) -> BridgeSettings:
         ovsdb=take("bridge", "ovsdb", defaults.ovsdb, some_text),
         controller=take("bridge", "controller", defaults.controller, some_text),
         datapath_type=take("bridge", "datapath_type", defaults.datapath_type, one_of(*DATAPATH_TYPES)),
+    )
+
+
+def conntrack(take: Take) -> ConntrackSettings:
+    """Connection tracking: size and timeouts, each timeout a setting of its own."""
+    seconds = whole(1, LONGEST_TIMEOUT)
+    return ConntrackSettings(
+        max_entries=take("conntrack", "max_entries", ConntrackSettings().max_entries, whole(65_536, 1 << 26)),
+        timeouts={
+            state: take("conntrack", f"{state}_seconds", default, seconds) for state, default in TIMEOUTS.items()
+        },
     )
 
 

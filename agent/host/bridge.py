@@ -12,33 +12,18 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent import metrics
+from agent.config.values import MAX_ENTRIES, TIMEOUTS
+from agent.host.connection_limit import ConnectionLimit
 from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
 
 log = logging.getLogger("sluice.bridge")
 
 PROTOCOLS = ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15")
 CONNTRACK_ZONE = 1
-# Seconds. Answered traffic gets what RFC 5382 section 5 (TCP, 2 h 4 min) and RFC 4787 section 4.3
-# (UDP, 2 min) ask of a NAT. The rest is shorter: each entry holds a port of the network's block, and
-# Open vSwitch 3.1 gives that back only up to 20 s after the timeout.
-TIMEOUTS: Mapping[str, int] = {
-    "tcp_syn_sent": 20,
-    "tcp_syn_recv": 20,
-    "tcp_established": 7440,
-    "tcp_fin_wait": 60,
-    "tcp_close_wait": 60,
-    "tcp_last_ack": 30,
-    "tcp_time_wait": 5,
-    "tcp_close": 2,
-    "udp_first": 15,
-    "udp_single": 15,
-    "udp_multiple": 120,
-    "icmp_first": 10,
-    "icmp_reply": 10,
-}
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("bridges", "datapaths"),
@@ -58,13 +43,17 @@ REST_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """What the bridge is to be: `controller` is the path of its unix socket, `ports` are devices of this host."""
+    """What the bridge is to be: `controller` is the path of its unix socket, `ports` are devices of this host.
+
+    `timeouts` are seconds by state of a connection, `max_entries` is how many there may be at once.
+    """
 
     name: str
     datapath_type: str
     controller: str
     ports: tuple[str, ...]
     timeouts: Mapping[str, int] = field(default_factory=lambda: TIMEOUTS)
+    max_entries: int = MAX_ENTRIES
 
 
 Rows = Mapping[str, Mapping[str, Row]]
@@ -268,6 +257,7 @@ class BridgeDriver:
         self._told = ""
         self._client = Client(path, "Open_vSwitch")
         self._plugs = Plugs(self._client)
+        self._connection_limit = ConnectionLimit(Path(path).parent)
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._thread.start()
@@ -335,4 +325,7 @@ class BridgeDriver:
             with self._lock:
                 found = {table: dict(self._rows[table]) for table in ("Bridge", "Port")}
             problems.append(self._plugs.settle(found, desired, port))
+        # The kernel's limit is set by sluice-host-setup: it belongs to the host, this one to the switch's process.
+        if desired.datapath_type == "netdev" and not operations:
+            problems.append(self._connection_limit.apply(desired.max_entries))
         return "; ".join(filter(None, problems))

@@ -11,7 +11,7 @@ from probes import ask_tcp, ask_udp
 from sandbox import Sandbox
 from sandboxes import Tenants
 
-from agent.host.bridge import TIMEOUTS
+from agent.config.values import TIMEOUTS
 from controller.pipeline import ZONE
 
 SERVER = SERVERS[0]

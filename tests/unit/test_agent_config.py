@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError, load, parse
+from agent.config.values import TIMEOUTS
 from agent.pools import Pools
 from state.model import Appliance
 
@@ -38,6 +39,7 @@ def test_reference_configuration_is_right_and_says_what_the_defaults_are() -> No
     config = load(str(REFERENCE))
     least = parse(LEAST)
     assert (config.api, config.bridge, config.limits) == (least.api, least.bridge, least.limits)
+    assert config.conntrack == least.conntrack
     assert (config.database, config.bgp_as) == (least.database, least.bgp_as)
     assert config.appliance.transit_pool == least.appliance.transit_pool
     assert config.appliance.block_size == least.appliance.block_size
@@ -173,3 +175,15 @@ def test_not_toml_and_no_file() -> None:
     assert problems("[gateway")[0].startswith("not TOML")
     with pytest.raises(ConfigError, match="No such file"):
         load("/nonexistent/sluice.toml")
+
+
+def test_conntrack_settings_are_taken_and_the_hash_table_follows() -> None:
+    conntrack = parse(LEAST + "[conntrack]\nmax_entries = 100000\ntcp_established_seconds = 300\n").conntrack
+    assert (conntrack.max_entries, conntrack.buckets) == (100_000, 100_352)
+    assert conntrack.timeouts == {**TIMEOUTS, "tcp_established": 300}
+
+
+@pytest.mark.parametrize("setting", ["max_entries = 65535", "udp_first_seconds = 0", "tcp_syn_recv_seconds = 864001"])
+def test_conntrack_settings_have_limits(setting: str) -> None:
+    (found,) = problems(f"{LEAST}[conntrack]\n{setting}\n")
+    assert found.startswith(f"conntrack.{setting.replace(' =', ' is')}; allowed: a whole number from ")

@@ -1,0 +1,78 @@
+"""The number of connections that conntrack of the userspace datapath takes: kept, also when the switch restarts.
+
+`ConnectionLimit.apply` asks ovs-vswitchd by its control socket (`dpctl/ct-set-maxconns`
+of ovs-vswitchd(8)), which takes JSON-RPC as RFC 7047 section 4 describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from pathlib import Path
+
+log = logging.getLogger("sluice.conntrack")
+
+# The one userspace datapath of a switch; bridges share it.
+DATAPATH = "netdev@ovs-netdev"
+_TIMEOUT = 5.0
+_PART = 65536
+
+
+class ControlError(Exception):
+    """ovs-vswitchd refused a command, or does not answer."""
+
+
+def call(path: Path, method: str, *arguments: str) -> str:
+    """The answer of the daemon at control socket `path` to one command of ovs-appctl(8). Raises ControlError."""
+    request = {"id": 0, "method": method, "params": list(arguments)}
+    decoder, text = json.JSONDecoder(), ""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(str(path))
+            connection.sendall(json.dumps(request).encode())
+            while part := connection.recv(_PART):
+                text += part.decode()
+                try:
+                    answer, _ = decoder.raw_decode(text)
+                except ValueError:
+                    continue
+                if answer["error"] is not None:
+                    raise ControlError(str(answer["error"]).strip())
+                return str(answer["result"] or "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ControlError(f"{path}: {error}") from error
+    raise ControlError(f"{path}: no answer")
+
+
+class ConnectionLimit:
+    """Applies a limit once to each process of ovs-vswitchd, whose files are in `rundir`."""
+
+    def __init__(self, rundir: Path) -> None:
+        self._rundir = rundir
+        # Control socket with its inode, which differ for each process, and the limit.
+        self._applied: tuple[Path, int, int] | None = None
+
+    def apply(self, limit: int) -> str:
+        """Have conntrack take `limit` connections; returns what is wrong, empty when nothing is or no switch runs."""
+        found = self._socket()
+        if found is None or (*found, limit) == self._applied:
+            return ""
+        path, inode = found
+        try:
+            if call(path, "dpctl/ct-get-maxconns", DATAPATH) != str(limit):
+                call(path, "dpctl/ct-set-maxconns", DATAPATH, str(limit))
+                log.info("conntrack limit set", extra={"datapath": DATAPATH, "max_entries": limit})
+        except ControlError as error:
+            return f"conntrack limit of {DATAPATH}: {error}"
+        self._applied = (path, inode, limit)
+        return ""
+
+    def _socket(self) -> tuple[Path, int] | None:
+        try:
+            pid = (self._rundir / "ovs-vswitchd.pid").read_text().strip()
+            path = self._rundir / f"ovs-vswitchd.{pid}.ctl"
+            return path, path.stat().st_ino
+        except OSError:
+            return None
