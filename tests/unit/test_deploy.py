@@ -14,6 +14,7 @@ import pytest
 from agent import main as agent
 from agent.bgp import main as bgp
 from agent.config import Config, parse
+from agent.host import setup
 from agent.vpn import main as vpn
 from controller import main as controller
 from controller import restore
@@ -25,6 +26,7 @@ PROGRAMS = {
     "sluice-agent": agent.main,
     "sluice-bgp": bgp.main,
     "sluice-controller": controller.main,
+    "sluice-host-setup": setup.main,
     "sluice-resolver": resolver.main,
     "sluice-restore": restore.main,
     "sluice-vpn": vpn.main,
