@@ -49,6 +49,10 @@ class Unreachable(Failure):
     exit_code = 3
 
 
+class NotPermitted(Failure):
+    """The user may not use a socket that the command needs. Ends the process with exit code 1."""
+
+
 def refusal(field: str, message: str) -> Failure:
     """The refusal of what the device of another side cannot do, because of a field of the object."""
     return Failure("UNSUPPORTED", f"{field}: {message}", (Violation(field, message),))

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,21 +18,21 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli import creation, names, output, switch
-from cli.errors import Failure, from_call
+from cli.errors import Failure, NotPermitted, from_call
 from cli.interconnect.words import session_word
 from cli.session import Session, channel, output_option, pass_session
 from cli.vpn.connections import tunnel_word
-from controller import explain
-from controller.pipeline import Table
+from state import datapath
 
-_NEXT_HOP_MAC = re.compile(r"set_field:([0-9a-f:]{17})->(?:eth_dst|dl_dst)")
 _METRIC = re.compile(r"^(sluice_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 _HTTP_TIMEOUT = 3
+# States that are no fault: what a datapath cannot do, and what this user may not look at.
+LIMITED, NOT_PERMITTED = "limited", "not permitted"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the answer: `state` is `ok` or what is wrong."""
+    """One line of the answer: `state` is `ok`, what is wrong, or one of the states that are no fault."""
 
     name: str
     state: str
@@ -42,15 +43,20 @@ class Check:
 @output_option
 @pass_session
 def status(session: Session) -> None:
-    """Show whether API, database, switch and next hop are well; exit code 1 when not."""
+    """Show whether API, database, switch and next hop are healthy; exit code 1 when not.
+
+    What only root may look at is shown as `not permitted` to others, and does
+    not count.
+    """
     checks: list[Check] = []
     counts: dict[str, dict[str, int]] = {}
     checks += _api(session, counts)
-    checks += _bridge(session)
+    limits: list[dict[str, str]] = []
+    checks += _bridge(session, limits)
     metrics, silent = _metrics(session)
     checks += silent
     if session.json:
-        answer: dict[str, Any] = {"checks": [asdict(check) for check in checks], **counts}
+        answer: dict[str, Any] = {"checks": [asdict(check) for check in checks], "limitations": limits, **counts}
         if session.metrics:
             answer["metrics"] = metrics
         output.print_json(answer)
@@ -61,9 +67,9 @@ def status(session: Session) -> None:
             click.echo(f"{what}: {parts or 'none'}")
         for name, value in metrics.items():
             click.echo(f"{name} {value:g}")
-    wrong = [check.name for check in checks if check.state != "ok"]
+    wrong = [check.name for check in checks if check.state not in ("ok", LIMITED, NOT_PERMITTED)]
     if wrong:
-        raise Failure("UNHEALTHY", f"not well: {', '.join(wrong)}")
+        raise Failure("UNHEALTHY", f"unhealthy: {', '.join(wrong)}")
 
 
 def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
@@ -86,25 +92,43 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
     return [served, Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")]
 
 
-def _bridge(session: Session) -> list[Check]:
-    try:
-        version = switch.version(session)
-        bridge = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
-        flows = switch.flow_count(session)
-        hop = _next_hop(session)
-    except Failure as failure:
-        return [Check("switch", "failed", failure.message)]
+def _bridge(session: Session, limits: list[dict[str, str]]) -> list[Check]:
     return [
-        Check("switch", "ok", f"Open vSwitch {version}, {_datapath(bridge)} datapath, {flows} flows"),
+        _check("switch", lambda: _switch(session)),
+        _check("datapath", lambda: _datapath(session, limits)),
         _controller(session),
-        Check(
-            "next hop", "ok" if hop else "unknown", hop or "no ARP answer from it yet, or the gateway port is missing"
-        ),
+        _check("next hop", lambda: _next_hop(session)),
     ]
 
 
-def _datapath(bridge: list[dict[str, Any]]) -> str:
-    return str(bridge[0]["datapath_type"] or "system") if bridge else "no"
+def _check(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except NotPermitted as failure:
+        return Check(name, NOT_PERMITTED, failure.message)
+    except Failure as failure:
+        return Check(name, "failed", failure.message)
+
+
+def _switch(session: Session) -> Check:
+    version, flows = switch.version(session), switch.flow_count(session)
+    return Check("switch", "ok", f"Open vSwitch {version}, {flows} flows")
+
+
+def _datapath(session: Session, limits: list[dict[str, str]]) -> Check:
+    (bridge,) = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
+    datapath_type = str(bridge["datapath_type"] or datapath.SYSTEM)
+    lacking = datapath.missing(switch.capabilities(session, datapath_type))
+    limits += [{"capability": one.capability, "meaning": one.meaning} for one in lacking]
+    limits += [
+        {"capability": "", "meaning": remark} for remark in datapath.remarks(datapath_type, switch.version(session))
+    ]
+    said = "; ".join(
+        [f"{datapath_type}, at most {switch.max_meters(session):,} meters", *(o["meaning"] for o in limits)]
+    )
+    if any(one.essential for one in lacking):
+        return Check("datapath", "failed", said)
+    return Check("datapath", LIMITED if lacking else "ok", said)
 
 
 def _controller(session: Session) -> Check:
@@ -120,19 +144,17 @@ def _controller(session: Session) -> Check:
                 return Check("controller", "stopped", "it is not running; traffic goes on by the flows there are")
     except FileNotFoundError:
         return Check("controller", "missing", "it has never run for this bridge")
+    except PermissionError:
+        return Check("controller", NOT_PERMITTED, f"{path} is root's and its group's")
     except (OSError, ValueError) as error:
         return Check("controller", "unknown", f"{path}: {error}")
     word = "ok" if state["connected"] else "disconnected"
     return Check("controller", word, f"process {state['pid']}, for {round(time.time() - state['since'])} s")
 
 
-def _next_hop(session: Session) -> str:
-    """The MAC flows send to, from the bridge itself; empty while it is not known."""
-    text = switch.dump_flows(session, f"table={Table.GATEWAY_OUT.number}")
-    for record in explain.parse_dump(text):
-        if found := _NEXT_HOP_MAC.search(record.actions):
-            return found[1]
-    return ""
+def _next_hop(session: Session) -> Check:
+    mac = switch.next_hop_mac(session)
+    return Check("next hop", "ok" if mac else "unknown", mac or "no ARP answer from it yet, or no gateway port")
 
 
 def _metrics(session: Session) -> tuple[dict[str, float], list[Check]]:

@@ -1,42 +1,73 @@
-"""Asks the bridge, by the operator's own tools: ovs-ofctl(8), ovs-appctl(8), ovs-vsctl(8)."""
+"""Asks the bridge, by the operator's own tools: ovs-ofctl(8), ovs-appctl(8), ovs-vsctl(8).
+
+Each function raises Unreachable, or NotPermitted for a user who may not use the switch's sockets.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from cli.errors import Unreachable
+from cli.errors import Failure, NotPermitted, Unreachable
 from cli.session import Session
+from controller import explain
+from controller.pipeline import Table
 
 _TIMEOUT = 30
+_NEXT_HOP_MAC = re.compile(r"set_field:([0-9a-f:]{17})->(?:eth_dst|dl_dst)")
 
 
 def dump_flows(session: Session, *filters: str) -> str:
-    """`ovs-ofctl dump-flows` with names. Raises Unreachable."""
+    """`ovs-ofctl dump-flows` with names."""
     return _ofctl(session, "dump-flows", *filters)
 
 
 def meter_stats(session: Session) -> str:
-    """`ovs-ofctl meter-stats`. Raises Unreachable."""
+    """`ovs-ofctl meter-stats`."""
     return _ofctl(session, "meter-stats")
 
 
 def flow_count(session: Session) -> int:
-    """How many flows the bridge holds. Raises Unreachable."""
+    """How many flows the bridge holds."""
     answer = _ofctl(session, "dump-aggregate")
     return int(answer.rpartition("flow_count=")[2].split()[0])
 
 
 def trace(session: Session, packet: str, *options: str) -> str:
-    """`ofproto/trace` of a packet written as a flow. Raises Unreachable."""
+    """`ofproto/trace` of a packet written as a flow."""
     return _appctl(session, "ofproto/trace", session.bridge, packet, *options)
 
 
 def version(session: Session) -> str:
-    """Version of the running ovs-vswitchd. Raises Unreachable."""
+    """Version of the running ovs-vswitchd."""
     return _appctl(session, "version").splitlines()[0].rpartition(" ")[2]
+
+
+def max_meters(session: Session) -> int:
+    """How many meters the datapath can have, by `ovs-ofctl meter-features`; 0 when it does not say."""
+    found = re.search(r"max_meter:(\d+)", _ofctl(session, "meter-features"))
+    return int(found[1]) if found else 0
+
+
+def capabilities(session: Session, datapath_type: str) -> dict[str, str]:
+    """Capabilities of the datapath of that type; empty while the switch reports none."""
+    for root in rows(session, "Open_vSwitch", "datapaths"):
+        reference = dict(root["datapaths"][1]).get(datapath_type)
+        for row in rows(session, "Datapath", "_uuid", "capabilities") if reference else ():
+            if row["_uuid"] == reference:
+                return dict(row["capabilities"][1])
+    return {}
+
+
+def next_hop_mac(session: Session) -> str:
+    """The MAC that flows send to at the gateway port; empty while it is not known."""
+    for record in explain.parse_dump(dump_flows(session, f"table={Table.GATEWAY_OUT.number}")):
+        if found := _NEXT_HOP_MAC.search(record.actions):
+            return found[1]
+    return ""
 
 
 def _appctl(session: Session, *command: str) -> str:
@@ -49,7 +80,7 @@ def _appctl(session: Session, *command: str) -> str:
 
 
 def rows(session: Session, table: str, *columns: str, name: str | None = None) -> list[dict[str, Any]]:
-    """Rows (or the one called `name`) of a table of the Open_vSwitch database. Raises Unreachable."""
+    """Rows (or the one called `name`) of a table of the Open_vSwitch database."""
     database = f"unix:{session.rundir / 'db.sock'}"
     answer = _run(session, "ovs-vsctl", f"--db={database}", "--timeout=5", "--format=json",
                   f"--columns={','.join(columns)}", "list", table, *([name] if name else []))  # fmt: skip
@@ -74,6 +105,11 @@ def _run(session: Session, *command: str) -> str:
     return done.stdout
 
 
-def _silent(session: Session, text: str) -> Unreachable:
+def _silent(session: Session, text: str) -> Failure:
+    # The tools have no exit code of their own for it; the words are those of strerror(3) for EACCES.
+    if "Permission denied" in text:
+        return NotPermitted(
+            "PERMISSION_DENIED", f"needs root: the sockets of Open vSwitch in {session.rundir} are root's"
+        )
     where = f"bridge {session.bridge} in {session.rundir}"
     return Unreachable("SWITCH", f"cannot ask {where}: {text}")

@@ -18,6 +18,7 @@ from typing import Any
 from agent import metrics
 from agent.config.values import MAX_ENTRIES, TIMEOUTS
 from agent.host.connection_limit import ConnectionLimit
+from state.datapath import missing, remarks
 from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
 
 log = logging.getLogger("sluice.bridge")
@@ -26,12 +27,12 @@ PROTOCOLS = ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15")
 CONNTRACK_ZONE = 1
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "Open_vSwitch": ("bridges", "datapaths"),
+    "Open_vSwitch": ("bridges", "datapaths", "ovs_version"),
     # Not `ports`: with thousands of them it would be sent again for each one added.
     "Bridge": ("name", "datapath_type", "fail_mode", "protocols", "controller", "other_config"),
     "Controller": ("target", "type", "connection_mode", "inactivity_probe", "max_backoff"),
     "Port": ("name",),
-    "Datapath": ("ct_zones",),
+    "Datapath": ("ct_zones", "capabilities"),
     "CT_Zone": ("timeout_policy",),
     "CT_Timeout_Policy": ("timeouts",),
 }
@@ -139,6 +140,24 @@ def _bridge_changes(uuid: str, rows: Rows, bridge: Row, controller: Row) -> list
     return operations
 
 
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """The datapath as the switch reports it: version of Open vSwitch, and its capabilities, empty when unknown."""
+
+    version: str
+    capabilities: Mapping[str, str]
+
+
+def reported_datapath(rows: Rows, datapath_type: str) -> Datapath | None:
+    """What the switch reports of the datapath of that type; None before it does."""
+    root = next(iter(rows["Open_vSwitch"].values()), None)
+    reference = None if root is None else mapping(root["datapaths"]).get(datapath_type)
+    row = None if reference is None else rows["Datapath"].get(reference[1])
+    if root is None or row is None or not mapping(row["capabilities"]):
+        return None
+    return Datapath(next(iter(atoms(root["ovs_version"])), ""), mapping(row["capabilities"]))
+
+
 def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operation]:
     """As `ovs-vsctl add-zone-tp DATAPATH zone=1 ...`."""
     policy: Row = {"timeouts": to_map(desired.timeouts)}
@@ -241,6 +260,15 @@ class Plugs:
         return f"port {port} was made anew" if operations else ""
 
 
+def log_datapath(reported: Datapath, datapath_type: str) -> None:
+    """Log type and version of the datapath, and a warning for each thing it cannot do."""
+    log.info("datapath", extra={"type": datapath_type, "version": reported.version})
+    for one in missing(reported.capabilities):
+        log.warning("datapath lacks a capability", extra={"capability": one.capability, "meaning": one.meaning})
+    for remark in remarks(datapath_type, reported.version):
+        log.warning("datapath is limited", extra={"meaning": remark})
+
+
 class BridgeDriver:
     """Keeps the bridge as last `set`, also after the Open_vSwitch database was restarted or emptied.
 
@@ -255,6 +283,7 @@ class BridgeDriver:
         self._stop = False
         self._desired: Bridge | None = None
         self._told = ""
+        self._datapath: Datapath | None = None
         self._client = Client(path, "Open_vSwitch")
         self._plugs = Plugs(self._client)
         self._connection_limit = ConnectionLimit(Path(path).parent)
@@ -317,6 +346,11 @@ class BridgeDriver:
             return "the Open_vSwitch database cannot be reached"
         with self._lock:
             operations = bridge_operations(self._rows, desired)
+            reported = reported_datapath(self._rows, desired.datapath_type)
+        if reported != self._datapath:
+            self._datapath = reported
+            if reported is not None:
+                log_datapath(reported, desired.datapath_type)
         if operations:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})

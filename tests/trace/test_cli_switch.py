@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import examples
 import pytest
-from dummy_switch import DummySwitch, dummy_switch
+from dummy_switch import DummySwitch, dummy_switch, wait_until
 from fake_api import FakeApi, fake_api, office, pc
 
+import cli.switch
 from cli.main import run
+from cli.session import Session
 from controller import wire, wire_groups
 from controller.compile import compile_network, compile_shared
 from controller.mgmt import Bridge
@@ -152,8 +155,10 @@ def test_status_tells_what_is_wrong(sluicectl: Sluicectl) -> None:
     answer = json.loads(sluicectl("status", "-o", "json", code=1))
     checks = {check["name"]: check for check in answer["checks"]}
     assert {name: check["state"] for name, check in checks.items()} == {
-        "api": "ok", "database": "ok", "switch": "ok", "controller": "missing", "next hop": "ok",
+        "api": "ok", "database": "ok", "switch": "ok", "datapath": "ok", "controller": "missing", "next hop": "ok",
     }  # fmt: skip
+    assert answer["limitations"] == []
+    assert re.fullmatch(r"dummy, at most [\d,]+ meters", checks["datapath"]["detail"])
     assert checks["next hop"]["detail"] == "02:00:00:00:00:fe"
     assert answer["networks"] == {"live": len(examples.NETWORKS)}
     assert answer["tunnels"] == {}
@@ -175,6 +180,81 @@ def test_status_knows_the_controller(sluicectl: Sluicectl, switch: DummySwitch) 
     presence.close()
     assert told(1)[0] == "stopped"
     Path(path_of(str(switch.directory), switch.bridge)).unlink()
+
+
+@pytest.mark.parametrize(
+    ("capability", "state"), [("check_pkt_len", "limited"), ("recirc", "failed"), ("explicit_drop_action", "ok")]
+)
+def test_status_names_what_the_datapath_lacks(
+    sluicectl: Sluicectl, monkeypatch: pytest.MonkeyPatch, capability: str, state: str
+) -> None:
+    monkeypatch.setattr("cli.switch.capabilities", lambda *_: {capability: "false", "ct_zone": "true"})
+    answer = json.loads(sluicectl("status", "-o", "json", code=1))
+    (check,) = (check for check in answer["checks"] if check["name"] == "datapath")
+    assert check["state"] == state
+    assert [one["capability"] for one in answer["limitations"]] == ([] if state == "ok" else [capability])
+    assert all(one["meaning"] in check["detail"] for one in answer["limitations"])
+
+
+def test_capabilities_are_those_the_switch_reports(switch: DummySwitch) -> None:
+    session = Session("", 1, switch.directory, switch.bridge, ())
+    assert cli.switch.capabilities(session, "dummy") == {}
+    switch.vsctl(
+        "--",
+        "--id=@d",
+        "create",
+        "Datapath",
+        "datapath_version=x",
+        "--",
+        "set",
+        "Open_vSwitch",
+        ".",
+        "datapaths:dummy=@d",
+    )
+    try:
+        wait_until(lambda: cli.switch.capabilities(session, "dummy"), what="the switch reports capabilities")
+        assert cli.switch.capabilities(session, "dummy")["recirc"] == "true"
+        assert cli.switch.capabilities(session, "system") == {}
+    finally:
+        switch.vsctl("clear", "Open_vSwitch", ".", "datapaths")
+
+
+@pytest.fixture
+def no_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tools of Open vSwitch say what they say to a user who may not use its sockets."""
+    for tool in ("ovs-vsctl", "ovs-ofctl", "ovs-appctl"):
+        script = tmp_path / tool
+        script.write_text(f"#!/bin/sh\necho '{tool}: br-test: failed to open socket (Permission denied)' >&2\nexit 1\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_status_without_root_shows_what_it_cannot_look_at_and_judges_the_rest(
+    sluicectl: Sluicectl, switch: DummySwitch
+) -> None:
+    def states(code: int) -> dict[str, str]:
+        answer = json.loads(sluicectl("status", "-o", "json", code=code))
+        return {check["name"]: check["state"] for check in answer["checks"]}
+
+    hidden = dict.fromkeys(("switch", "datapath", "next hop"), "not permitted")
+    assert states(1) == {"api": "ok", "database": "ok", "controller": "missing", **hidden}
+    presence = Presence(path_of(str(switch.directory), switch.bridge))
+    presence.tell(connected=True)
+    assert states(0) == {"api": "ok", "database": "ok", "controller": "ok", **hidden}
+    presence.close()
+    Path(path_of(str(switch.directory), switch.bridge)).unlink()
+
+
+@pytest.mark.usefixtures("no_sockets")
+@pytest.mark.parametrize("command", [
+    ("flows", "office"), ("flows", "--appliance"), ("drops",), ("drops", "office"), ("trace", "web1", "198.51.100.10"),
+])  # fmt: skip
+def test_commands_that_ask_the_switch_say_that_they_need_root(
+    switch: DummySwitch, api: FakeApi, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    assert run(["--api", api.target, "--ovs-rundir", str(switch.directory), "--bridge", switch.bridge, *command]) == 1
+    assert "error: needs root: the sockets of Open vSwitch in" in capsys.readouterr().err
 
 
 def test_a_missing_bridge_exits_3(sluicectl: Sluicectl) -> None:

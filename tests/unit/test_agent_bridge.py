@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,15 @@ import pytest
 
 from agent import metrics
 from agent.host import bridge
-from agent.host.bridge import COLUMNS, Bridge, BridgeDriver, bridge_operations, port_operations
+from agent.host.bridge import (
+    COLUMNS,
+    Bridge,
+    BridgeDriver,
+    Datapath,
+    bridge_operations,
+    port_operations,
+    reported_datapath,
+)
 from state.ovsdb import Client
 from tests.agents import Database, switch_database
 from tests.dummy_switch import dummy_switch, wait_until
@@ -196,6 +205,24 @@ def test_without_a_database_nothing_is_raised(tmp_path: Any) -> None:
     driver.set(WANTED)
     wait_until(lambda: "cannot be reached" in driver._told)
     driver.stop()
+
+
+def test_what_the_datapath_lacks_is_logged_once_it_is_reported(
+    server: Database, driver: BridgeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.set(WANTED)
+    wait_until(lambda: not missing(server))
+    assert reported_datapath(rows(server), "netdev") is None
+    with caplog.at_level(logging.INFO):
+        uuid = vsctl(server, "--bare", "--columns=_uuid", "list", "Datapath")
+        vsctl(server, "set", "Open_vSwitch", ".", "ovs_version=3.5.0", "--",
+              "set", "Datapath", uuid, "capabilities:recirc=true", "capabilities:check_pkt_len=false")  # fmt: skip
+        wait_until(lambda: any(record.message == "datapath is limited" for record in caplog.records))
+    found = reported_datapath(rows(server), "netdev")
+    assert found == Datapath("3.5.0", {"recirc": "true", "check_pkt_len": "false"})
+    assert [getattr(record, "capability", None) for record in caplog.records if record.levelname == "WARNING"].count(
+        "check_pkt_len"
+    ) == 1
 
 
 def test_a_real_switch_takes_the_settings() -> None:
