@@ -17,6 +17,7 @@ import grpc
 from cli import errors
 from cli.addresses import addresses
 from cli.completion import completion
+from cli.doctor.command import doctor
 from cli.drives import drives
 from cli.flows import drops, flows
 from cli.interconnect.group import interconnects
@@ -95,7 +96,7 @@ def sluicectl(
 
 for _command in (
     networks, machines, addresses, drives, vpn, interconnects,
-    flows, drops, usage, status, who, trace, completion,
+    flows, drops, usage, status, doctor, who, trace, completion,
 ):  # fmt: skip
     sluicectl.add_command(_command)
 

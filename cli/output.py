@@ -19,7 +19,8 @@ from sluice.v1 import status_pb2
 
 Listed = TypeVar("Listed", bound=Message)
 
-_STATE_STYLES = {"live": "green", "pending": "yellow", "error": "red", "SERVING": "green", "NOT_SERVING": "red"}
+_STATE_STYLES = {"live": "green", "pending": "yellow", "error": "red", "SERVING": "green", "NOT_SERVING": "red",
+                 "ok": "green", "warning": "yellow"}  # fmt: skip
 # Lines are as long as they must be, so that nothing is cut and every row stays one line.
 _ENDLESS = 10_000
 

@@ -9,7 +9,8 @@ class MeterClass(enum.IntEnum):
     """What a meter limits, and whose it is; a number is never used again.
 
     Each class has `METERS_A_CLASS` ids, of which the userspace datapath of OVS
-    takes 16 classes (262,144). Those after `APPLIANCE`, of the at most 4,095
+    takes 16 classes (262,144). The kernel's datapath takes any id, but 200,000
+    meters at most: there OVS maps an id to one of the kernel's. Those after `APPLIANCE`, of the at most 4,095
     interconnects, lie in the upper three quarters of its ids.
     """
 

@@ -97,3 +97,10 @@ def test_the_readme_has_every_setting_of_the_example() -> None:
         elif setting := re.match(r"(?:# )?(\w+) = ", line):
             found.add((section, setting[1]))
     assert found == set(_documented_settings())
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "operator.md"], ids=lambda page: page.name)
+def test_jq_is_given_the_journal_line_by_line(page: Path) -> None:
+    # systemd writes lines of its own into a unit's journal, which are not JSON.
+    printed = [line for line in page.read_text().splitlines() if "journalctl" in line and "| jq" in line]
+    assert [line for line in printed if "| jq -R 'fromjson?" not in line] == []
