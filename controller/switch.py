@@ -198,4 +198,10 @@ def _error_text(message: Any) -> str:
     code = getattr(message, "code", None)
     if kind is None or code is None:
         return "an experimenter error"
-    return f"{ofproto.ofp_error_type_to_str(kind)}, {ofproto.ofp_error_code_to_str(kind, code)}"
+    names = f"{ofproto.ofp_error_type_to_str(kind)}, {ofproto.ofp_error_code_to_str(kind, code)}"
+    exhausted = {
+        (ofproto.OFPET_METER_MOD_FAILED, ofproto.OFPMMFC_OUT_OF_METERS): "meters",
+        (ofproto.OFPET_GROUP_MOD_FAILED, ofproto.OFPGMFC_OUT_OF_GROUPS): "groups",
+        (ofproto.OFPET_FLOW_MOD_FAILED, ofproto.OFPFMFC_TABLE_FULL): "flows",
+    }.get((kind, code))
+    return names if exhausted is None else f"the datapath has no {exhausted} left: {names}"
