@@ -175,7 +175,10 @@ def _effects(flow: Flow) -> tuple[frozenset[Field], frozenset[Table | int]]:
                 writes.add(Field.VLAN_TCI)
             case WriteMetadata():
                 writes.add(Field.METADATA)
-            case Goto(table) | Ct(table):
+            case Ct(table, mark=mark):
+                targets.add(table)
+                writes |= {Field.CT_MARK} if mark else set()
+            case Goto(table):
                 targets.add(table)
             case Output(port):
                 targets.add(port)

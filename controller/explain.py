@@ -199,7 +199,7 @@ _MATCH_WORDS: tuple[_Rule, ...] = (
 
 _ACTION_WORDS: tuple[_Rule, ...] = (
     (re.compile(r'"'), lambda m: ""),
-    (re.compile(r"\bct\(commit,table=([\w-]+),zone=\d+,nat\(src=([^)]*)\)\)"),
+    (re.compile(r"\bct\(commit,table=([\w-]+),zone=\d+,nat\(src=([^)]*)\)(?:,exec\([^)]*\))?\)"),
      lambda m: f"snat {m[2]}, → {_table_name(m[1])}"),
     (re.compile(r"\bct\(commit,table=([\w-]+),zone=\d+,nat\(dst=([^)]*)\)\)"),
      lambda m: f"dnat {m[2]}, → {_table_name(m[1])}"),

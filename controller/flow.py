@@ -134,19 +134,22 @@ class Nat:
 class Ct:
     """Pass through conntrack, then go on in `table` with `ct_state` set.
 
-    `nat` None: un-NAT packets of known connections only.
+    `nat` None: un-NAT packets of known connections only. With `mark`, what is
+    committed gets the network key as its ct_mark.
     """
 
     table: Table
     zone: int
     commit: bool = False
     nat: Nat | None = None
+    mark: bool = False
 
     def text(self, names: bool) -> str:
         """As ovs-ofctl reads it."""
         commit = "commit," if self.commit else ""
         nat = self.nat.text(names) if self.nat else "nat"
-        return f"ct({commit}table={self.table.label(names)},zone={self.zone},{nat})"
+        mark = ",exec(move:OXM_OF_METADATA[0..31]->NXM_NX_CT_MARK[])" if self.mark else ""
+        return f"ct({commit}table={self.table.label(names)},zone={self.zone},{nat}{mark})"
 
 
 @dataclass(frozen=True, slots=True)

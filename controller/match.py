@@ -31,7 +31,7 @@ class Field(enum.Enum):
     REG2 = ("reg2", _NXM1, 2, 4, "hex")
     REG3 = ("reg3", _NXM1, 3, 4, "hex")
     CT_STATE = ("ct_state", _NXM1, 105, 4, "ct_state")
-    CT_IP_SRC = ("ct_nw_src", _NXM1, 120, 4, "ip")
+    CT_MARK = ("ct_mark", _NXM1, 107, 4, "hex")
     TUN_ID = ("tun_id", _OXM, 38, 8, "hex")
     METADATA = ("metadata", _OXM, 2, 8, "hex")
     ETH_DST = ("dl_dst", _OXM, 3, 6, "mac")
@@ -180,7 +180,7 @@ def match(
     reg2: int | None = None,
     reg3: int | None = None,
     ct_state: str | None = None,
-    ct_ip_src: str | None = None,
+    ct_mark: int | None = None,
     eth_src: str | None = None,
     eth_dst: str | None = None,
     multicast: bool = False,
@@ -203,7 +203,7 @@ def match(
     """A match; `kind` is `ip`, `arp`, `icmp`, `tcp` or `udp`.
 
     Addresses are text, with `/LENGTH` where a prefix is meant; `ct_state` is
-    written as in ovs-fields(7), `+trk+est`; `ct_ip_src` is who opened the
+    written as in ovs-fields(7), `+trk+est`; `ct_mark` is that of the
     connection, also where the packet is an ICMP error about it; `multicast` matches every group
     address including broadcast.
     """
@@ -219,6 +219,7 @@ def match(
     exact(Field.REG3, reg3)
     if ct_state is not None:
         terms.append(_ct_state(ct_state))
+    exact(Field.CT_MARK, ct_mark)
     exact(Field.TUN_ID, tun_id)
     exact(Field.METADATA, metadata)
     if multicast:
@@ -232,7 +233,7 @@ def match(
     if vlan is not None:
         terms.append(Term(Field.VLAN_TCI, 0x1000 | vlan, 0x1FFF))
     exact(Field.IP_PROTO, IP_PROTO.get(kind or "", ip_proto))
-    for field, prefix in ((Field.CT_IP_SRC, ct_ip_src), (Field.IP_SRC, ip_src), (Field.IP_DST, ip_dst)):
+    for field, prefix in ((Field.IP_SRC, ip_src), (Field.IP_DST, ip_dst)):
         if prefix is not None:
             terms.append(_prefix(field, prefix))
     exact(Field.IP_TTL, ttl)

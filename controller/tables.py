@@ -158,12 +158,13 @@ class Table(enum.Enum):
         controller=True,
     )
     SNAT = _spec(35, "Source NAT of what has no ports; TCP and UDP get the network's port block.",
-                 {F.ETH_TYPE, F.IP_PROTO, MARK}, set(), ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
+                 {F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, MARK}, {F.CT_MARK},
+                 ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
     SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
-                       set(), ("SNAT_CHECK",))  # fmt: skip
+                       {F.CT_MARK}, ("SNAT_CHECK",))  # fmt: skip
     SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
-                       {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_IP_SRC},
-                       set(), ("SNAT_AGAIN", "GATEWAY_OUT"))  # fmt: skip
+                       {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_MARK},
+                       {F.CT_MARK}, ("SNAT_AGAIN", "GATEWAY_OUT"))  # fmt: skip
     SNAT_AGAIN = _spec(38, "The outcome of a second try for ICMP.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
     PUBLIC_OUT_CHECK = _spec(39, "Only fragments that were translated go on.", {F.CT_STATE},
@@ -171,7 +172,7 @@ class Table(enum.Enum):
     GATEWAY_OUT = _spec(
         40,
         "To a peering or to the next hop by the gateway port; what is for an address of ours comes back in.",
-        {F.ETH_TYPE, F.IP_DST},
+        {F.ETH_TYPE, F.IP_DST, MARK},
         {F.ETH_SRC, F.ETH_DST, F.METADATA, ATTACHMENT, MARK},
         ("GATEWAY_LOCAL", "INTERCONNECT_OUT"),
     )
@@ -231,7 +232,7 @@ class Table(enum.Enum):
     GATEWAY_LOCAL = _spec(
         51,
         "The gateway's own address answers echo; shared addresses go to conntrack, machines' own to the machines.",
-        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE},
+        {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, MARK},
         {MARK},
         ("ROUTER_LOCAL", "GATEWAY_TRACK", "PUBLIC_IN"),
     )

@@ -180,9 +180,13 @@ def _nat(nat: Nat | None) -> bytes:
     return _nicira(36, struct.pack("!2xHH", 2 if nat.destination else 1, present) + ranges)
 
 
+# NXAST_REG_MOVE of the low 32 bits of metadata, where the network key is.
+_MARK_BY_KEY: Final = _nicira(6, struct.pack("!HHH", 32, 0, 0) + _nxm(Field.METADATA) + _nxm(Field.CT_MARK))
+
+
 def _ct(action: Ct) -> bytes:
     body = struct.pack("!HIHB3xH", 1 if action.commit else 0, 0, action.zone, action.table.number, 0)
-    return _nicira(_NXAST_CT, body + _nat(action.nat))
+    return _nicira(_NXAST_CT, body + _nat(action.nat) + (_MARK_BY_KEY if action.mark else b""))
 
 
 def _ct_clear(action: CtClear) -> bytes:

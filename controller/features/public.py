@@ -69,16 +69,19 @@ def shared(site: Site) -> Iterator[Flow]:
                    match("ip", eth_dst=site.appliance.gateway.mac, ip_dst=prefix),
                    (DecTtl(), Goto(Table.GATEWAY_LOCAL)), f"to {prefix}")  # fmt: skip
         yield from _kinds(Table.GATEWAY_LOCAL, Table.PUBLIC_IN, prefix)
-    back: tuple[Action, ...] = (
-        CtClear(),
-        SetField(MARK, 0),
-        SetField(ATTACHMENT, 0),
-        WriteMetadata(APPLIANCE_KEY),
-        Goto(Table.GATEWAY_LOCAL),
-    )
+        # The kernel datapath leaves a packet whole that conntrack has put together, and says no more that it
+        # was in fragments: it must go in the way its answer, in fragments again, comes out.
+        yield flow(feature, Table.GATEWAY_LOCAL, Priority.EXCEPTION,
+                   match("ip", ip_dst=prefix, reg3=Mark.PUBLIC_FRAGMENT),
+                   (Goto(Table.PUBLIC_IN),), "was in fragments")  # fmt: skip
+    here: tuple[Action, ...] = (SetField(ATTACHMENT, 0), WriteMetadata(APPLIANCE_KEY), Goto(Table.GATEWAY_LOCAL))
     for prefix in (*site.shared_prefixes, *site.assignable_prefixes):
         yield flow(feature, Table.GATEWAY_OUT, Priority.SPECIFIC, match("ip", ip_dst=prefix),
-                   back, f"{prefix} is here")  # fmt: skip
+                   (CtClear(), SetField(MARK, 0), *here), f"{prefix} is here")  # fmt: skip
+    for prefix in site.assignable_prefixes:
+        yield flow(feature, Table.GATEWAY_OUT, Priority.EXCEPTION,
+                   match("ip", ip_dst=prefix, reg3=Mark.PUBLIC_FRAGMENT),
+                   (CtClear(), *here), f"{prefix} is here: fragment")  # fmt: skip
     yield flow(feature, Table.PUBLIC_IN, Priority.MISS, Match(), (), "not-for-us")
     for table, state, target in (
         (Table.PUBLIC_OUT_CHECK, "+trk-rel+snat-inv", Table.GATEWAY_OUT),

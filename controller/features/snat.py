@@ -24,8 +24,15 @@ def shared(site: Site) -> Iterator[Flow]:
     """Everything without ports, and the check that nothing leaves untranslated."""
     first, last = map(ip_to_int, largest_public_range(site.appliance))
     yield flow(feature, Table.SNAT, Priority.DEFAULT, match("ip"),
-               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last)),),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last), mark=True),),
                "shared address for what has no ports")  # fmt: skip
+    # An ICMP error is committed as the connection it quotes, whose mark it must not change.
+    yield flow(feature, Table.SNAT, Priority.NORMAL, match("icmp"),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last)),),
+               "shared address of what may be an ICMP error")  # fmt: skip
+    yield flow(feature, Table.SNAT, Priority.SPECIFIC, match("icmp", icmp_type=8),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last), mark=True),),
+               "shared address of an echo request")  # fmt: skip
     for kind in ("tcp", "udp"):
         yield flow(feature, Table.SNAT, Priority.NORMAL, match(kind), (Goto(Table.SNAT_PORTS),), "has ports")
     yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
@@ -37,7 +44,7 @@ def shared(site: Site) -> Iterator[Flow]:
     # OVS looks for a free address from one it hashes to upwards, and not again from
     # the bottom: where the top ones are taken, the lower half is tried.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match("icmp", ct_state="+new+trk-rel-snat-inv"),
-               (Ct(Table.SNAT_AGAIN, ZONE, commit=True, nat=Nat(first, (first + last) // 2)),),
+               (Ct(Table.SNAT_AGAIN, ZONE, commit=True, nat=Nat(first, (first + last) // 2), mark=True),),
                "another shared address")  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
     yield flow(feature, Table.SNAT_AGAIN, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
@@ -49,16 +56,17 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     """TCP and UDP by the network's block; what found no free port is counted.
 
     Conntrack relates an ICMP error to whatever connection it quotes, whoever
-    sent it. All networks share one zone, so a machine's errors leave only where
-    they are about its own connections.
+    sent it. All networks share one zone, so errors leave only where they are
+    about a connection of the network itself: its key is the connection's mark.
+    (`ct_nw_src` would do, but the kernel datapath does not give it for errors.)
     """
     key, block = network.key, network.block
     address = ip_to_int(block.address)
     yield flow(feature, Table.SNAT_PORTS, Priority.NORMAL, match("ip", metadata=key),
-               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(address, address, (block.first, block.last))),),
+               (Ct(Table.SNAT_CHECK, ZONE, commit=True, mark=True,
+                   nat=Nat(address, address, (block.first, block.last))),),
                f"as {block}", key)  # fmt: skip
-    for machine in network.machines:
-        yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,
-                   match("ip", metadata=key, ct_state="+trk+rel+snat-inv", ct_ip_src=machine.transit),
-                   (Goto(Table.GATEWAY_OUT),), f"ICMP error about a connection of {machine.name}", key)  # fmt: skip
+    yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,
+               match("icmp", metadata=key, ct_state="+trk+rel+snat-inv", ct_mark=key),
+               (Goto(Table.GATEWAY_OUT),), "ICMP error about a connection of the network", key)  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.DROP, match(metadata=key), (), "not-translated", key)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from frames import ROUTER_MAC
 from gateway_watch import no_inner_source
 from machines import SERVERS, Machine
 from namespaces import within
@@ -15,8 +16,9 @@ from probes import ask_udp, echo_request, internet_checksum
 from responders import ECHO_PORT
 from sandbox import Sandbox
 from sandboxes import Tenants
-from scapy.layers.inet import ICMP, IP, ICMPerror, IPerror, TCPerror, UDPerror
-from scapy.packet import Packet
+from scapy.layers.inet import ICMP, IP, UDP, ICMPerror, IPerror, TCPerror, UDPerror, fragment
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
 
 SERVER = SERVERS[0]
 UPSTREAM = "203.0.113.1"
@@ -24,7 +26,7 @@ UPSTREAM = "203.0.113.1"
 BEYOND = "198.51.100.200"
 CLOSED_PORT = 99
 SECONDS = 5.0
-UNREACHABLE, TIME_EXCEEDED = 3, 11
+UNREACHABLE, SOURCE_QUENCH, TIME_EXCEEDED = 3, 4, 11
 PORT_UNREACHABLE = 3
 
 
@@ -174,6 +176,29 @@ def test_an_error_of_a_machine_reaches_the_server_in_the_servers_words(
     assert well_formed(seen)
 
 
+@pytest.mark.parametrize("fragments", [False, True], ids=["whole", "fragments"])
+@pytest.mark.parametrize("error", [UNREACHABLE, SOURCE_QUENCH, TIME_EXCEEDED])
+def test_an_error_about_a_connection_of_another_network_does_not_leave(
+    sandbox: Sandbox, tenants: Tenants, machines: dict[str, Machine], error: int, fragments: bool
+) -> None:
+    """Not the second time either: the first must not have made the connection the attacker's own."""
+    victim, attacker = machines["isolated"], tenants.isolated()
+    with client_of(victim) as client, Wire(sandbox.internet.pid) as wire, Wire(attacker.pid) as out:
+        client.sendto(b"mine", (SERVER, ECHO_PORT))
+        client.recv(2048)
+        quoted = IP(src=SERVER, dst=victim.address) / UDP(sport=ECHO_PORT, dport=client.getsockname()[1])
+        forged = IP(src=attacker.address, dst=SERVER) / ICMP(type=error, code=1) / quoted / Raw(bytes(1400))
+        for _ in range(2):
+            for packet in fragment(forged, 1200) if fragments else [forged]:
+                out.send(Ether(src=attacker.mac, dst=ROUTER_MAC) / packet)
+            assert wire.receive(lambda frame: ICMP in frame and frame[ICMP].type == error, 0.5) is None
+        # The victim's own still leave.
+        own = IP(src=victim.address, dst=SERVER) / ICMP(type=UNREACHABLE, code=PORT_UNREACHABLE) / quoted
+        with Wire(victim.pid) as inside:
+            inside.send(Ether(src=victim.mac, dst=ROUTER_MAC) / own)
+        assert wire.receive(is_error(UNREACHABLE, UDPerror), SECONDS) is not None
+
+
 @KINDS
 def test_an_error_about_nothing_that_was_sent_does_not_get_in(
     sandbox: Sandbox, tenants: Tenants, machines: dict[str, Machine], kind: str
@@ -181,7 +206,7 @@ def test_an_error_about_nothing_that_was_sent_does_not_get_in(
     machine = machines[kind]
     block = tenants.network_of(machine).port_block
     before = sandbox.drops(0).get("unsolicited", 0)
-    quoted = IP(src=block.address, dst=SERVER) / UDPerror(sport=block.last_port, dport=53)
+    quoted = IP(src=block.address, dst=SERVER) / UDP(sport=block.last_port, dport=53)
     forged = IP(src=SERVER, dst=block.address) / ICMP(type=UNREACHABLE, code=PORT_UNREACHABLE) / quoted
 
     def send() -> None:

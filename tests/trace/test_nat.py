@@ -74,21 +74,23 @@ def test_known_connections_go_on(tracer: Tracer, network: Network, machine: Mach
     assert tracer.trace(ip(machine, INTERNET, kind="tcp"), ct=tuple(state.split(","))).output == (Out("uplink"),)
 
 
-def about(network: Network, machine: Machine, opener: str, state: str = "rel|rpl|snat") -> str:
-    """An ICMP error of `machine` behind conntrack, about a connection that `opener` opened."""
-    fields = f"metadata={network.key},ct_state=trk|{state},ct_nw_proto=17,ct_nw_src={opener}"
+def about(network: Network, machine: Machine, mark: int, state: str = "rel|rpl|snat") -> str:
+    """An ICMP error of `machine` behind conntrack, about a connection with a mark."""
+    fields = f"metadata={network.key},ct_state=trk|{state},ct_mark={mark}"
     return f"{arrival(machine)},dl_dst={ROUTER_MAC},icmp,icmp_type=3,nw_src=203.0.113.64,nw_dst={INTERNET},{fields}"
 
 
 @EACH
-def test_an_error_leaves_about_an_own_connection_only(tracer: Tracer, network: Network, machine: Machine) -> None:
-    assert tracer.trace(about(network, machine, machine.transit)).output == (Out("uplink"),)
+def test_an_error_leaves_about_a_connection_of_its_network_only(
+    tracer: Tracer, network: Network, machine: Machine
+) -> None:
+    assert tracer.trace(about(network, machine, network.key)).output == (Out("uplink"),)
     for state in ("rel|rpl", "rel|rpl|inv|snat", "rel|rpl|dnat"):
-        assert tracer.trace(about(network, machine, machine.transit, state)).dropped == "not-translated"
-    for other_network, other in MACHINES:
-        if other_network is not network:
-            verdict = tracer.trace(about(network, machine, other.transit))
-            assert (verdict.output, verdict.dropped) == ((), "not-translated")
+        assert tracer.trace(about(network, machine, network.key, state)).dropped == "not-translated"
+    # 0: a connection that was not marked.
+    for mark in {0} | {other.key for other, _ in MACHINES} - {network.key}:
+        verdict = tracer.trace(about(network, machine, mark))
+        assert (verdict.output, verdict.dropped) == ((), "not-translated")
 
 
 @pytest.mark.parametrize(WHO, PRIVATE, ids=lambda value: value.name)

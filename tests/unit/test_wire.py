@@ -171,6 +171,13 @@ ACTIONS = {
             P.NXActionNAT(flags=1, range_ipv4_min="203.0.113.7", range_ipv4_max="203.0.113.9")
         ])],
     ),
+    "NAT that marks": (
+        Ct(Table.SNAT_CHECK, 1, commit=True, nat=Nat(0xCB007107, 0xCB007107, (1024, 2047)), mark=True),
+        [ct(commit=True, nested=[
+            P.NXActionNAT(flags=1, range_ipv4_min="203.0.113.7", range_proto_min=1024, range_proto_max=2047),
+            P.NXActionRegMove(src_field="metadata", dst_field="ct_mark", n_bits=32),
+        ])],
+    ),
     "NAT of the destination": (
         Ct(Table.SNAT_CHECK, 1, commit=True, nat=Nat(0x0A000002, 0x0A000002, destination=True)),
         [ct(commit=True, nested=[P.NXActionNAT(flags=2, range_ipv4_min="10.0.0.2")])],
