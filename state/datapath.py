@@ -27,7 +27,7 @@ NEEDED = (
     Limitation("ct_state", "nothing is translated: connection tracking is missing", essential=True),
     Limitation("ct_zone", "nothing is translated: connection tracking has no zones", essential=True),
     Limitation("ct_state_nat", "nothing is translated: connection tracking has no NAT", essential=True),
-    Limitation("ct_orig_tuple", "ICMP errors about translated connections are dropped"),
+    Limitation("ct_mark", "ICMP errors about translated connections are dropped"),
     Limitation("ct_timeout", "connections are forgotten after the datapath's own timeouts, not those of [conntrack]"),
     Limitation("ct_clear", "fragments to and from public addresses may be dropped"),
     Limitation("check_pkt_len", "ovs-vswitchd itself looks at packets that may exceed an MTU, which is slow"),
