@@ -31,11 +31,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # Not `ports`: with thousands of them it would be sent again for each one added.
     "Bridge": ("name", "datapath_type", "fail_mode", "protocols", "controller", "other_config"),
     "Controller": ("target", "type", "connection_mode", "inactivity_probe", "max_backoff"),
-    "Port": ("name",),
+    "Port": ("name", "external_ids"),
     "Datapath": ("ct_zones", "capabilities"),
     "CT_Zone": ("timeout_policy",),
     "CT_Timeout_Policy": ("timeouts",),
 }
+
+# In `external_ids` of a port: which daemon of Sluice put it on the bridge, and may take it off.
+OWNER, AGENT = "sluice-owner", "agent"
 
 RETRY_SECONDS = 1.0
 # What a port that was taken off stays off, so that ovs-vswitchd sees it leave.
@@ -187,14 +190,15 @@ def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operatio
     return []
 
 
-def port_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]:
-    """Put a device of this host on the bridge; empty when a port has its name."""
+def port_operations(rows: Rows, desired: Bridge, port: str, owner: str = "") -> list[Operation]:
+    """Put a device of this host on the bridge, as a port of `owner`; empty when a port has its name."""
     uuid = _named(rows["Bridge"], desired.name)
     if uuid is None or _named(rows["Port"], port) is not None:
         return []
+    ids = to_map({OWNER: owner} if owner else {})
     return [
         _insert("Interface", "interface", {"name": port}),
-        _insert("Port", "port", {"name": port, "interfaces": ["named-uuid", "interface"]}),
+        _insert("Port", "port", {"name": port, "interfaces": ["named-uuid", "interface"], "external_ids": ids}),
         _add(uuid, "Bridge", "ports", ["named-uuid", "port"]),
     ]
 
@@ -206,6 +210,15 @@ def unplug_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]
         return []
     mutation = [["ports", "delete", ["uuid", row]]]
     return [{"op": "mutate", "table": "Bridge", "where": _where(uuid), "mutations": mutation}]
+
+
+def former_ports(rows: Rows, desired: Bridge) -> list[str]:
+    """Ports that the agent put on the bridge and that its configuration does not name any more.
+
+    A port that somebody else put there, such as a machine's, is never among them.
+    """
+    ours = (row["name"] for row in rows["Port"].values() if mapping(row["external_ids"]).get(OWNER) == AGENT)
+    return sorted(name for name in ours if name not in desired.ports)
 
 
 def _add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
@@ -227,8 +240,8 @@ def device_index(name: str) -> int | None:
 class Plugs:
     """Puts devices of this host on a bridge, and those made anew once more; one thread's."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, owner: str = "") -> None:
+        self._client, self._owner = client, owner
         self._devices: dict[str, int] = {}
         self._rest: dict[str, float] = {}
 
@@ -241,7 +254,7 @@ class Plugs:
     def settle(self, rows: Rows, desired: Bridge, port: str) -> str:
         """Have `port` on the bridge, and answer what is still wrong. Raises DatabaseError."""
         index = device_index(port)
-        operations = port_operations(rows, desired, port)
+        operations = port_operations(rows, desired, port, self._owner)
         leaving = unplug_operations(rows, desired, port)
         if index is None:
             return f"port {port} does not exist" if operations else ""
@@ -285,7 +298,7 @@ class BridgeDriver:
         self._told = ""
         self._datapath: Datapath | None = None
         self._client = Client(path, "Open_vSwitch")
-        self._plugs = Plugs(self._client)
+        self._plugs = Plugs(self._client, AGENT)
         self._connection_limit = ConnectionLimit(Path(path).parent)
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
@@ -354,6 +367,11 @@ class BridgeDriver:
         if operations:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
+        with self._lock:
+            former = {port: unplug_operations(self._rows, desired, port) for port in former_ports(self._rows, desired)}
+        for port, leaving in former.items():
+            self._client.transact(leaving, durable=False)
+            log.info("former port taken off", extra={"bridge": desired.name, "port": port})
         problems = []
         for port in desired.ports:
             with self._lock:

@@ -186,6 +186,26 @@ def test_a_gateway_port_that_somebody_plugged_is_left_alone(server: Database, dr
     assert vsctl(server, "list-ports", "br-test") == WANTED.ports[0]
 
 
+def test_a_port_that_the_configuration_names_no_more_is_taken_off(
+    server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "device_index", lambda name: 7)
+    driver.set(replace(WANTED, ports=("old-uplink", "storage")))
+    wait_until(settled, what="bridge settled")
+    # One of a machine, and one that the operator put there before the configuration named it.
+    for port in ("machine", "new-uplink"):
+        vsctl(server, "add-port", WANTED.name, port)
+    driver.set(replace(WANTED, ports=("new-uplink",)))
+    wait_until(lambda: ports(server) == {"machine", "new-uplink"}, what="former ports off")
+    driver.set(replace(WANTED, ports=("another",)))
+    wait_until(lambda: "another" in ports(server), what="another port on")
+    assert ports(server) == {"machine", "new-uplink", "another"}
+
+
+def ports(server: Database) -> set[str]:
+    return set(vsctl(server, "list-ports", WANTED.name).split())
+
+
 def test_a_database_that_comes_back_empty_is_filled_again(server: Database, driver: BridgeDriver) -> None:
     driver.set(WANTED)
     wait_until(lambda: not missing(server))
