@@ -16,7 +16,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -191,14 +192,28 @@ class Charon:
             raise self._lost(error) from error
         return dict(answer)
 
-    def security_associations(self) -> list[tuple[str, dict[str, Any]]]:
-        """Connection and facts of every IKE SA (`list-sas`). Raises CharonError."""
+    def security_associations(self, expected: Iterable[str] = ()) -> dict[str, list[dict[str, Any]]]:
+        """Facts of every IKE SA by connection (`list-sas`). Raises CharonError.
+
+        With `noblock` charon leaves out an SA that a thread of its own is working on, such as replacing its keys.
+        A connection of `expected` that is left out is asked for again, waiting: it is closed only if it is still
+        not there.
+        """
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._list({"noblock": "yes"}, found)
+        for name in expected:
+            if name not in found:
+                self._list({"ike": name}, found)
+        return found
+
+    def _list(self, message: Mapping[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
         session = self._alive()
         try:
-            shown = [plain(one) for one in session.streamed_request("list-sas", "list-sa", {"noblock": "yes"})]
+            for one in session.streamed_request("list-sas", "list-sa", message):
+                for name, facts in plain(one).items():
+                    found[name].append(facts)
         except (OSError, vici.exception.SessionException, vici.exception.DeserializationException) as error:
             raise self._lost(error) from error
-        return [(name, facts) for one in shown for name, facts in one.items()]
 
     def _alive(self) -> Any:
         if self._session is None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,9 +327,8 @@ class Gateway:
 
     def _observe(self, now: float) -> None:
         """Look at all SAs, count, and tell."""
-        found = defaultdict(list)
-        for name, facts in self._charon.security_associations():
-            found[name].append(facts)
+        expected = [name for name, progress in self._progress.items() if progress.established]
+        found = self._charon.security_associations(expected)
         wall = _wall()
         for name, progress in self._progress.items():
             counted = self._memory.counted.setdefault(name, {})
