@@ -106,7 +106,7 @@ def _await_socket(path: str, timeout: float, owner: str) -> None:
     deadline = time.monotonic() + timeout
     while not _accepts(path):
         if time.monotonic() > deadline:
-            raise RestoreError(f"{owner} does not listen on {path} after {timeout:g} s")
+            raise RestoreError(f"no answer from {owner} at {path} after {timeout:g} s")
         time.sleep(_POLL_SECONDS)
 
 
