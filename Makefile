@@ -20,7 +20,7 @@ PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run deb test lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz golden bench clean
+.PHONY: help setup packages run deb test lint test-unit test-golden test-trace test-vpn test-bgp test-mininet test-fault test-fuzz test-appliance test-appliance-core golden bench clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -70,6 +70,18 @@ test-unit test-golden test-trace test-fuzz: test-%: setup
 
 test-vpn test-bgp test-mininet test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
+
+# Disks of virtual machines are kept in /var/cache/sluice-appliance-tests (SLUICE_APPLIANCE_CACHE).
+VIRTUAL_MACHINES := debootstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs dpkg
+APPLIANCE := $(SUDO) $(PYTEST) tests/appliance
+
+test-appliance: setup ## the package in virtual machines of Debian 12 and 13, and all packet tests there: hours
+	@.ci/packages $(VIRTUAL_MACHINES)
+	$(APPLIANCE) --release bookworm --release trixie --table docs/appliance.md
+
+test-appliance-core: setup ## of these what fits in a quarter of an hour, on Debian 12
+	@.ci/packages $(VIRTUAL_MACHINES)
+	$(APPLIANCE) --core
 
 golden: setup ## write golden files and generated pages anew; the diff is then for review
 	-SLUICE_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden

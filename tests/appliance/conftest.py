@@ -14,6 +14,7 @@ from pathlib import Path
 
 import images
 import pytest
+import results
 from host import Host, install
 from images import RELEASES, ROOT, Release
 from virtual_machine import VirtualMachine
@@ -25,12 +26,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options above."""
     group = parser.getgroup("appliance")
     group.addoption("--release", action="append", choices=sorted(RELEASES), help="Debian releases; default: bookworm")
+    group.addoption("--table", type=Path, metavar="PAGE", help="write the table of packet tests into this page")
     group.addoption("--core", action="store_true", help="only what fits in a quarter of an hour")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the mark means."""
     config.addinivalue_line("markers", "whole: too long for every day; left out with --core")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table of packet tests if that was asked for."""
+    page = session.config.getoption("--table")
+    if page and results.FILE.exists():
+        results.write_table(page)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from images import CACHE
 
 FILE = CACHE / "packets.json"
+BEGIN, END = "<!-- table -->", "<!-- /table -->"
 
 
 def record(datapath: str, release: str, module: str, closing: str) -> None:
@@ -15,6 +17,13 @@ def record(datapath: str, release: str, module: str, closing: str) -> None:
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
     results.setdefault(module, {})[f"{datapath} {release}"] = closing.strip("= ")
     FILE.write_text(json.dumps(results, indent=1, sort_keys=True))
+
+
+def write_table(page: Path) -> None:
+    """Put the table of all results so far between its two marks in a page."""
+    before, rest = page.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{table(json.loads(FILE.read_text()))}{END}{after}")
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
