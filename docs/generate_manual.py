@@ -53,9 +53,9 @@ def settings(text: str) -> list[Setting]:
         if match := re.fullmatch(r"\[(\w+)\]", line):
             section, comment = match[1], []
         elif match := re.fullmatch(r"(?:# )?(\w+) = (.*)", line):
-            # What has no comment of its own is explained by the one before it.
-            meaning = " ".join(comment)
-            found.append(Setting(section, match[1], match[2], meaning))
+            # Several settings may share the comment before the first of them.
+            shared = found[-1].meaning if found and found[-1].section == section else ""
+            found.append(Setting(section, match[1], match[2], " ".join(comment) or shared))
             comment = []
         elif line.startswith("# "):
             comment.append(line[2:])
@@ -153,7 +153,7 @@ def configuration_page() -> str:
         if one.section != current:
             current = one.section
             lines.append(f".SH [{current}]")
-        lines += [".TP", f"\\fB{escape(one.name)}\\fR = {escape(one.value)}", escape(one.meaning) or "See above."]
+        lines += [".TP", f"\\fB{escape(one.name)}\\fR = {escape(one.value)}", escape(one.meaning)]
     return "\n".join([*lines, ".SH SEE ALSO", "\\fBsluice\\-agent\\fR(8), \\fBsluicectl\\fR(1)", ""])
 
 

@@ -7,7 +7,6 @@ out what takes more than a quarter of an hour.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 import images
 import pytest
 import results
-from host import Host, install
-from images import RELEASES, ROOT, Release
+from host import Host, build_package, install
+from images import RELEASES, Release
 from virtual_machine import VirtualMachine
 
 TIMEOUT = 1800.0
@@ -68,21 +67,6 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="sluice-appliance-"))
     yield made
     shutil.rmtree(made)
-
-
-def build_package(version: str = "") -> Path:
-    """Build the package, as the README says. Raises CalledProcessError."""
-    command = [
-        "make",
-        "--no-print-directory",
-        "-s",
-        "-C",
-        str(ROOT),
-        "deb",
-        *([f"VERSION={version}"] if version else []),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return max((ROOT / "build").glob(f"sluice_{version or '*'}_amd64.deb"), key=lambda file: file.stat().st_mtime)
 
 
 @pytest.fixture(scope="session")

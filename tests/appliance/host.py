@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,21 @@ class Host:
         """The JSON that a command of sluicectl prints. Raises CommandError."""
         printed: object = json.loads(self.run(f"sluicectl {arguments} -o json"))
         return printed
+
+
+def build_package(version: str = "") -> Path:
+    """Build the package, as the README says. Raises CalledProcessError."""
+    command = [
+        "make",
+        "--no-print-directory",
+        "-s",
+        "-C",
+        str(ROOT),
+        "deb",
+        *([f"VERSION={version}"] if version else []),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return max((ROOT / "build").glob(f"sluice_{version or '*'}_amd64.deb"), key=lambda file: file.stat().st_mtime)
 
 
 def install(machine: VirtualMachine, package: Path) -> Host:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import images
 import pytest
-from conftest import build_package
-from host import Host, install
+from host import Host, build_package, install
 from images import Release
 from lab import SERVER, Lab
 from test_host import SSH
