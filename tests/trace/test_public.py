@@ -13,6 +13,7 @@ from tracer import (
     Out,
     Tracer,
     Verdict,
+    arrival,
     echo,
     ip,
     out_of,
@@ -20,7 +21,7 @@ from tracer import (
     path,
 )
 
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline import Mark, MeterClass, Table, meter
 from state.model import Machine, Network
 
 HOLDERS = [(network, network.machines[0]) for network in examples.PUBLIC_NETWORKS]
@@ -78,6 +79,17 @@ def test_fragments_are_translated_by_conntrack_in_a_zone_of_their_own(
     assert (verdict.nat, verdict.output) == (machine.public, (Out("uplink"),))
     for state in ("trk,new", "trk,inv", "trk,new,rel,snat", "trk,new,dnat"):
         assert tracer.trace(ip(machine, INTERNET, more=f"nw_frag={fragment}"), ct=tuple(state.split(","))).output == ()
+
+
+@EACH
+@pytest.mark.parametrize(("mark", "tracked"), [(Mark.PUBLIC_FRAGMENT, True), (Mark.PUBLIC_WHOLE, False)])
+def test_what_conntrack_put_together_goes_in_as_fragments_do(
+    tracer: Tracer, network: Network, machine: Machine, mark: Mark, tracked: bool
+) -> None:
+    """Behind the sender's translation it is a whole packet with the kernel datapath; the answer is in fragments."""
+    packet = f"{arrival(machine)},dl_dst={ROUTER_MAC},udp,nw_src=203.0.113.64,nw_dst={machine.public}"
+    verdict = tracer.trace(f"{packet},ct_state=trk|new|snat,reg3={mark.value}", ct=("trk", "new", "dnat"))
+    assert (Table.PUBLIC_IN_CHECK in verdict.tables, verdict.output) == (tracked, out_of(machine))
 
 
 @EACH
