@@ -10,6 +10,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo env PYTHONDONTWRITEBYTECODE=1 PYTE
 # A private set of namespaces with its own Open vSwitch; nothing in it outlives the command.
 WORLD := $(SUDO) $(PY) mininet/world.py
 PYTEST := $(PY) -m pytest
+# Worlds side by side, for tests that mostly wait; whole modules go to each. `make WORLDS=1 …` for one.
+WORLDS := 3
+IN_WORLDS := --dist loadfile --tx '$(WORLDS)*popen//python=$(PY) mininet/world.py -- $(PY)'
 
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
             bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev \
@@ -68,8 +71,13 @@ lint: setup ## style and types only
 test-unit test-golden test-trace test-fuzz: test-%: setup
 	$(PYTEST) tests/$*
 
-test-vpn test-bgp test-mininet test-fault: test-%: setup
+test-vpn test-bgp test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
+
+# Those marked `alone` bound a time or rate.
+test-mininet: setup
+	$(SUDO) $(PYTEST) -m 'not alone' $(IN_WORLDS) tests/mininet
+	$(WORLD) -- $(PYTEST) -m alone tests/mininet
 
 # Disks of virtual machines are kept in /var/cache/sluice-appliance-tests (SLUICE_APPLIANCE_CACHE).
 VIRTUAL_MACHINES := debootstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs dpkg

@@ -17,8 +17,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start over in a private world when packet tests were asked for outside of one.
 
     The world dies with this process whatever kills it, so nothing is ever left
-    on the machine.
+    on the machine. With pytest-xdist's `--tx` this process only distributes the
+    tests, and the Makefile starts each worker in a world.
     """
+    config.addinivalue_line("markers", "alone: bounds a time or rate, so no other test runs at the same time")
+    if config.getoption("tx", None):
+        return
     asked = [str(Path(argument.split("::")[0]).resolve()) for argument in config.args]
     wanted = [str(ROOT / directory) for directory in IN_A_WORLD]
     if world.inside() or os.geteuid() != 0 or not any(path.startswith(tuple(wanted)) for path in asked):

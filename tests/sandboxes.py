@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ SETTINGS = Settings(usage_seconds=1, reuse_after_seconds=1)
 
 @pytest.fixture(scope="session")
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A running appliance with the Internet behind it; the logs of a failed run are kept in /tmp/sluice-test-logs."""
+    """A running appliance with the Internet behind it; the logs of a failed run stay in /tmp/sluice-test-logs."""
     one = Sandbox(SETTINGS)
     try:
         one.start()
@@ -47,9 +48,10 @@ def knows_next_hop(sandbox: Sandbox) -> bool:
 
 def keep_logs(sandbox: Sandbox) -> None:
     """Copy the daemons' logs out of the world."""
-    kept = Path("/tmp/sluice-test-logs")
+    # Worlds side by side share /tmp: each has a directory, named after pytest-xdist's worker.
+    kept = Path("/tmp/sluice-test-logs", os.environ.get("PYTEST_XDIST_WORKER", ""))
     shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir()
+    kept.mkdir(parents=True)
     for log in sandbox.appliance.paths.run.glob("*.log"):
         shutil.copy(log, kept)
 

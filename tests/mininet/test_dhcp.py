@@ -264,6 +264,7 @@ def test_nor_does_one_reach_a_machine_alone_or_the_internet(
     assert not [frame for frame in heard if BOOTP in frame and frame[BOOTP].xid == 72]
 
 
+@pytest.mark.alone
 def test_a_flood_gets_answers_at_its_rate_and_disturbs_nobody(
     sandbox: Sandbox, tenants: Tenants, lone: Machine
 ) -> None:

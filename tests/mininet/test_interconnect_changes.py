@@ -34,6 +34,9 @@ from supervisor import await_condition
 
 __all__ = ["interconnect_world"]
 
+# BFD of 3 x 100 ms misses its time when others need the cores.
+pytestmark = pytest.mark.alone
+
 RecordProperty = Callable[[str, object], None]
 
 BRANCH = "192.168.60.0/24"

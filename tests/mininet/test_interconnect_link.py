@@ -34,6 +34,9 @@ from state.interconnect import INTERCONNECT_MAC
 
 __all__ = ["interconnect_world"]
 
+# BFD of 3 x 100 ms misses its time when others need the cores.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def neighbour(sandbox: Sandbox, interconnect_world: World) -> Iterator[Machine]:

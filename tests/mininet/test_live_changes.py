@@ -59,6 +59,7 @@ def become(twin: Machine, machine: Machine) -> None:
     twin.lease = lease
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("vlan", [None, 91], ids=["port", "vlan"])
 def test_a_moved_machine_takes_its_traffic_along(
     sandbox: Sandbox, tenants: Tenants, elsewhere: str, vlan: int | None
@@ -233,6 +234,7 @@ def test_a_released_address_rests_before_it_is_given_again(sandbox: Sandbox, ten
     assert len(addresses) > 1
 
 
+@pytest.mark.alone
 def test_machines_come_and_go_without_disturbing_a_neighbour(tenants: Tenants) -> None:
     network = network_id(tenants.network())
     stays = tenants.machine(Wanted("", network))

@@ -174,6 +174,7 @@ def network_key(sandbox: Sandbox, office: Office) -> int:
     return sandbox.network(network_id(office.network)).key
 
 
+@pytest.mark.alone
 def test_a_flooding_machine_disturbs_nobody(sandbox: Sandbox, office: Office, rival: Office) -> None:
     mine = office.pc
     flood = Ether(src=mine.mac, dst=ROUTER_MAC) / IP(src=mine.address, dst=ROUTER) / UDP(sport=9999, dport=53)
@@ -200,6 +201,7 @@ def rename(sandbox: Sandbox, machine: Machine, hostname: str) -> None:
     )
 
 
+@pytest.mark.alone
 def test_changes_are_known_within_a_second(sandbox: Sandbox, tenants: Tenants) -> None:
     one = make_office(tenants)
     rename(sandbox, one.db, "db2")

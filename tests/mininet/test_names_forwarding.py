@@ -121,6 +121,7 @@ def test_what_is_private_is_never_asked_outside(office: Office, upstream: NameSe
     assert upstream.heard == []
 
 
+@pytest.mark.alone
 def test_a_silent_upstream_is_a_failure_in_time(office: Office, upstream: NameServer) -> None:
     upstream.answering = lambda *_: ()
     began = time.monotonic()
@@ -171,6 +172,7 @@ def controller(office: Office) -> Iterator[NameServer]:
     server.close()
 
 
+@pytest.mark.alone
 def test_a_server_in_the_network(
     sandbox: Sandbox, office: Office, rival: Office, controller: NameServer, upstream: NameServer
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_server_in_the_network(
         forward(sandbox, office.network, {})
 
 
+@pytest.mark.alone
 def test_the_longest_domain_counts(
     sandbox: Sandbox, office: Office, controller: NameServer, upstream: NameServer
 ) -> None:

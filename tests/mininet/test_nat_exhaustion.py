@@ -19,6 +19,9 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+# Thousands of connections must be made before their ports are released.
+pytestmark = pytest.mark.alone
+
 SERVER, OTHER_SERVER = SERVERS
 PREFIX = "10.77.0.0/16"
 ROUTER_MAC = "02:00:00:00:ff:01"

@@ -21,6 +21,9 @@ from controller.meters import limit
 from controller.mgmt import Bridge
 from sluice.v1 import limits_pb2, machine_pb2, network_pb2
 
+# Rates are measured.
+pytestmark = pytest.mark.alone
+
 SERVER, OTHER_SERVER = SERVERS
 TOLERANCE = 0.1
 MASK = FieldMask(paths=["limits.public_kbps"])

@@ -200,6 +200,7 @@ def test_other_protocols_to_the_router_are_unreachable(machines: Both) -> None:
         assert told[IP].src == router_of(machine)
 
 
+@pytest.mark.alone
 def test_errors_are_limited_in_number_and_one_network_spends_only_its_own(
     sandbox: Sandbox, tenants: Tenants, machines: Both
 ) -> None:

@@ -13,6 +13,9 @@ from sluice.v1 import limits_pb2, machine_pb2, network_pb2, usage_pb2
 
 __all__ = ["stack", "storage"]
 
+# Rates are measured.
+pytestmark = pytest.mark.alone
+
 PING_FRAME = 14 + 20 + 8 + 1000
 MASK = FieldMask(paths=["limits.storage_kbps"])
 LIMITS = limits_pb2.Limits(storage_kbps=10_000)

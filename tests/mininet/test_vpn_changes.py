@@ -67,6 +67,7 @@ def reaches(tenancy: Tenancy, site: CorporateSite, seconds: float = 0.7) -> bool
     return there is not None and there.name == site.pc.name and back is not None and back.name == machine.name
 
 
+@pytest.mark.alone
 def test_a_change_of_one_connection_disturbs_no_other(
     sandbox: Sandbox, vpn_world: World, branch: CorporateSite
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_new_prefix_is_reached_and_an_old_one_is_not(vpn_world: World, branch:
         await_condition(lambda: reaches(one, branch), "reached again", 5)
 
 
+@pytest.mark.alone
 def test_keys_are_replaced_under_traffic(sandbox: Sandbox, vpn_world: World) -> None:
     one = vpn_world.one
     with only_sealed(sandbox), pinging(one.machines[0], one.site.pc_address) as going:
