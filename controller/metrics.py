@@ -8,6 +8,8 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_se
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controller import conntrack_statistics
+
 CONNECTED = Gauge("sluice_switch_connected", "Whether the bridge is connected (1) or not (0).")
 REFUSED = Gauge("sluice_reconcile_refused", "1 while deleting the switch's flows is refused: no desired state.")
 FLOWS = Gauge("sluice_flows_installed", "Flows on the switch.")
@@ -57,7 +59,31 @@ class _DropCollector(Collector):
         )
 
 
+class ConntrackCollector(Collector):
+    """What the kernel's conntrack dropped, by its own counters; nothing where it is not loaded."""
+
+    def describe(self) -> Iterable[Metric]:
+        """The metric's name without reading the kernel's file."""
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the counters of the controller's network namespace."""
+        family = self._family()
+        for counter, value in conntrack_statistics.read().items():
+            family.add_metric([counter], value)
+        return [family]
+
+    @staticmethod
+    def _family() -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "sluice_conntrack",
+            "Statistics of the kernel's conntrack since the host started: insert_failed, drop and early_drop.",
+            labels=["counter"],
+        )
+
+
 def serve(address: str, port: int, read_drops: Callable[[], Drops]) -> None:
     """Serve all metrics over HTTP at `address`:`port`. Raises OSError when the port is taken."""
     REGISTRY.register(_DropCollector(read_drops))
+    REGISTRY.register(ConntrackCollector())
     start_http_server(port, address)
