@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,11 @@ def test_exposure_of_units(host: Host) -> None:
 
 def test_the_bridge_is_in_the_kernel(host: Host) -> None:
     assert host.run("ovs-vsctl get bridge br-sluice datapath_type").strip() == "system"
+
+
+def test_doctor_finds_no_error(host: Host) -> None:
+    findings = json.loads(host.machine.attempt("sluicectl doctor -o json").stdout)
+    assert [finding for finding in findings if finding["level"] == "error"] == []
 
 
 def test_machines_reach_what_they_should_and_nothing_else(lab: Lab) -> None:
