@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +39,40 @@ def machine(release: Release, folder: Path) -> Iterator[VirtualMachine]:
     "module", [pytest.param(name, marks=[] if name in CORE else pytest.mark.whole) for name in MODULES]
 )
 def test_packets_on_the_kernel_datapath(machine: VirtualMachine, release: Release, module: str) -> None:
-    run = f"cd {SOURCES} && .venv/bin/python mininet/world.py -- .venv/bin/python -m pytest -q --timeout 1200"
-    done = machine.attempt(
-        f"SLUICE_DATAPATH=system; export SLUICE_DATAPATH; {run} tests/mininet/{module}.py", MODULE_SECONDS
-    )
-    closing = re.findall(r"^.*(?:passed|failed|error|skipped).* in [\d.]+s.*$", done.stdout, re.M)
-    record("system", release.name, module, closing[-1] if closing else "no result")
+    done = machine.attempt(f"cd {SOURCES} && SLUICE_DATAPATH=system {shlex.join(command(module))}", MODULE_SECONDS)
+    record("system", release.name, module, closing_line(done.stdout))
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("module", MODULES)
+def test_packets_on_the_userspace_datapath(module: str) -> None:
+    done = subprocess.run(
+        command(module), cwd=ROOT, env={**os.environ, "SLUICE_DATAPATH": "netdev"}, capture_output=True, text=True,
+        timeout=MODULE_SECONDS, check=False,
+    )  # fmt: skip
+    record("netdev", "host", module, closing_line(done.stdout))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def command(module: str) -> list[str]:
+    """One module in a private world."""
+    python = ".venv/bin/python"
+    return [
+        python,
+        "mininet/world.py",
+        "--",
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "--timeout",
+        "1200",
+        f"tests/mininet/{module}.py",
+    ]
+
+
+def closing_line(output: str) -> str:
+    """What pytest counted."""
+    found = re.findall(r"^.*(?:passed|failed|error|skipped).* in [\d.]+s.*$", output, re.MULTILINE)
+    return found[-1] if found else "no result"

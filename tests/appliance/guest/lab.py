@@ -39,7 +39,7 @@ def add_namespace(name: str, port: str, mac: str) -> None:
     """A network namespace with the interface eth0, cabled to the device `port` of the host."""
     run("ip", "netns", "add", name)
     run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-    run("sysctl", "-qw", f"net.ipv6.conf.{port}.disable_ipv6=1")
+    Path(f"/proc/sys/net/ipv6/conf/{port}/disable_ipv6").write_text("1")
     run("ip", "link", "set", port, "up")
     run("ip", "-n", name, "link", "set", "eth0", "address", mac)
     for device in ("lo", "eth0"):
