@@ -2,6 +2,7 @@
 """What is around an appliance, in namespaces of the same virtual machine: the Internet and customers' machines.
 
     lab.py up                   namespaces, cables, and the addresses that were leased before
+    lab.py down                 nothing of that
     lab.py lease MACHINE        get an address by DHCP and print it
     lab.py ping MACHINE ADDRESS INTERVAL FILE       log echo replies until it is ended
     ip netns exec NAMESPACE lab.py record FILE      write each pair of IPv4 addresses that arrives there, once
@@ -60,6 +61,12 @@ def up() -> None:
             run("ip", "-n", name, "route", "add", "default", "via", router)
 
 
+def down() -> None:
+    """Delete the namespaces; cables go with them."""
+    for name in (INTERNET, *MACHINES):
+        subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
+
+
 def lease(name: str) -> None:
     """DHCP as a machine does it; the lease is kept for the next `up`."""
     file = Path(f"/run/lab-{name}")
@@ -94,4 +101,4 @@ def record(file: str) -> None:
 
 
 if __name__ == "__main__":
-    {"up": up, "lease": lease, "ping": ping, "record": record}[sys.argv[1]](*sys.argv[2:])
+    {"up": up, "down": down, "lease": lease, "ping": ping, "record": record}[sys.argv[1]](*sys.argv[2:])
