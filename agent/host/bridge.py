@@ -37,8 +37,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "CT_Timeout_Policy": ("timeouts",),
 }
 
-# In `external_ids` of a port: which daemon of Sluice put it on the bridge, and may take it off.
-OWNER, AGENT = "sluice-owner", "agent"
+# In `external_ids` of a port: which daemon of Sluice put it on a bridge, and may take it off, and on which.
+OWNER, AGENT, OF_BRIDGE = "sluice-owner", "agent", "sluice-bridge"
 
 RETRY_SECONDS = 1.0
 # What a port that was taken off stays off, so that ovs-vswitchd sees it leave.
@@ -195,7 +195,7 @@ def port_operations(rows: Rows, desired: Bridge, port: str, owner: str = "") -> 
     uuid = _named(rows["Bridge"], desired.name)
     if uuid is None or _named(rows["Port"], port) is not None:
         return []
-    ids = to_map({OWNER: owner} if owner else {})
+    ids = to_map({OWNER: owner, OF_BRIDGE: desired.name} if owner else {})
     return [
         _insert("Interface", "interface", {"name": port}),
         _insert("Port", "port", {"name": port, "interfaces": ["named-uuid", "interface"], "external_ids": ids}),
@@ -203,22 +203,27 @@ def port_operations(rows: Rows, desired: Bridge, port: str, owner: str = "") -> 
     ]
 
 
-def unplug_operations(rows: Rows, desired: Bridge, port: str) -> list[Operation]:
-    """Take a port off the bridge; empty when it is not there."""
-    uuid, row = _named(rows["Bridge"], desired.name), _named(rows["Port"], port)
+def unplug_operations(rows: Rows, bridge: str, port: str) -> list[Operation]:
+    """Take a port off the bridge of that name; empty when it is not there."""
+    uuid, row = _named(rows["Bridge"], bridge), _named(rows["Port"], port)
     if uuid is None or row is None:
         return []
     mutation = [["ports", "delete", ["uuid", row]]]
     return [{"op": "mutate", "table": "Bridge", "where": _where(uuid), "mutations": mutation}]
 
 
-def former_ports(rows: Rows, desired: Bridge) -> list[str]:
-    """Ports that the agent put on the bridge and that its configuration does not name any more.
+def former_ports(rows: Rows, desired: Bridge) -> list[tuple[str, str]]:
+    """Bridge and name of ports that the agent plugged and that its configuration has no more, or on another bridge.
 
-    A port that somebody else put there, such as a machine's, is never among them.
+    A port that somebody else plugged, such as a machine's, is never among them.
     """
-    ours = (row["name"] for row in rows["Port"].values() if mapping(row["external_ids"]).get(OWNER) == AGENT)
-    return sorted(name for name in ours if name not in desired.ports)
+    found = []
+    for row in rows["Port"].values():
+        ids = mapping(row["external_ids"])
+        here = ids.get(OF_BRIDGE) == desired.name and row["name"] in desired.ports
+        if ids.get(OWNER) == AGENT and not here:
+            found.append((str(ids.get(OF_BRIDGE)), str(row["name"])))
+    return sorted(found)
 
 
 def _add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
@@ -255,7 +260,7 @@ class Plugs:
         """Have `port` on the bridge, and answer what is still wrong. Raises DatabaseError."""
         index = device_index(port)
         operations = port_operations(rows, desired, port, self._owner)
-        leaving = unplug_operations(rows, desired, port)
+        leaving = unplug_operations(rows, desired.name, port)
         if index is None:
             return f"port {port} does not exist" if operations else ""
         if leaving and self._devices.setdefault(port, index) != index:
@@ -368,10 +373,14 @@ class BridgeDriver:
             self._client.transact(operations, durable=False)
             log.info("bridge changed", extra={"bridge": desired.name, "operations": len(operations)})
         with self._lock:
-            former = {port: unplug_operations(self._rows, desired, port) for port in former_ports(self._rows, desired)}
-        for port, leaving in former.items():
-            self._client.transact(leaving, durable=False)
-            log.info("former port taken off", extra={"bridge": desired.name, "port": port})
+            former = [
+                (bridge, port, unplug_operations(self._rows, bridge, port))
+                for bridge, port in former_ports(self._rows, desired)
+            ]
+        for bridge, port, leaving in former:
+            if leaving:
+                self._client.transact(leaving, durable=False)
+                log.info("former port taken off", extra={"bridge": bridge, "port": port})
         problems = []
         for port in desired.ports:
             with self._lock:

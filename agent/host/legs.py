@@ -101,7 +101,7 @@ class Legs:
         for port in renewed:
             self._plugs.renew(port)
         for port in sorted(row["name"] for row in rows["Port"].values() if self._names.fullmatch(row["name"])):
-            if port not in wanted and (operations := unplug_operations(rows, self._bridge, port)):
+            if port not in wanted and (operations := unplug_operations(rows, self._bridge.name, port)):
                 self._client.transact(operations, durable=False)
                 log.info("port taken off", extra={"bridge": self._bridge.name, "port": port})
         problems = [self._plugs.settle(rows, self._bridge, port) for port in sorted(ready)]

@@ -202,6 +202,18 @@ def test_a_port_that_the_configuration_names_no_more_is_taken_off(
     assert ports(server) == {"machine", "new-uplink", "another"}
 
 
+def test_a_port_goes_along_when_the_bridge_is_called_otherwise(
+    server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "device_index", lambda name: 7)
+    driver.set(WANTED)
+    wait_until(settled, what="bridge settled")
+    vsctl(server, "add-port", WANTED.name, "machine")
+    driver.set(replace(WANTED, name="br-other"))
+    wait_until(lambda: vsctl(server, "list-ports", "br-other") == WANTED.ports[0], what="port on the other bridge")
+    assert ports(server) == {"machine"}
+
+
 def ports(server: Database) -> set[str]:
     return set(vsctl(server, "list-ports", WANTED.name).split())
 
