@@ -14,7 +14,9 @@ SCRIPT = Path(__file__).parents[2] / ".ci" / "packages"
 _TOOLS = {
     "id": "echo 0",
     "dpkg-query": '[ ! -e "$HOST/installed/$4" ] || printf installed',
-    "systemctl": 'for last; do :; done; case "$*" in *list-unit-files*) ls "$HOST/enabled" | sed "s/$/ enabled/" ;; '
+    "systemctl": 'for last; do :; done; echo >>"$HOST/calls"; '
+    '[ "$(wc -l <"$HOST/calls")" != "$(cat "$HOST/fails" 2>/dev/null)" ] || exit 1; '
+    'case "$*" in *list-unit-files*) ls "$HOST/enabled" | sed "s/$/ enabled/" ;; '
     '*disable*) rm "$HOST/enabled/$last" ;; esac',
     "apt-get": "for last; do :; done; "
     '[ "$1" != install ] || { touch "$HOST/installed/$last" "$HOST/enabled/$last.service"; '
@@ -68,3 +70,13 @@ def test_a_killed_run_is_made_good_by_the_next(host: Path) -> None:
     assert packages(host, "smbd") == 0
     assert enabled(host) == {"ssh.service"}
     assert left(host) == []
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_systemctl_that_fails_disables_nothing_that_was_enabled_before(host: Path, call: int) -> None:
+    (host / "fails").write_text(str(call))
+    assert packages(host, "smbd") != 0
+    assert "ssh.service" in enabled(host)
+    (host / "fails").unlink()
+    assert packages(host, "smbd") == 0
+    assert enabled(host) == {"ssh.service"}
