@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _FILE = "charon.conf"
 ANSWER_SECONDS = 5.0
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
+_BUSY_SECONDS = 0.5
 _NONE = -1
 EVENTS = ("log", "ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
@@ -82,6 +83,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def _listed(session: Any, message: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in session.streamed_request("list-sas", "list-sa", message):
+        for name, facts in plain(one).items():
+            found[name].append(facts)
+    return found
 
 
 class Charon:
@@ -192,26 +201,26 @@ class Charon:
             raise self._lost(error) from error
         return dict(answer)
 
-    def security_associations(self, expected: Iterable[str] = ()) -> dict[str, list[dict[str, Any]]]:
-        """Facts of every IKE SA by connection (`list-sas`). Raises CharonError.
-
-        With `noblock` charon leaves out an SA that a thread of its own is working on, such as replacing its keys.
-        A connection of `expected` that is left out is asked for again, waiting: it is closed only if it is still
-        not there.
-        """
-        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self._list({"noblock": "yes"}, found)
-        for name in expected:
-            if name not in found:
-                self._list({"ike": name}, found)
-        return found
-
-    def _list(self, message: Mapping[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
-        session = self._alive()
+    def security_associations(self) -> dict[str, list[dict[str, Any]]]:
+        """Facts of IKE SAs by connection (`list-sas`), without those charon is working on. Raises CharonError."""
         try:
-            for one in session.streamed_request("list-sas", "list-sa", message):
-                for name, facts in plain(one).items():
-                    found[name].append(facts)
+            return _listed(self._alive(), {"noblock": "yes"})
+        except (OSError, vici.exception.SessionException, vici.exception.DeserializationException) as error:
+            raise self._lost(error) from error
+
+    def associations_of(self, connection: str) -> list[dict[str, Any]] | None:
+        """Facts of the IKE SAs of one connection, waiting for those charon is working on; None: for too long.
+
+        Raises CharonError.
+        """
+        self._alive()
+        try:
+            # By a link of its own: an answer that comes too late must not be taken for that of another command.
+            with self._connect() as link:
+                link.settimeout(_BUSY_SECONDS)
+                return _listed(vici.Session(link), {"ike": connection}).get(connection, [])
+        except TimeoutError:
+            return None
         except (OSError, vici.exception.SessionException, vici.exception.DeserializationException) as error:
             raise self._lost(error) from error
 

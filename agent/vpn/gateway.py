@@ -23,7 +23,7 @@ from agent.vpn.namespace import Namespace
 from agent.vpn.progress import Progress
 from agent.vpn.report import Report
 from agent.vpn.source import Site
-from agent.vpn.tunnels import count, see
+from agent.vpn.tunnels import confirm, count, see
 from state.model import State
 from state.vpn import Authentication, Tunnel, VpnConnection, inside_port, outside_port
 from state.vpn_rows import VpnStatus
@@ -327,10 +327,13 @@ class Gateway:
 
     def _observe(self, now: float) -> None:
         """Look at all SAs, count, and tell."""
-        expected = [name for name, progress in self._progress.items() if progress.established]
-        found = self._charon.security_associations(expected)
+        found = self._charon.security_associations()
+        established = {name: progress.children for name, progress in self._progress.items() if progress.established}
+        unknown = confirm(found, established, self._charon.associations_of)
         wall = _wall()
         for name, progress in self._progress.items():
+            if name in unknown:
+                continue
             counted = self._memory.counted.setdefault(name, {})
             progress.saw(see(found[name]), counted, now, wall)
             for old in list(counted)[:-_REMEMBERED]:

@@ -51,6 +51,11 @@ class Progress:
         )  # fmt: skip
 
     @property
+    def children(self) -> frozenset[str]:
+        """Names of the CHILD SAs that it has when it is established."""
+        return self._wanted
+
+    @property
     def established(self) -> bool:
         """Whether all of it carries traffic."""
         return self._seen.children >= self._wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,29 @@ class Seen:
     ike_proposal: str = ""
     esp_proposal: str = ""
     counters: Mapping[str, tuple[int, ...]] | None = None
+
+
+def confirm(
+    found: MutableMapping[str, list[dict[str, Any]]],
+    established: Mapping[str, frozenset[str]],
+    ask: Callable[[str], list[dict[str, Any]] | None],
+) -> frozenset[str]:
+    """Make sure of connections that seem closed: names of those about which nothing can be told now.
+
+    A look that does not wait leaves out an SA that charon is working on, such as replacing its keys. `established` are
+    the children of each connection that was open so far. One that lacks some in `found` is asked for again by `ask`,
+    which waits, and answers None when that takes too long; otherwise `found` is brought up to date.
+    """
+    unknown = set()
+    for name, children in established.items():
+        if children <= see(found.get(name, ())).children:
+            continue
+        answer = ask(name)
+        if answer is None:
+            unknown.add(name)
+        else:
+            found[name] = answer
+    return frozenset(unknown)
 
 
 def see(associations: Iterable[Facts]) -> Seen:

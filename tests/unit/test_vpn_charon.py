@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import socket
+import threading
 from pathlib import Path
-from typing import Any
 
+import pytest
+
+from agent.vpn import charon
 from agent.vpn.charon import Charon
 from agent.vpn.namespace import Namespace
 
 
-class Busy:
-    """A session with a charon that is working on the SA `busy`: it leaves it out unless it may wait."""
-
-    def __init__(self, present: tuple[str, ...], busy: str) -> None:
-        self.present, self.busy = present, busy
-        self.asked: list[Mapping[str, str]] = []
-
-    def streamed_request(self, _command: str, _event: str, message: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        self.asked.append(message)
-        for name in self.present:
-            if message.get("ike", name) == name and not ("noblock" in message and name == self.busy):
-                yield {name: {"state": b"ESTABLISHED", "uniqueid": b"1"}}
-
-
-def charon(tmp_path: Path, session: Busy) -> Charon:
+def test_a_question_that_waits_too_long_ends_neither_charon_nor_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charon, "_BUSY_SECONDS", 0.05)
     one = Charon(tmp_path, Namespace(1, kernel_esp=False), False, lambda name, message: None)
-    one._session = session
-    return one
-
-
-def test_an_established_connection_that_charon_is_working_on_is_not_taken_for_closed(tmp_path: Path) -> None:
-    session = Busy(("office", "plant"), busy="office")
-    found = charon(tmp_path, session).security_associations(["office", "plant"])
-    assert {name: one[0]["state"] for name, one in found.items()} == {"office": "ESTABLISHED", "plant": "ESTABLISHED"}
-    assert session.asked == [{"noblock": "yes"}, {"ike": "office"}]
-
-
-def test_a_connection_that_is_closed_is_not_there_after_waiting(tmp_path: Path) -> None:
-    found = charon(tmp_path, Busy(("plant",), busy="")).security_associations(["office", "plant"])
-    assert set(found) == {"plant"}
-
-
-def test_nothing_is_waited_for_that_was_not_established(tmp_path: Path) -> None:
-    session = Busy(("office",), busy="office")
-    assert charon(tmp_path, session).security_associations() == {}
-    assert session.asked == [{"noblock": "yes"}]
+    one._session = "the session of other commands"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "charon.vici"))
+        silent.listen()
+        held: list[object] = []
+        accepting = threading.Thread(target=lambda: held.append(silent.accept()))
+        accepting.start()
+        assert one.associations_of("office") is None
+        accepting.join(5)
+    assert one.running

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.vpn.tunnels import Seen, add, proposal, see, settle
+from agent.vpn.tunnels import Seen, add, confirm, proposal, see, settle
 from state.vpn import Tunnel, TunnelState
 
 CHILD: dict[str, Any] = {
@@ -72,3 +72,40 @@ def test_since_is_when_the_state_began() -> None:
     assert (up.since, up.detail, up.peer_address) == (300, "", "198.51.100.2")
     down = settle(up, TunnelState.DOWN, "the peer does not answer", seen, 400)
     assert (down.peer_address, down.ike_proposal, down.esp_proposal) == ("", "", "")
+
+
+def open_sa(*children: str, state: str = "ESTABLISHED") -> dict[str, Any]:
+    return {**IKE, "state": state, "child-sas": {f"{child}-1": {**CHILD, "name": child} for child in children}}
+
+
+def test_a_connection_that_charon_is_working_on_is_asked_for_again_before_it_counts_as_closed() -> None:
+    found = {"plant": [open_sa("plant")], "office": [open_sa(state="CONNECTING")]}
+    asked: list[str] = []
+
+    def ask(name: str) -> list[dict[str, Any]]:
+        asked.append(name)
+        return [open_sa("office")]
+
+    established = {name: frozenset({name}) for name in ("office", "plant")}
+    assert confirm(found, established, ask) == frozenset()
+    assert asked == ["office"]
+    assert see(found["office"]).children == {"office"}
+
+
+def test_a_connection_that_is_closed_is_not_there_when_asked_for_again() -> None:
+    found: dict[str, list[dict[str, Any]]] = {}
+    assert confirm(found, {"office": frozenset({"office"})}, lambda name: []) == frozenset()
+    assert see(found["office"]).children == frozenset()
+
+
+def test_of_a_connection_that_charon_stays_busy_with_nothing_is_told() -> None:
+    found: dict[str, list[dict[str, Any]]] = {}
+    assert confirm(found, {"office": frozenset({"office"})}, lambda name: None) == {"office"}
+    assert found == {}
+
+
+def test_what_was_not_established_is_not_waited_for() -> None:
+    def ask(name: str) -> list[dict[str, Any]]:
+        raise AssertionError(name)
+
+    assert confirm({}, {}, ask) == frozenset()
