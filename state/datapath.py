@@ -48,9 +48,11 @@ def version_of(text: str) -> tuple[int, int] | None:
 
 def remarks(datapath_type: str, version: str) -> tuple[str, ...]:
     """What is known of a type of datapath and a version, one sentence each."""
-    if datapath_type != NETDEV:
+    if datapath_type == SYSTEM:
         # The packet ends inside the ct() action, where no flow sees it.
         return ("connections beyond a port block are counted for all networks together (sluice_conntrack_total)",)
+    if datapath_type != NETDEV:
+        return ()
     found = ["translated connections are reset when ovs-vswitchd restarts"]
     if (version_of(version) or (3, 3)) < (3, 3):
         found.append("conntrack of Open vSwitch before 3.3 can abort ovs-vswitchd")
