@@ -55,12 +55,12 @@ $(STAMPS)/stubs: $(PROTOS) $(STAMPS)/requirements
 run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 	@$(WORLD) --share /run/sluice-lab -- $(PY) mininet/datacenter.py
 
-# Those that wait for the network more than they work, or need no time of their own, two at a time.
+# Those that wait for the network more than they work, or need no time of their own, side by side.
 test: setup ## style, types and every test
 	@$(MAKE) --no-print-directory -O -j2 lint test-unit
 	@$(MAKE) --no-print-directory -O -j2 test-golden test-trace test-fuzz
-	@$(MAKE) --no-print-directory -O -j2 test-vpn test-bgp
-	@$(MAKE) --no-print-directory test-mininet test-fault
+	@$(MAKE) --no-print-directory -O -j3 test-vpn test-bgp test-fault
+	@$(MAKE) --no-print-directory test-mininet
 
 lint: setup ## style and types only
 	$(VENV)/bin/ruff check .
