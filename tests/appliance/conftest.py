@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the table of packet tests if that was asked for."""
-    page = session.config.getoption("--table")
+    page = session.config.getoption("--table", None)
     if page and results.FILE.exists():
         results.write_table(page)
 
@@ -44,19 +44,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Everything once for each release."""
     if "release" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--release") or ["bookworm"]
+        chosen = metafunc.config.getoption("--release", None) or ["bookworm"]
         metafunc.parametrize("release", [RELEASES[name] for name in chosen], ids=chosen, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give virtual machines their time, and leave out what was not asked for."""
-    asked = any("appliance" in str(argument) for argument in config.args)
+    here = Path(__file__).parent
+    asked = any(Path(argument.partition("::")[0]).resolve().is_relative_to(here) for argument in config.args)
     for item in items:
-        if item.path.parent != Path(__file__).parent:
+        if item.path.parent != here:
             continue
         if not asked:
             item.add_marker(pytest.mark.skip(reason="needs virtual machines: `make test-appliance`"))
-        elif config.getoption("--core") and item.get_closest_marker("whole"):
+        elif config.getoption("--core", False) and item.get_closest_marker("whole"):
             item.add_marker(pytest.mark.skip(reason="not with --core"))
         item.add_marker(pytest.mark.timeout(TIMEOUT))
 
