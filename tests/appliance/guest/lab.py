@@ -62,9 +62,11 @@ def up() -> None:
 
 
 def down() -> None:
-    """Delete the namespaces; cables go with them."""
-    for name in (INTERNET, *MACHINES):
-        subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
+    """Delete the cables and the namespaces."""
+    for name, port in ((INTERNET, GATEWAY_PORT), *((name, name) for name in MACHINES)):
+        # Not with the namespace: that lasts for as long as a process is in it.
+        for command in (("ip", "link", "delete", port), ("ip", "netns", "delete", name)):
+            subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
 
 
 def lease(name: str) -> None:
