@@ -64,7 +64,7 @@ def is_echo_reply(source: str) -> Matcher:
     return lambda frame: ICMP in frame and frame[ICMP].type == 0 and frame[IP].src == source
 
 
-def heard_until(wire: Wire, last: Matcher, seconds: float = 3.0) -> list[Packet]:
+def heard_until(wire: Wire, last: Matcher, seconds: float = 10.0) -> list[Packet]:
     """Every frame that arrived before the one that `last` matches, which has to arrive."""
     heard: list[Packet] = []
 
