@@ -18,10 +18,15 @@ from images import NETWORK, Image
 BOOT_SECONDS = 300.0
 _MEMORY = "3072"
 PR_SET_PDEATHSIG = 1
+_SSH_FAILED = 255
 
 
 class CommandError(Exception):
     """A command failed in the virtual machine; the text has the command and what it said."""
+
+
+class MachineLost(Exception):
+    """SSH to the machine ended, as when its kernel does; the text has the end of the console."""
 
 
 class VirtualMachine:
@@ -40,6 +45,8 @@ class VirtualMachine:
         subprocess.run(layer, check=True)
         self._port = _free_port()
         self._qemu: subprocess.Popen[bytes] | None = None
+        # From the first answer of SSH until the machine is told to end.
+        self._booted = False
 
     def start(self) -> None:
         """Boot, and wait until SSH answers. Raises TimeoutError with the end of the console."""
@@ -68,11 +75,14 @@ class VirtualMachine:
         return done.stdout
 
     def attempt(self, command: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """As `run`, whatever its exit status. Raises TimeoutExpired."""
-        return subprocess.run(
+        """As `run`, whatever its exit status. Raises TimeoutExpired, MachineLost."""
+        done = subprocess.run(
             [*self._ssh(), f"sh -ec {shlex.quote(command)}"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
+        if done.returncode == _SSH_FAILED and self._booted:
+            raise MachineLost(f"{command}\n{done.stdout}{done.stderr}\nThe console ends with:\n{self._console()}")
+        return done
 
     def write(self, path: str, text: str, mode: str = "644") -> None:
         """Write a file, with its folders. Raises CommandError."""
@@ -97,6 +107,7 @@ class VirtualMachine:
     def reboot(self) -> None:
         """Reboot in order, and wait until SSH answers again. Raises TimeoutError."""
         before = self.run("cat /proc/sys/kernel/random/boot_id")
+        self._booted = False
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.attempt("systemctl reboot", 30)
         self._close_ssh()
@@ -106,6 +117,7 @@ class VirtualMachine:
         """End the machine in order; its disk is complete then. Raises TimeoutExpired."""
         if self._qemu is None:
             return
+        self._booted = False
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.attempt("systemctl poweroff", 30)
         self._qemu.wait(seconds)
@@ -152,10 +164,13 @@ class VirtualMachine:
                 raise TimeoutError("QEMU ended")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if ready() if ready else self.attempt("true", 60).returncode == 0:
+                    self._booted = True
                     return
             time.sleep(0.5)
-        console = (self._folder / "console.log").read_text(errors="replace").splitlines()[-30:]
-        raise TimeoutError(f"no SSH after {BOOT_SECONDS:g} s; the console ends with:\n" + "\n".join(console))
+        raise TimeoutError(f"no SSH after {BOOT_SECONDS:g} s; the console ends with:\n{self._console()}")
+
+    def _console(self) -> str:
+        return "\n".join((self._folder / "console.log").read_text(errors="replace").splitlines()[-30:])
 
 
 def _free_port() -> int:
