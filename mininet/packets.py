@@ -17,6 +17,11 @@ PACKET_OUTGOING = 4
 Matcher = Callable[[Packet], bool]
 
 
+# <asm-generic/socket.h>: more than net.core.rmem_max, which loses frames of a download.
+SO_RCVBUFFORCE = 33
+_BUFFER = 4 << 20
+
+
 class Wire:
     """A packet socket on one interface of a network namespace; frames queue from the moment it is opened.
 
@@ -26,7 +31,7 @@ class Wire:
     def __init__(self, pid: int, interface: str = "eth0") -> None:
         def open_wire() -> socket.socket:
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
             wire.bind((interface, ETH_P_ALL))
             return wire
 
