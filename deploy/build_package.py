@@ -133,6 +133,9 @@ def stage_dependencies(tree: Path, wheels: Path) -> None:
                 _remove(found)
         for name in ("bin", *_TESTS):
             shutil.rmtree(target / name, ignore_errors=True)
+        # dpkg has a list of its own, and pip's has digests of scripts that name the Python which built this.
+        for record in target.glob("*.dist-info/RECORD"):
+            record.unlink()
 
 
 def _remove(distribution: importlib.metadata.Distribution) -> None:
