@@ -20,7 +20,11 @@ def completion(context: click.Context, shell: str) -> None:
     Commands, options and the names of networks, machines, VPNs and interconnects
     are completed; names are asked from the API.
     """
-    script = get_completion_class(shell)
-    assert script is not None
-    root = context.find_root()
-    click.echo(script(root.command, {}, "sluicectl", VARIABLE).source())
+    click.echo(script(context.find_root().command, shell))
+
+
+def script(root: click.Command, shell: str) -> str:
+    """The completion script of a shell for `sluicectl`, whose command is `root`."""
+    found = get_completion_class(shell)
+    assert found is not None
+    return found(root, {}, "sluicectl", VARIABLE).source()

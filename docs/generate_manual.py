@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "proto"), str(ROOT / "deploy")]
 
 from build_package import commands  # noqa: E402
+
+from cli.completion import script  # noqa: E402
 
 COMPLETIONS = {
     "bash": "bash-completion/completions/sluicectl",
@@ -167,13 +168,6 @@ def title(name: str, number: int) -> str:
     return f'.TH "{name.upper()}" "{number}" "" "Sluice" "Sluice manual"'
 
 
-def completion(shell: str) -> str:
-    """The completion script of a shell."""
-    script = get_completion_class(shell)
-    assert script is not None
-    return script(command("sluicectl"), {}, "sluicectl", "_SLUICECTL_COMPLETE").source()
-
-
 def main() -> None:
     """Write all of them."""
     share = Path(sys.argv[1])
@@ -186,7 +180,7 @@ def main() -> None:
     for shell, name in COMPLETIONS.items():
         file = share / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(completion(shell))
+        file.write_text(script(command("sluicectl"), shell))
 
 
 if __name__ == "__main__":
