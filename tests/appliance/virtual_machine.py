@@ -30,18 +30,17 @@ class MachineLost(Exception):
 
 
 class VirtualMachine:
-    """A running machine with the disk `image`, or with a disk left by another one (`disk`).
+    """A running machine with the disk of `image`.
 
-    The disk is a layer in `folder`; what is below it does not change. The
+    What it writes goes to a layer in `folder`; the image does not change. The
     machine ends with this process, whatever ends that.
     """
 
-    def __init__(self, image: Image, folder: Path, disk: Path | None = None) -> None:
+    def __init__(self, image: Image, folder: Path) -> None:
         self._image, self._folder = image, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.disk = folder / "disk.qcow2"
-        below, kind = (disk, "qcow2") if disk else (image.disk, "raw")
-        layer = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(below), "-F", kind, str(self.disk)]
+        layer = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(self.disk)]
         subprocess.run(layer, check=True)
         self._port = _free_port()
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -112,16 +111,6 @@ class VirtualMachine:
             self.attempt("systemctl reboot", 30)
         self._close_ssh()
         self._await_ssh(lambda: self.attempt("cat /proc/sys/kernel/random/boot_id", 30).stdout not in ("", before))
-
-    def shut_down(self, seconds: float = 120.0) -> None:
-        """End the machine in order; its disk is complete then. Raises TimeoutExpired."""
-        if self._qemu is None:
-            return
-        self._booted = False
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.attempt("systemctl poweroff", 30)
-        self._qemu.wait(seconds)
-        self._forget()
 
     def close(self) -> None:
         """End the machine at once."""
