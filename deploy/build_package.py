@@ -56,19 +56,20 @@ sys.exit({function}())
 
 def commands() -> dict[str, str]:
     """What each command calls, `MODULE:FUNCTION`, by its name (setup.cfg)."""
-    configuration = configparser.ConfigParser()
-    configuration.read(ROOT / "setup.cfg")
-    lines = configuration["options.entry_points"]["console_scripts"].strip().splitlines()
-    pairs = (line.partition("=") for line in lines)
+    pairs = (line.partition("=") for line in _setting("options.entry_points", "console_scripts"))
     return {name.strip(): target.strip() for name, _, target in pairs}
 
 
 def requirements() -> list[str]:
     """Names of the distributions that Sluice itself needs (setup.cfg)."""
+    return [line for line in _setting("options", "install_requires") if not line.startswith("#")]
+
+
+def _setting(section: str, name: str) -> list[str]:
+    """Lines of a setting of setup.cfg."""
     configuration = configparser.ConfigParser()
     configuration.read(ROOT / "setup.cfg")
-    lines = configuration["options"]["install_requires"].strip().splitlines()
-    return [line for line in lines if not line.startswith("#")]
+    return configuration[section][name].strip().splitlines()
 
 
 def install_path(command: str) -> str:
