@@ -17,7 +17,8 @@ from state.model import Network
 from state.public import largest_public_range
 
 feature = Feature.SNAT
-tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, Table.SNAT_AGAIN})
+TRIES = (Table.SNAT_TRY_2, Table.SNAT_TRY_3, Table.SNAT_TRY_4)
+tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, *TRIES})
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -41,15 +42,21 @@ def shared(site: Site) -> Iterator[Flow]:
     # private source would leave.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
                (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
-    # OVS looks for a free address from one it hashes to upwards, and not again from
-    # the bottom: where the top ones are taken, the lower half is tried.
-    yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match("icmp", ct_state="+new+trk-rel-snat-inv"),
-               (Ct(Table.SNAT_AGAIN, ZONE, commit=True, nat=Nat(first, (first + last) // 2), mark=True),),
-               "another shared address")  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
-    yield flow(feature, Table.SNAT_AGAIN, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
-               (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
-    yield flow(feature, Table.SNAT_AGAIN, Priority.MISS, Match(), (), "not-translated")
+    # The userspace datapath keeps an echo's identifier, draws one address of the range
+    # and gives up where that one is taken. Of three ranges that share no address at
+    # least one is free for the third machine with an identifier.
+    before, size = Table.SNAT_CHECK, last - first + 1
+    for count, table in enumerate(TRIES):
+        low, high = first + size * count // len(TRIES), first + size * (count + 1) // len(TRIES) - 1
+        if low <= high:
+            yield flow(feature, before, Priority.NORMAL, match("icmp", ct_state="+new+trk-rel-snat-inv"),
+                       (Ct(table, ZONE, commit=True, nat=Nat(low, high), mark=True),),
+                       "another shared address")  # fmt: skip
+            before = table
+        yield flow(feature, table, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
+                   (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
+        yield flow(feature, table, Priority.MISS, Match(), (), "not-translated")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:

@@ -172,6 +172,17 @@ def test_icmp_with_the_same_identifier_is_told_apart(site: Site, pair: str) -> N
         assert nothing_more(*sockets)
 
 
+def test_three_machines_may_ping_with_any_identifier(site: Site) -> None:
+    """Where one is given an address that is taken for its identifier, it gets another."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(raw_icmp(one)) for one in (site.ada, site.ada2, site.bob)]
+        for identifier in range(SAME_ID + 1, SAME_ID + 301):
+            for one in sockets:
+                one.sendto(echo_request(identifier), (SERVER, 0))
+            for one in sockets:
+                assert one.recv(2048)[20:] == echo_reply_of(identifier, 1, b"sluice")
+
+
 def raw_icmp(machine: Machine) -> socket.socket:
     """Sees the echo replies that arrive at a machine."""
 

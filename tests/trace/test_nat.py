@@ -62,8 +62,8 @@ def test_nothing_leaves_untranslated(tracer: Tracer, network: Network, machine: 
     verdict = tracer.trace(ip(machine, INTERNET, kind=kind), ct=tuple(state.split(",")))
     assert (verdict.output, verdict.dropped) == ((), "not-translated")
     if kind == "icmp" and state in ("trk,new", "trk,new,dnat"):
-        # ICMP is tried once more, by other addresses; what fails again has the appliance's own counter.
-        assert (verdict.tables[-1], verdict.dropped_by) == (Table.SNAT_AGAIN, 0)
+        # ICMP is tried by further addresses; what fails again has the appliance's own counter.
+        assert (verdict.tables[-1], verdict.dropped_by) == (Table.SNAT_TRY_4, 0)
     else:
         assert (verdict.tables[-1], verdict.dropped_by) == (Table.SNAT_CHECK, network.key)
 
