@@ -17,8 +17,11 @@ from sources import push
 from virtual_machine import VirtualMachine
 
 # One test of each feature; all the rest are for the whole run.
-CORE = ("test_nat_errors", "test_public", "test_path_mtu", "test_port_security")
-MODULES = sorted(path.stem for path in (ROOT / "tests" / "mininet").glob("test_*.py"))
+CORE = ("mininet/test_nat_errors", "mininet/test_public", "mininet/test_path_mtu", "mininet/test_port_security")
+FOLDERS = ("mininet", "vpn", "bgp")
+MODULES = [
+    f"{folder}/{path.stem}" for folder in FOLDERS for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+]
 MODULE_SECONDS = 1500
 
 
@@ -68,7 +71,7 @@ def command(module: str) -> list[str]:
         "-q",
         "--timeout",
         "1200",
-        f"tests/mininet/{module}.py",
+        f"tests/{module}.py",
     ]
 
 

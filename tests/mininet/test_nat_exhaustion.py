@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +32,10 @@ ROUTER_MAC = "02:00:00:00:ff:01"
 # Nobody listens there, and the Internet's host must not answer thousands of times.
 PORT = 9
 FIRST_SOURCE = 20000
+# Where the header behind an IPv4 header without options begins, and in it the checksum.
+L4 = 34
+CHECKSUM = {UDP: 6, TCP: 16}
+PROTOCOL = {UDP: socket.IPPROTO_UDP, TCP: socket.IPPROTO_TCP}
 BURST = 200
 SECONDS = 20.0
 # Open vSwitch 3.1 and the kernel look for a free port by chance, and give up a little early.
@@ -82,9 +88,9 @@ def flood(sandbox: Sandbox, tenants: Tenants, machine: Machine, kind: type[Packe
     start = Ether(src=machine.mac, dst=ROUTER_MAC) / IP(src=machine.address, dst=SERVER)
     payload = Raw(b"exhaust") if kind is UDP else Raw(b"")
     outcome = Outcome(count, Counter(), 0)
+    first_frame = bytes(start / kind(sport=FIRST_SOURCE, dport=PORT) / payload)
     # Made before the first is sent: a port is free again 15 s after a datagram nobody answered.
-    sources = range(FIRST_SOURCE, FIRST_SOURCE + count)
-    frames = [bytes(start / kind(sport=port, dport=PORT) / payload) for port in sources]
+    frames = [from_port(first_frame, kind, port) for port in range(FIRST_SOURCE, FIRST_SOURCE + count)]
     with Wire(machine.pid) as wire, Wire(sandbox.internet.pid) as server:
         for first in range(0, count, BURST):
             deadline = time.monotonic() + SECONDS
@@ -93,12 +99,33 @@ def flood(sandbox: Sandbox, tenants: Tenants, machine: Machine, kind: type[Packe
             sent = min(first + BURST, count)
             while outcome.seen.total() + outcome.dropped < sent:
                 assert time.monotonic() < deadline, f"{outcome} of {sent}"
-                seen = server.receive(lambda frame: kind in frame and frame[kind].dport == PORT, 0.05)
+                seen = server.receive_bytes(0.05)
                 if seen is None:
                     outcome.dropped = untranslated(sandbox, key) - already
-                else:
-                    outcome.seen[seen[IP].src, seen[kind].sport] += 1
+                elif (sender := sender_of(seen, kind)) is not None:
+                    outcome.seen[sender] += 1
     return outcome
+
+
+def from_port(frame: bytes, kind: type[Packet], port: int) -> bytes:
+    """The frame with another source port, and the checksum that goes with it (RFC 1624)."""
+    at = L4 + CHECKSUM[kind]
+    (old_port,), (old,) = struct.unpack_from("!H", frame, L4), struct.unpack_from("!H", frame, at)
+    total = (~old & 0xFFFF) + (~old_port & 0xFFFF) + port
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    changed = bytearray(frame)
+    struct.pack_into("!H", changed, L4, port)
+    struct.pack_into("!H", changed, at, ~total & 0xFFFF)
+    return bytes(changed)
+
+
+def sender_of(frame: bytes, kind: type[Packet]) -> tuple[str, int] | None:
+    """Source address and port of a frame to the silent port."""
+    if len(frame) < L4 + 4 or frame[12:14] != b"\x08\0" or frame[23] != PROTOCOL[kind]:
+        return None
+    source, target = struct.unpack_from("!HH", frame, L4)
+    return (socket.inet_ntoa(frame[26:30]), source) if target == PORT else None
 
 
 @pytest.mark.parametrize("kind", [UDP, TCP], ids=["udp", "tcp"])
