@@ -241,5 +241,5 @@ def test_machines_come_and_go_without_disturbing_a_neighbour(tenants: Tenants) -
     with unbroken(stays, SERVER, 0.01):
         for _ in range(5):
             guest = tenants.machine(Wanted("", network))
-            assert stays.address in ping(guest.pid, [stays.address])
+            assert stays.address in ping(guest.pid, [stays.address], 5)
             tenants.sandbox.delete_machine(guest.name)

@@ -151,28 +151,26 @@ def test_a_network_uses_its_block_and_no_more(sandbox: Sandbox, tenants: Tenants
 def test_flows_of_an_exhausted_block_go_on(sandbox: Sandbox, tenants: Tenants) -> None:
     greedy = tenants.isolated()
     frame = Ether(src=greedy.mac, dst=ROUTER_MAC) / IP(src=greedy.address, dst=SERVER) / UDP(sport=7777, dport=PORT)
-    with silent_server(sandbox), Wire(greedy.pid) as wire, Wire(sandbox.internet.pid) as server:
-
-        def ask(number: int) -> Packet | None:
-            mark = b"first %d" % number
-            return wire_exchange(wire, server, frame / Raw(mark), mark)
-
-        first = ask(0)
+    with silent_server(sandbox), Wire(greedy.pid) as wire:
+        first = seen_of(sandbox, wire, frame / Raw(b"first"))
         assert first is not None, sandbox.drops(tenants.network_of(greedy).key)
         public = (first[IP].src, first[UDP].sport)
         flood(sandbox, tenants, greedy, UDP, SETTINGS.block_size + 100)
-        again = ask(1)
+        again = seen_of(sandbox, wire, frame / Raw(b"again"))
         assert again is not None
         assert (again[IP].src, again[UDP].sport) == public
         # And its answers come in.
         answer = IP(src=SERVER, dst=public[0]) / UDP(sport=PORT, dport=public[1]) / Raw(b"answer")
-        server.send(Ether(src="02:00:00:00:fe:01", dst="02:00:00:00:ff:02") / answer)
+        with Wire(sandbox.internet.pid) as server:
+            server.send(Ether(src="02:00:00:00:fe:01", dst="02:00:00:00:ff:02") / answer)
         back = wire.receive(lambda seen: UDP in seen and seen[UDP].dport == 7777, 2)
         assert back is not None
         assert bytes(back[UDP].payload) == b"answer"
 
 
-def wire_exchange(wire: Wire, server: Wire, frame: Packet, mark: bytes) -> Packet | None:
-    """What the server sees of a frame."""
-    wire.send(frame)
-    return server.receive(lambda seen: UDP in seen and bytes(seen[UDP].payload) == mark, 2)
+def seen_of(sandbox: Sandbox, wire: Wire, frame: Packet) -> Packet | None:
+    """What the server sees of a datagram. Its socket is new: the frames of a flood are not in its queue."""
+    mark = bytes(frame[UDP].payload)
+    with Wire(sandbox.internet.pid) as server:
+        wire.send(frame)
+        return server.receive(lambda seen: UDP in seen and bytes(seen[UDP].payload) == mark, 2)
