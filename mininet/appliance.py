@@ -38,7 +38,8 @@ METRICS = {
     BGP: "127.0.0.1:7405",
 }
 
-START_SECONDS = 30.0
+# Not a bound: emulated machines take a minute.
+START_SECONDS = 120.0
 
 
 class RunningAppliance:

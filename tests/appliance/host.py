@@ -17,7 +17,11 @@ CONFIGURATION = "/etc/sluice/sluice.toml"
 LAB = "/opt/lab"
 START_SECONDS = 120.0
 # All that the shipped configuration needs for a trial; its addresses are those of the laboratory.
-EDITS = ('/^\\[gateway\\]/,/^\\[/ s/^port = .*/port = "gateway"/', '/^\\[dns\\]/,/^\\[/ s/^# port = .*/port = "names"/')
+EDITS = (
+    '/^\\[gateway\\]/,/^\\[/ s/^port = .*/port = "gateway"/',
+    '/^\\[dns\\]/,/^\\[/ s/^# port = .*/port = "names"/',
+    '/^\\[pools\\]/,/^\\[/ s|^# public = .*|public = ["203.0.113.128/28"]|',
+)
 GUEST = Path(__file__).resolve().parent / "guest"
 
 

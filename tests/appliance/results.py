@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 from images import CACHE
 
@@ -12,10 +15,43 @@ FILE = CACHE / "packets.json"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 
 
-def record(datapath: str, release: str, module: str, closing: str) -> None:
-    """Keep the closing line of pytest for one module."""
+@dataclass(slots=True)
+class Outcome:
+    """Tests of one module by what became of them, how long they took, and the end of what failures said."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    failures: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed."""
+        return not self.failures
+
+    @property
+    def cell(self) -> str:
+        """As the table has it."""
+        return ", ".join(f"{number} {what}" for what, number in self.counts.items()) + f" ({self.seconds:.0f} s)"
+
+
+def outcomes(report: str, folder: str) -> dict[str, Outcome]:
+    """Outcomes by FOLDER/MODULE of a report that pytest wrote (`--junitxml`). Raises ParseError."""
+    found: dict[str, Outcome] = {}
+    for case in ElementTree.fromstring(report).iter("testcase"):
+        module = f"{folder}/{case.get('classname', '').rpartition('.')[2]}"
+        one = found.setdefault(module, Outcome())
+        failures = [part for kind in ("failure", "error") for part in case.findall(kind)]
+        one.counts["failed" if failures else "skipped" if case.find("skipped") is not None else "passed"] += 1
+        one.seconds += float(case.get("time", "0"))
+        one.failures += "".join(f"{case.get('name')}\n{(part.text or '')[-3000:]}\n" for part in failures)
+    return found
+
+
+def record(datapath: str, release: str, found: Mapping[str, Outcome]) -> None:
+    """Keep outcomes for the table."""
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
-    results.setdefault(module, {})[f"{datapath} {release}"] = closing.strip("= ")
+    for module, outcome in found.items():
+        results.setdefault(module, {})[f"{datapath} {release}"] = outcome.cell
     FILE.write_text(json.dumps(results, indent=1, sort_keys=True))
 
 
@@ -26,18 +62,10 @@ def write_table(page: Path) -> None:
     page.write_text(f"{before}{BEGIN}\n{table(json.loads(FILE.read_text()))}{END}{after}")
 
 
-def table(results: dict[str, dict[str, str]]) -> str:
+def table(results: Mapping[str, Mapping[str, str]]) -> str:
     """A Markdown table: a row a module, a column each datapath and release."""
     columns = sorted({column for row in results.values() for column in row})
     lines = [f"| module | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for module, row in sorted(results.items()):
-        lines.append(f"| {module} | {' | '.join(_cell(row.get(column, '')) for column in columns)} |")
+        lines.append(f"| {module} | {' | '.join(row.get(column, '') for column in columns)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(closing: str) -> str:
-    counts = re.findall(r"(\d+) (passed|failed|skipped|error)", closing)
-    seconds = re.search(r"in ([\d.]+)s", closing)
-    return ", ".join(f"{number} {what}" for number, what in counts) + (
-        f" ({float(seconds[1]):.0f} s)" if seconds else ""
-    )

@@ -17,3 +17,5 @@ def push(machine: VirtualMachine, root: Path) -> None:
         for stub in (root / "proto").glob("sluice/v1/*_pb2*"):
             shutil.copy(stub, Path(folder) / stub.relative_to(root))
         machine.copy_tree(Path(folder), SOURCES)
+    # Emulated, each of the six daemons would compile them for itself.
+    machine.run(f"cd {SOURCES} && .venv/bin/python -m compileall -q agent controller cli state proto mininet", 300)

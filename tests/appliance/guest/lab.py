@@ -5,6 +5,8 @@
     lab.py down                 nothing of that
     lab.py lease MACHINE        get an address by DHCP and print it
     lab.py ping MACHINE ADDRESS INTERVAL FILE       log echo replies until it is ended
+    lab.py stream MACHINE ADDRESS FILE      log the time of each answer on one TCP connection until it ends
+    ip netns exec internet lab.py echo      answer on TCP port 7; `up` starts it
     ip netns exec NAMESPACE lab.py record FILE      write each pair of IPv4 addresses that arrives there, once
 
 Runs with nothing but Debian's base and udhcpc; `up` also from a unit at boot,
@@ -13,11 +15,15 @@ before Open vSwitch, as the devices of a real host are there before it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 GATEWAY_PORT, INTERNET = "gateway", "internet"
@@ -27,6 +33,7 @@ MACHINES = {"web": "02:00:00:00:01:01", "a1": "02:00:00:00:02:01", "a2": "02:00:
 LEASES = Path("/var/lib/lab/leases.json")
 SCRIPT = Path(__file__).resolve().parent / "udhcpc-script"
 ETH_P_IP = 0x0800
+ECHO_PORT = 7
 
 
 def run(*command: str, **environment: str) -> str:
@@ -52,6 +59,10 @@ def up() -> None:
     add_namespace(INTERNET, GATEWAY_PORT, "02:00:00:00:fe:01")
     run("ip", "-n", INTERNET, "address", "add", INTERNET_ADDRESS, "dev", "eth0")
     run("ip", "-n", INTERNET, "address", "add", f"{SERVER}/32", "dev", "lo")
+    subprocess.Popen(
+        ["ip", "netns", "exec", INTERNET, sys.executable, __file__, "echo"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     leases = json.loads(LEASES.read_text()) if LEASES.exists() else {}
     for name, mac in MACHINES.items():
         add_namespace(name, name, mac)
@@ -64,7 +75,9 @@ def up() -> None:
 def down() -> None:
     """Delete the cables and the namespaces."""
     for name, port in ((INTERNET, GATEWAY_PORT), *((name, name) for name in MACHINES)):
-        # Not with the namespace: that lasts for as long as a process is in it.
+        # A namespace, and a device in it, last for as long as a process is there.
+        for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, check=False).stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
         for command in (("ip", "link", "delete", port), ("ip", "netns", "delete", name)):
             subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
 
@@ -89,6 +102,35 @@ def ping(name: str, address: str, interval: str, file: str) -> None:
         os.execvp("ip", ["ip", "netns", "exec", name, "ping", "-D", "-O", "-n", "-i", interval, "-W", "1", address])
 
 
+def echo() -> None:
+    """Send back what comes on each connection."""
+
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(4096):
+                self.request.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("0.0.0.0", ECHO_PORT), Echo) as server:
+        server.serve_forever()
+
+
+def stream(name: str, address: str, file: str) -> None:
+    """`exchange` in the machine's namespace."""
+    os.execvp("ip", ["ip", "netns", "exec", name, sys.executable, __file__, "exchange", address, file])
+
+
+def exchange(address: str, file: str) -> None:
+    """An exchange every 10 ms on one connection; a time is logged for each answer."""
+    with socket.create_connection((address, ECHO_PORT), 60) as link, open(file, "w", 1) as log:
+        for number in itertools.count():
+            message = number.to_bytes(8, "big")
+            link.sendall(message)
+            if link.recv(8, socket.MSG_WAITALL) != message:
+                sys.exit("another answer than what was asked")
+            print(time.time(), file=log)
+            time.sleep(0.01)
+
+
 def record(file: str) -> None:
     """Pairs of source and destination, a line each, of IPv4 packets that arrive at eth0."""
     seen = set()
@@ -103,4 +145,5 @@ def record(file: str) -> None:
 
 
 if __name__ == "__main__":
-    {"up": up, "down": down, "lease": lease, "ping": ping, "record": record}[sys.argv[1]](*sys.argv[2:])
+    commands = (up, down, lease, ping, stream, exchange, echo, record)
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])
