@@ -12,7 +12,9 @@ WORLD := $(SUDO) $(PY) mininet/world.py
 PYTEST := $(PY) -m pytest
 # Worlds side by side, for tests that mostly wait; whole modules go to each. `make WORLDS=1 …` for one.
 WORLDS := 3
-IN_WORLDS := --dist loadfile --tx '$(WORLDS)*popen//python=$(PY) mininet/world.py -- $(PY)'
+# Those that bound a time or a rate: each world has a core.
+ALONE_WORLDS := $(if $(filter 1,$(WORLDS)),1,2)
+in_worlds = --dist loadfile --tx '$(1)*popen//python=$(PY) mininet/world.py -- $(PY)'
 
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
             bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev \
@@ -58,8 +60,7 @@ run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 # Those that wait for the network more than they work, or need no time of their own, side by side.
 test: setup ## style, types and every test
 	@$(MAKE) --no-print-directory -O -j2 lint test-unit
-	@$(MAKE) --no-print-directory -O -j2 test-golden test-trace test-fuzz
-	@$(MAKE) --no-print-directory -O -j3 test-vpn test-bgp test-fault
+	@$(MAKE) --no-print-directory -O -j4 test-fault test-vpn test-bgp test-trace test-golden test-fuzz
 	@$(MAKE) --no-print-directory test-mininet
 
 lint: setup ## style and types only
@@ -74,10 +75,9 @@ test-unit test-golden test-trace test-fuzz: test-%: setup
 test-vpn test-bgp test-fault: test-%: setup
 	$(WORLD) -- $(PYTEST) tests/$*
 
-# Those marked `alone` bound a time or rate.
 test-mininet: setup
-	$(SUDO) $(PYTEST) -m 'not alone' $(IN_WORLDS) tests/mininet
-	$(WORLD) -- $(PYTEST) -m alone tests/mininet
+	$(SUDO) $(PYTEST) -m 'not alone' $(call in_worlds,$(WORLDS)) tests/mininet
+	$(SUDO) $(PYTEST) -m alone $(call in_worlds,$(ALONE_WORLDS)) tests/mininet
 
 # Disks of virtual machines are kept in /var/cache/sluice-appliance-tests (SLUICE_APPLIANCE_CACHE).
 VIRTUAL_MACHINES := debootstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs dpkg

@@ -22,10 +22,10 @@ from typing import Any
 from agent.bgp.configuration import BFDD, BGPD, Step
 from agent.bgp.vty import Vty, VtyError, VtyHung, VtyRefused
 from agent.host.namespaces import NetworkNamespace
+from agent.host.programs import FRR_DAEMONS, FRR_PACKAGES, FRR_PROGRAM
 
 # In the order they start: the others need zebra (which tells them of interfaces, and one of the other).
-PROGRAMS = ("zebra", BFDD, BGPD)
-_PROGRAM = "/usr/lib/frr/{}"
+PROGRAMS = FRR_DAEMONS
 _EMPTY = "empty.conf"
 # Where a daemon of FRR has files for a crash, compiled in: of one that is killed they stay.
 _CRASH = Path("/var/tmp/frr")
@@ -75,6 +75,8 @@ class Frr:
 
     def start(self) -> None:
         """Start all, without any configuration, whatever others left behind. Raises FrrError, OSError."""
+        if not all(os.access(FRR_PROGRAM.format(program), os.X_OK) for program in PROGRAMS):
+            raise FrrError(f"FRR is not installed: apt install {FRR_PACKAGES}")
         self.kill()
         self._end_strays()
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -159,8 +161,9 @@ class Frr:
     def _launch(self, program: str) -> None:
         directory = self._directory
         user, group = _account()
-        command = ["nsenter", f"--net={self._namespace.file}", _PROGRAM.format(program), "-d", "-u", user, "-g", group,
-                   "--vty_socket", str(directory), "-A", "127.0.0.1", "-P", "0", "--limit-fds", "1024",
+        command = ["nsenter", f"--net={self._namespace.file}", FRR_PROGRAM.format(program),
+                   "-d", "-u", user, "-g", group, "--vty_socket", str(directory),
+                   "-A", "127.0.0.1", "-P", "0", "--limit-fds", "1024",
                    "-f", str(directory / _EMPTY), "-i", str(directory / f"{program}.pid"),
                    "-z", str(directory / "zserv.api"), "--log", "syslog", "--log-level", "warnings"]  # fmt: skip
         # Routes are the switch's: the kernel only answers for TTLs that end.

@@ -23,11 +23,11 @@ from typing import Any
 
 import vici
 
+from agent.host.programs import CHARON, VPN_PACKAGES
 from agent.vpn.namespace import OUTSIDE, Namespace
 
 log = logging.getLogger("sluice.vpn")
 
-PROGRAM = "/usr/lib/ipsec/charon"
 # Debian's AppArmor profile lets charon read and write /run/charon.* and nothing else there.
 _FILE = "charon.conf"
 ANSWER_SECONDS = 5.0
@@ -136,6 +136,8 @@ class Charon:
 
     def start(self) -> None:
         """Start one, whatever another left behind. Raises CharonError, NamespaceError, OSError."""
+        if not os.access(CHARON, os.X_OK):
+            raise CharonError(f"strongSwan is not installed: apt install {VPN_PACKAGES}")
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Charon does not start while another seems to run.
         for stale in ("charon.pid", "charon.vici"):
@@ -149,7 +151,7 @@ class Charon:
         script = 'mount --make-rprivate / && mount --bind "$0" /run && exec "$1"'
         self._process = subprocess.Popen(
             ["nsenter", f"--net={self._namespace.file}", "unshare", "--mount", "sh", "-c", script,
-             str(self._directory), PROGRAM],
+             str(self._directory), CHARON],
             env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin"), "STRONGSWAN_CONF": f"/run/{_FILE}"},
             cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,

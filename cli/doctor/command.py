@@ -8,7 +8,18 @@ import click
 
 from agent.config import Config
 from cli import output
-from cli.doctor import clock, configuration, files, kernel_settings, listeners, modules, open_vswitch, ports, units
+from cli.doctor import (
+    clock,
+    configuration,
+    files,
+    kernel_settings,
+    listeners,
+    modules,
+    open_vswitch,
+    ports,
+    programs,
+    units,
+)
 from cli.doctor.finding import Finding, Level
 from cli.session import Session, output_option, pass_session
 
@@ -33,6 +44,7 @@ def doctor(session: Session, context: click.Context, path: str) -> None:
         session.bridge = config.bridge.name
         findings += _of_configuration(session, config)
     findings += [
+        *programs.judge(programs.gather()),
         *listeners.judge(listeners.gather()),
         *clock.judge(clock.gather()),
         *files.judge_group(files.group_exists()),

@@ -29,9 +29,9 @@ def test_names_of_a_control_file() -> None:
 
 REPORT = """<testsuites><testsuite name="pytest">
 <testcase classname="tests.mininet.test_nat" name="test_one" time="1.5"/>
-<testcase classname="tests.mininet.test_nat" name="test_two" time="60"><failure message="no">said no</failure></testcase>
+<testcase classname="tests.mininet.test_nat" name="test_two" time="60"><failure>said no</failure></testcase>
 <testcase classname="tests.mininet.test_dhcp" name="test_three" time="9.6"><skipped message="why"/></testcase>
-<testcase classname="tests.mininet.test_names" name="test_four" time="0"><error message="set-up">no world</error></testcase>
+<testcase classname="tests.mininet.test_names" name="test_four" time="0"><error>no world</error></testcase>
 </testsuite></testsuites>"""
 
 

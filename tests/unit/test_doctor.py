@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.config import ConntrackSettings, parse
-from cli.doctor import clock, configuration, files, kernel_settings, modules, open_vswitch, units
+from cli.doctor import clock, configuration, files, kernel_settings, modules, open_vswitch, programs, units
 from cli.doctor.files import LOW_INODES, LOW_SPACE, NO_INODES, NO_SPACE, STATE, Entry, Rule, Space
 from cli.doctor.finding import Finding, Level
 from cli.doctor.units import Unit
@@ -48,6 +48,15 @@ def test_a_right_host_has_nothing_to_do() -> None:
     assert worst(files.judge_group(True)) is Level.OK
     assert worst(clock.judge("yes")) is Level.OK
     assert worst(units.judge((AGENT,))) is Level.OK
+    assert worst(programs.judge(frozenset(name for use in programs.USES for name in use.programs))) is Level.OK
+
+
+def test_recommended_programs_that_are_not_installed() -> None:
+    vpn, interconnects = programs.judge(frozenset({"/usr/lib/ipsec/charon", "/usr/lib/frr/bgpd"}))
+    assert (vpn.level, vpn.found) == (Level.WARNING, "no nft: no VPN gateways")
+    assert "nftables" in vpn.advice
+    assert interconnects.found == "no /usr/lib/frr/zebra, /usr/lib/frr/bfdd: no interconnects"
+    assert interconnects.advice == "apt install frr"
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
                             "controller.groups", "controller.site", "state"),
     "cli": ("cli", "controller.explain", "controller.pipeline", "controller.flow", "controller.reasons",
             "state.datapath", "sluice.v1"),
-    # It judges the host by the very configuration that agent and sluice-host-setup read; both modules are without
+    # It judges the host by the very configuration that agent and sluice-host-setup read; all are without
     # database, gRPC and threads.
-    "cli.doctor": ("cli", "agent.config", "agent.host.kernel", "agent.host.setup", "state.datapath"),
+    "cli.doctor": ("cli", "agent.config", "agent.host.kernel", "agent.host.programs",
+                   "agent.host.setup", "state.datapath"),
 }  # fmt: skip
 # What is behind each of these libraries is known to these modules alone.
 ONLY: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,11 @@
+"""Programs of other packages that VPN gateways and interconnects run, and Debian's packages of them."""
+
+from __future__ import annotations
+
+CHARON = "/usr/lib/ipsec/charon"
+NFT = "nft"
+VPN_PACKAGES = "strongswan-charon strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins nftables"
+
+FRR_DAEMONS = ("zebra", "bfdd", "bgpd")
+FRR_PROGRAM = "/usr/lib/frr/{}"
+FRR_PACKAGES = "frr"
