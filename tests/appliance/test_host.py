@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -59,7 +60,8 @@ def test_machines_reach_what_they_should_and_nothing_else(lab: Lab) -> None:
 
 
 def test_a_killed_daemon_is_back_and_no_packet_is_lost(host: Host, lab: Lab) -> None:
-    for unit in host.units():
+    switch = host.main_pid("ovs-vswitchd")
+    for unit in (*host.units(), "ovsdb-server.service"):
         before = host.main_pid(unit)
         if not before:
             continue
@@ -69,6 +71,7 @@ def test_a_killed_daemon_is_back_and_no_packet_is_lost(host: Host, lab: Lab) -> 
                             f"$(systemctl show -P MainPID {unit}) != {before}", f"{unit} again", 60)  # fmt: skip
             host.await_active()
         assert (unit, pings[0].lost) == (unit, 0)
+    assert host.main_pid("ovs-vswitchd") == switch
 
 
 def test_a_killed_switch_is_back_with_its_flows(host: Host, lab: Lab) -> None:
@@ -80,6 +83,18 @@ def test_a_killed_switch_is_back_with_its_flows(host: Host, lab: Lab) -> None:
         host.await_active()
     assert pings[0].longest_gap < 20
     assert lab.reaches("web", SERVER)
+
+
+@pytest.mark.whole
+def test_a_switch_that_was_stopped_stays_so_and_starts_again(host: Host, lab: Lab) -> None:
+    host.run("systemctl stop openvswitch-switch ovs-vswitchd ovsdb-server")
+    # Longer than any unit of the package waits before it starts again what it needs.
+    time.sleep(15)
+    for unit in ("ovs-vswitchd", "ovsdb-server"):
+        assert host.properties(unit, "ActiveState") == {"ActiveState": "inactive"}
+    host.run("systemctl start openvswitch-switch")
+    host.await_active()
+    lab.await_reach("a1", SERVER)
 
 
 def test_after_a_reboot_all_is_as_before(host: Host, lab: Lab) -> None:
