@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import dns.rrset
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
 from controller.resolver.decide import Server
 from controller.resolver.message import CHECKING_DISABLED, Query
-from controller.resolver.zone import Labels, Reply
+from controller.resolver.relay import ANSWER, Relayed
+from controller.resolver.zone import Labels
 
 LONGEST_SECONDS = 300
 """However long a server says; and LONGEST_NOTHING for that there is none."""
 LONGEST_NOTHING = 60
 MOST = 4096
-"""Of at most UDP_SIZE bytes each, which `Upstream` sees to: some 200 MB when tenants do their worst."""
+"""Of at most UDP_SIZE bytes each, which `Upstream` sees to."""
 
 Key = tuple[tuple[Server, ...], Labels, RdataType, bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    reply: Reply
+    reply: Relayed
     since: float
     until: float
 
@@ -42,19 +41,15 @@ class Memory:
         self._most = most
         self._kept: dict[Key, _Kept] = {}
 
-    def recall(self, query: Query, servers: tuple[Server, ...], now: float) -> Reply | None:
+    def recall(self, query: Query, servers: tuple[Server, ...], now: float) -> Relayed | None:
         """What was said before, with what is left of its time; `now` is of a clock that only goes forward."""
         kept = self._kept.get(_key(query, servers))
         if kept is None or now >= kept.until:
             return None
         age = int(now - kept.since)
-        if not age:
-            return kept.reply
-        reply = kept.reply
-        return replace(reply, answer=_aged(reply.answer, age), authority=_aged(reply.authority, age),
-                       additional=_aged(reply.additional, age))  # fmt: skip
+        return kept.reply.aged(age) if age else kept.reply
 
-    def keep(self, query: Query, servers: tuple[Server, ...], reply: Reply, now: float) -> None:
+    def keep(self, query: Query, servers: tuple[Server, ...], reply: Relayed, now: float) -> None:
         """Remember a reply, unless it is one that must be asked for again."""
         seconds = _seconds(reply, query.question.kind)
         if seconds <= 0 or any(server.source for server in servers):
@@ -72,22 +67,13 @@ def _key(query: Query, servers: tuple[Server, ...]) -> Key:
     return servers, question.labels, question.kind, query.dnssec, bool(query.flags & CHECKING_DISABLED)
 
 
-def _seconds(reply: Reply, kind: RdataType) -> int:
+def _seconds(reply: Relayed, kind: RdataType) -> int:
     """How long a reply may be remembered."""
     if reply.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
         return 0
-    times = [rrset.ttl for rrset in (*reply.answer, *reply.authority, *reply.additional)]
-    if reply.rcode is Rcode.NOERROR and any(rrset.rdtype is kind for rrset in reply.answer):
+    times = [record.ttl for record in reply.records]
+    if reply.rcode == Rcode.NOERROR and any(r.section == ANSWER and r.kind == kind for r in reply.records):
         return min(LONGEST_SECONDS, *times)
     # No such name, or nothing of that kind: the zone's SOA says for how long.
-    return min([LONGEST_NOTHING, *times, *_minimums(reply)]) if any(_minimums(reply)) else 0
-
-
-def _minimums(reply: Reply) -> Iterator[int]:
-    for rrset in reply.authority:
-        if rrset.rdtype is RdataType.SOA:
-            yield from (record.minimum for record in rrset)
-
-
-def _aged(rrsets: tuple[dns.rrset.RRset, ...], age: int) -> tuple[dns.rrset.RRset, ...]:
-    return tuple(dns.rrset.from_rdata_list(rrset.name, max(0, rrset.ttl - age), list(rrset)) for rrset in rrsets)
+    minimums = [record.minimum for record in reply.records if record.minimum is not None]
+    return min([LONGEST_NOTHING, *times, *minimums]) if any(minimums) else 0

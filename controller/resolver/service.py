@@ -17,6 +17,7 @@ from controller.resolver.decide import REMEMBERED, Ask
 from controller.resolver.directory import Client, Directory
 from controller.resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
 from controller.resolver.namespace import IP_PKTINFO
+from controller.resolver.relay import Relayed
 from controller.resolver.upstream import Upstream
 from controller.resolver.zone import Reply
 
@@ -37,7 +38,7 @@ _PKTINFO = struct.Struct("=I4s4s")
 _LENGTH = struct.Struct("!H")
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 _SERVFAIL = Reply(Rcode.SERVFAIL)
-_OUTCOMES = {Rcode.NOERROR: "answered", Rcode.NXDOMAIN: "nxdomain", Rcode.SERVFAIL: "servfail",
+_OUTCOMES: dict[int, str] = {Rcode.NOERROR: "answered", Rcode.NXDOMAIN: "nxdomain", Rcode.SERVFAIL: "servfail",
              Rcode.REFUSED: "refused"}  # fmt: skip
 
 Address = tuple[str, int]
@@ -169,7 +170,7 @@ class Service:
             self._waiting.give(client.machine)
         return self._say(query, reply or _SERVFAIL, transport, limit)
 
-    def _say(self, query: Query, reply: Reply, transport: str, limit: int) -> bytes:
+    def _say(self, query: Query, reply: Reply | Relayed, transport: str, limit: int) -> bytes:
         metrics.QUERIES.labels(transport, _outcome(reply)).inc()
         return message.write(query, reply, limit)
 
@@ -215,7 +216,7 @@ class Service:
                 await writer.drain()
 
 
-def _outcome(reply: Reply) -> str:
+def _outcome(reply: Reply | Relayed) -> str:
     return _OUTCOMES.get(reply.rcode, "error")
 
 

@@ -19,7 +19,7 @@ from controller.resolver.decide import Server
 from controller.resolver.memory import Memory
 from controller.resolver.message import UDP_SIZE, Answered, Query
 from controller.resolver.namespace import DOMAIN, NamespaceError
-from controller.resolver.zone import Reply
+from controller.resolver.relay import Relayed
 
 log = logging.getLogger("sluice.resolver")
 
@@ -50,14 +50,14 @@ class Upstream:
         self._silent: dict[Server, float] = {}
         self._memory = Memory()
 
-    def recall(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
+    def recall(self, query: Query, servers: tuple[Server, ...]) -> Relayed | None:
         """What these servers said a while ago and still holds."""
         return self._memory.recall(query, servers, time.monotonic())
 
-    async def ask(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
+    async def ask(self, query: Query, servers: tuple[Server, ...]) -> Relayed | None:
         """What the first server that helps says; None when none does within ALL_SECONDS."""
         started = time.monotonic()
-        last: Reply | None = None
+        last: Relayed | None = None
         kind = "network" if any(server.private for server in servers) else "others"
         try:
             async with asyncio.timeout(ALL_SECONDS):

@@ -19,7 +19,6 @@ from controller.resolver.decide import Ask, Server, View
 from controller.resolver.memory import Memory
 from controller.resolver.message import Query
 from controller.resolver.upstream import Upstream
-from controller.resolver.zone import Reply
 from state.model import Forwarding, Network
 
 PORT = 20000 + secrets.randbelow(8000)
@@ -115,7 +114,12 @@ def test_without_the_namespace_it_is_silent_and_the_next_is_asked(first: NameSer
 
 def test_what_it_said_is_kept_for_its_network_and_its_gateway_alone() -> None:
     memory = Memory()
-    said = Reply(dns.rcode.NOERROR, (dns.rrset.from_text("dc.corp.example.", 30, "IN", "A", "192.168.0.9"),))
+    query = asked("dc.corp.example")
+    wire = dns.message.make_response(dns.message.from_wire(message.ask(query, 7)))
+    wire.answer = [dns.rrset.from_text("dc.corp.example.", 30, "IN", "A", "192.168.0.9")]
+    answered = message.understand(wire.to_wire(), query, 7)
+    assert answered is not None
+    said = answered.reply
     mine = servers(BRANCH, OFFICE_SERVER)
     memory.keep(asked("dc.corp.example"), mine, said, 1000.0)
     assert memory.recall(asked("dc.corp.example"), mine, 1001.0) is not None

@@ -11,7 +11,7 @@ from controller.resolver import message
 from controller.resolver.decide import Server
 from controller.resolver.memory import LONGEST_NOTHING, LONGEST_SECONDS, Memory
 from controller.resolver.message import Query
-from controller.resolver.zone import Reply
+from controller.resolver.relay import Relayed
 
 SERVERS = (Server("192.0.2.53"),)
 SOA = "ns.example. hostmaster.example. 1 3600 600 86400 40"
@@ -25,17 +25,23 @@ def asked(name: str = "www.example", kind: str = "A", *, dnssec: bool = False, f
     return query
 
 
-def reply(*records: str, rcode: str = "NOERROR", authority: tuple[str, ...] = ()) -> Reply:
-    """Records as `NAME TTL TYPE DATA`."""
+def reply(*records: str, rcode: str = "NOERROR", authority: tuple[str, ...] = ()) -> Relayed:
+    """What a server says by records as `NAME TTL TYPE DATA`."""
 
     def rrset(record: str) -> dns.rrset.RRset:
         name, ttl, kind, data = record.split(" ", 3)
         return dns.rrset.from_text(name, int(ttl), "IN", kind, data)
 
-    return Reply(dns.rcode.from_text(rcode), tuple(map(rrset, records)), tuple(map(rrset, authority)))
+    query = asked()
+    said = dns.message.make_response(dns.message.from_wire(message.ask(query, 7)))
+    said.set_rcode(dns.rcode.from_text(rcode))
+    said.answer, said.authority = list(map(rrset, records)), list(map(rrset, authority))
+    found = message.understand(said.to_wire(), query, 7)
+    assert found is not None
+    return found.reply
 
 
-def kept_for(said: Reply, query: Query | None = None) -> int:
+def kept_for(said: Relayed, query: Query | None = None) -> int:
     """Seconds a reply is remembered."""
     memory, query = Memory(), query or asked()
     memory.keep(query, SERVERS, said, 1000.0)
@@ -63,7 +69,7 @@ def kept_for(said: Reply, query: Query | None = None) -> int:
         (reply(rcode="REFUSED", authority=(f"example. 900 SOA {SOA}",)), 0),
     ],
 )
-def test_how_long(said: Reply, seconds: int) -> None:
+def test_how_long(said: Relayed, seconds: int) -> None:
     assert kept_for(said) == seconds
 
 
@@ -73,7 +79,8 @@ def test_what_is_left_of_the_time_is_said() -> None:
     for age, left in ((0.4, 30), (1.0, 29), (29.9, 1), (3.0, 27)):
         found = memory.recall(asked("WWW.Example"), SERVERS, 1000.0 + age)
         assert found is not None
-        assert [rrset.ttl for rrset in found.answer] == [left]
+        answer = dns.message.from_wire(message.write(asked("WWW.Example"), found)).answer
+        assert [str(rrset) for rrset in answer] == [f"WWW.Example. {left} IN A 198.51.100.1"]
 
 
 def test_only_the_same_question_of_the_same_servers() -> None:
