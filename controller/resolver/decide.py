@@ -54,6 +54,8 @@ class View:
         self.network = network
         # A larger datagram would be cut on the way, or be lost.
         self.udp_size = min(UDP_SIZE, network.mtu - _HEADERS)
+        # Over TCP a packet may hold many questions: they count as packets do.
+        self.question_rate = appliance.router_rate
         self.written: dict[tuple[int, bytes], tuple[str, bytes]] = {}
         """Answers given before: limit and question without its id → outcome and answer without its id.
 

@@ -17,6 +17,11 @@ class Client:
     machine: int
     view: View
 
+    @property
+    def network(self) -> int:
+        """The key of its network."""
+        return self.view.network.key
+
 
 class Directory:
     """The machines of the appliance by the address each is seen as; one thread's."""

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 QUERIES = Counter("sluice_names_queries", "Questions of machines, by transport and what came of them.",
                   ["transport", "outcome"])  # fmt: skip
+DELAYED = Counter("sluice_names_delayed", "Questions over TCP that waited for the rate of their machine or network.")
 ASKED = Counter("sluice_names_asked", "Questions to other servers, by whose they are and what came of them.",
                 ["servers", "outcome"])  # fmt: skip
 SECONDS = Histogram(

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import socket
 import struct
-from collections import Counter
+import time
 from collections.abc import Coroutine
 
 from dns.rcode import Rcode
-from prometheus_client import Gauge
 
 from controller.resolver import message, metrics
 from controller.resolver.decide import REMEMBERED, Ask
 from controller.resolver.directory import Client, Directory
+from controller.resolver.limits import Places, Rates
 from controller.resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
 from controller.resolver.namespace import IP_PKTINFO
 from controller.resolver.relay import Relayed
@@ -23,11 +23,9 @@ from controller.resolver.zone import Reply
 
 log = logging.getLogger("sluice.resolver")
 
-WAITING_OF_MACHINE = 64
-WAITING = 4096
-"""Questions that wait for other servers at once, of one machine and of all; the rest are refused."""
-CONNECTIONS_OF_MACHINE = 8
-CONNECTIONS = 2048
+WAITING_OF_MACHINE, WAITING_OF_NETWORK, WAITING = 64, 512, 4096
+"""Questions that wait for other servers at once, of a machine, a network and all; the rest are refused."""
+CONNECTIONS_OF_MACHINE, CONNECTIONS_OF_NETWORK, CONNECTIONS = 8, 128, 2048
 IDLE_SECONDS = 10.0
 """How long a connection without a whole question is kept (RFC 7766 section 6.2.3)."""
 
@@ -44,40 +42,15 @@ _OUTCOMES: dict[int, str] = {Rcode.NOERROR: "answered", Rcode.NXDOMAIN: "nxdomai
 Address = tuple[str, int]
 
 
-class _Places:
-    """How many of something each machine has at once, with a limit for each and one for all."""
-
-    def __init__(self, each: int, together: int, gauge: Gauge) -> None:
-        self._each, self._together, self._gauge = each, together, gauge
-        self._taken: Counter[int] = Counter()
-        self._count = 0
-
-    def take(self, machine: int) -> bool:
-        """Take a place; False when there is none."""
-        if self._taken[machine] >= self._each or self._count >= self._together:
-            return False
-        self._taken[machine] += 1
-        self._count += 1
-        self._gauge.set(self._count)
-        return True
-
-    def give(self, machine: int) -> None:
-        """Give a place back."""
-        self._taken[machine] -= 1
-        if not self._taken[machine]:
-            del self._taken[machine]
-        self._count -= 1
-        self._gauge.set(self._count)
-
-
 class Service:
     """Answers the questions of the machines `directory` knows; one event loop's."""
 
     def __init__(self, directory: Directory, upstream: Upstream) -> None:
         self._directory = directory
         self._upstream = upstream
-        self._waiting = _Places(WAITING_OF_MACHINE, WAITING, metrics.WAITING)
-        self._connections = _Places(CONNECTIONS_OF_MACHINE, CONNECTIONS, metrics.CONNECTIONS)
+        self._waiting = Places(WAITING_OF_MACHINE, WAITING_OF_NETWORK, WAITING, metrics.WAITING)
+        self._connections = Places(CONNECTIONS_OF_MACHINE, CONNECTIONS_OF_NETWORK, CONNECTIONS, metrics.CONNECTIONS)
+        self._rates = Rates()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
@@ -112,6 +85,9 @@ class Service:
         client = self._directory.find(asker[0])
         if client is None or len(router) != 4 or socket.inet_ntoa(router) != client.view.network.router:
             metrics.QUERIES.labels("udp", "unknown-machine").inc()
+            return
+        if over := self._rates.take(client.machine, client.network, client.view.question_rate, time.monotonic()):
+            metrics.QUERIES.labels("udp", over).inc()
             return
         done = self._answer(wire, client, "udp", client.view.udp_size)
         if isinstance(done, bytes):
@@ -158,8 +134,8 @@ class Service:
         if remembered is not None:
             return self._say(query, remembered, transport, limit)
         # Here and not where it waits: of a burst all are seen before the first of them waits.
-        if not self._waiting.take(client.machine):
-            metrics.QUERIES.labels(transport, "limited").inc()
+        if over := self._waiting.take(client.machine, client.network):
+            metrics.QUERIES.labels(transport, over).inc()
             return message.write(query, _SERVFAIL, limit)
         return self._forward(query, decided, client, transport, limit)
 
@@ -167,7 +143,7 @@ class Service:
         try:
             reply = await self._upstream.ask(query, ask.servers)
         finally:
-            self._waiting.give(client.machine)
+            self._waiting.give(client.machine, client.network)
         return self._say(query, reply or _SERVFAIL, transport, limit)
 
     def _say(self, query: Query, reply: Reply | Relayed, transport: str, limit: int) -> bytes:
@@ -181,28 +157,32 @@ class Service:
             metrics.QUERIES.labels("tcp", "unknown-machine").inc()
             writer.transport.abort()
             return
-        machine = client.machine
-        if not self._connections.take(machine):
-            metrics.QUERIES.labels("tcp", "limited").inc()
+        machine, network = client.machine, client.network
+        if over := self._connections.take(machine, network):
+            metrics.QUERIES.labels("tcp", over).inc()
             writer.transport.abort()
             return
         try:
-            await self._converse(reader, writer, machine)
+            await self._converse(reader, writer, client)
         except (OSError, EOFError, TimeoutError):
             pass
         except Exception:
             metrics.FAULTS.inc()
             log.exception("connection failed", extra={"machine": machine})
         finally:
-            self._connections.give(machine)
+            self._connections.give(machine, network)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, machine: int) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opened: Client) -> None:
         """One question after the other, until the machine has no more. Raises OSError, EOFError, TimeoutError."""
+        machine, network, question_rate = opened.machine, opened.network, opened.view.question_rate
         while True:
             async with asyncio.timeout(IDLE_SECONDS):
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 wire = await reader.readexactly(length)
+            if seconds := self._rates.queue(machine, network, question_rate, time.monotonic()):
+                metrics.DELAYED.inc()
+                await asyncio.sleep(seconds)
             # The network may have changed, or the machine gone, since the last question.
             client = self._directory.find(writer.get_extra_info("peername")[0])
             if client is None or client.machine != machine:

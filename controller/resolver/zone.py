@@ -21,6 +21,7 @@ from dns.rdtypes.ANY.NS import NS
 from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.SOA import SOA
 from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
 
 from state.model import Network
 
@@ -75,6 +76,17 @@ def _private_reverse() -> Iterator[Labels]:
 PRIVATE_REVERSE = frozenset(_private_reverse())
 """Zones of private addresses: nobody outside knows of them, and nobody is asked (RFC 6303, RFC 7793)."""
 
+_LOCALHOST: Labels = (b"localhost",)
+SPECIAL_USE = frozenset(
+    {_LOCALHOST, (b"local",), (b"onion",), (b"test",), (b"invalid",), (b"home", b"arpa"), (b"resolver", b"arpa")}
+)
+"""Names that are never in the DNS of the Internet, so that nobody there is told who asks for them.
+
+RFC 6761 (localhost, test, invalid), RFC 6762 (local), RFC 7686 (onion), RFC 8375
+(home.arpa), RFC 9462 (resolver.arpa). A network's forwarding rule for such a
+name, or one in it such as corp.local, comes first.
+"""
+
 
 class Zones:
     """The zones of one network: its own, its prefix's, and those above them, which hold nothing else."""
@@ -92,11 +104,13 @@ class Zones:
 
     def holds(self, apex: Labels) -> bool:
         """Whether a zone of that name is answered from here."""
-        return apex in self._apexes or apex in PRIVATE_REVERSE
+        return apex in self._apexes or apex in PRIVATE_REVERSE or apex in SPECIAL_USE
 
     def answer(self, question: Question, apex: Labels) -> Reply:
         """The answer to a question about a name in the zone `apex`, which `holds` knows."""
         inner = question.labels[: len(question.labels) - len(apex)]
+        if apex == _LOCALHOST and apex not in self._apexes:
+            return self._loopback(question, apex)
         if not inner:
             return self._at_apex(question, apex)
         if apex == self._own:
@@ -119,6 +133,11 @@ class Zones:
         if found is None and question.kind is not RdataType.ANY:
             return self._none(question, apex)
         return self._found(question, apex, found or records[RdataType.SOA])
+
+    def _loopback(self, question: Question, apex: Labels) -> Reply:
+        """localhost and all in it are the asker itself (RFC 6761 section 6.3)."""
+        found = _record(AAAA, "::1") if question.kind is RdataType.AAAA else _record(A, "127.0.0.1")
+        return self._found(question, apex, found)
 
     def _address(self, question: Question, apex: Labels) -> Reply:
         """A name in the prefix's reverse zone: four labels make an address, fewer are on the way to some."""

@@ -330,3 +330,30 @@ def test_a_machine_without_its_port_still_has_its_name() -> None:
     machine = replace(OFFICE.machines[0], attachment=Attachment("nowhere"))
     view = View(replace(OFFICE, machines=(machine,)), APPLIANCE)
     assert outcome("office1.office.internal", view=view) == "found"
+
+
+@pytest.mark.parametrize("name", ["localhost", "a.LocalHost"])
+def test_localhost_is_who_asks(name: str) -> None:
+    assert records(answer(name)) == [f"{name}. {TTL} IN A 127.0.0.1"]
+    assert records(answer(name, "AAAA")) == [f"{name}. {TTL} IN AAAA ::1"]
+    assert outcome(name, "MX") == "nodata"
+
+
+@pytest.mark.parametrize(
+    "name", ["printer.local", "x.onion", "x.test", "a.b.invalid", "tv.home.arpa", "_dns.resolver.arpa"]
+)
+def test_names_of_special_use_are_asked_of_nobody(name: str) -> None:
+    assert outcome(name) == "nxdomain"
+
+
+def test_a_forwarding_rule_in_a_name_of_special_use_comes_first() -> None:
+    rules = (Forwarding("corp.local", ("198.18.0.53",)), Forwarding("test", ("9.9.9.9",)))
+    view = View(replace(OFFICE, dns_forwarding=rules), APPLIANCE)
+    assert isinstance(view.decide(asked("dc.corp.local").question), Ask)
+    assert view.decide(asked("x.test").question) == Ask((Server("9.9.9.9"),))
+    assert outcome("printer.local", view=view) == "nxdomain"
+
+
+def test_names_that_only_look_so_are_asked() -> None:
+    for name in ("localhost.example", "mylocal", "test.example", "arpa", "example.arpa"):
+        assert VIEW.decide(asked(name).question) == Ask((Server("192.0.2.53"),))
