@@ -38,8 +38,7 @@ METRICS = {
     BGP: "127.0.0.1:7405",
 }
 
-# Not a bound: emulated machines take a minute.
-START_SECONDS = 120.0
+START_SECONDS = 30.0
 
 
 class RunningAppliance:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sandbox import CALL_SECONDS, Sandbox, require_live
+from supervisor import PATIENCE
 
 from sluice.v1 import interconnect_pb2
 from sluice.v1.interconnect_pb2 import Interconnect, InterconnectRoute, InterconnectSession
@@ -94,7 +95,7 @@ class Interconnects:
 
     def seconds_until_established(self, *names: str, limit: float = 30.0) -> float:
         """How long it takes from now until the API says so of all. Raises TimeoutError with what it says instead."""
-        began = time.monotonic()
+        began, limit = time.monotonic(), limit * PATIENCE
         missing: Sequence[str] = names
         while missing := [name for name in missing if not self.established(name)]:
             if time.monotonic() - began > limit:

@@ -25,11 +25,16 @@ class DaemonError(Exception):
     """A daemon did not do what was asked of it; the text ends with the last lines of its log."""
 
 
+PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
+"""How many times as long as elsewhere everything may take on this machine, which is emulated if it is not 1."""
+
+
 def await_condition(condition: Callable[[], bool], what: str, seconds: float, interval: float = 0.02) -> None:
     """Ask `condition` every `interval` seconds until it holds.
 
-    Raises TimeoutError naming `what` when it does not within `seconds`.
+    Raises TimeoutError naming `what` when it does not within `seconds` (times PATIENCE).
     """
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sandbox import CALL_SECONDS, Sandbox, require_live
+from supervisor import PATIENCE
 
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 from sluice.v1.vpn_connection_pb2 import VpnConnection, VpnTunnel
@@ -81,7 +82,7 @@ class Vpn:
 
     def seconds_until_established(self, name: str, limit: float = 30.0) -> float:
         """How long it takes from now until the API says so. Raises TimeoutError with what it says instead."""
-        began = time.monotonic()
+        began, limit = time.monotonic(), limit * PATIENCE
         while not self.established(name):
             if time.monotonic() - began > limit:
                 tunnel = self.connection(name).tunnel
