@@ -157,7 +157,7 @@ class Table(enum.Enum):
         ("SNAT",),
         controller=True,
     )
-    SNAT = _spec(35, "Source NAT of what has no ports; TCP and UDP get the network's port block.",
+    SNAT = _spec(35, "Source NAT: ICMP errors as what they are about, all else by the network's port block.",
                  {F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, MARK}, {F.CT_MARK},
                  ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
     SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
@@ -165,7 +165,7 @@ class Table(enum.Enum):
     SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
                        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_MARK},
                        {F.CT_MARK}, ("SNAT_TRY_2", "GATEWAY_OUT"))  # fmt: skip
-    SNAT_TRY_2 = _spec(38, "The outcome of a second try for ICMP.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
+    SNAT_TRY_2 = _spec(38, "The outcome of a second try for what has no ports.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
                        {F.CT_MARK}, ("SNAT_TRY_3", "GATEWAY_OUT"))  # fmt: skip
     SNAT_TRY_3 = _spec(39, "The outcome of a third try.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
                        {F.CT_MARK}, ("SNAT_TRY_4", "GATEWAY_OUT"))  # fmt: skip

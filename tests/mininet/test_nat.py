@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from frames import carries, new_mark, routed
 from gateway_watch import LeakWatch, no_inner_source
 from machines import SERVERS, Machine
 from namespaces import within
+from packets import Wire
 from probes import echo_request
 from responders import ECHO_PORT
 from sandbox import Sandbox
 from sandboxes import Tenants
+from scapy.layers.inet import IP
+from scapy.packet import Raw
 
 SERVER, OTHER_SERVER = SERVERS
 PREFIX = "10.77.0.0/16"
@@ -181,6 +185,41 @@ def test_three_machines_may_ping_with_any_identifier(site: Site) -> None:
                 one.sendto(echo_request(identifier), (SERVER, 0))
             for one in sockets:
                 assert one.recv(2048)[20:] == echo_reply_of(identifier, 1, b"sluice")
+
+
+GRE, ESP = 47, 50
+UNPORTED = {GRE: bytes.fromhex("3081880b0010000100000000"), ESP: bytes.fromhex("0000123400000001")}
+
+
+@pytest.mark.parametrize("protocol", [socket.IPPROTO_ICMP, GRE, ESP])
+def test_one_machine_has_one_address_outside_whatever_the_protocol(site: Site, protocol: int) -> None:
+    """PPTP and IPsec without NAT-T need their TCP or UDP and their GRE or ESP from one address (RFC 4787 REQ-2)."""
+    with Wire(site.alone.pid) as wire, Wire(site.sandbox.internet.pid) as server:
+        mark = new_mark()
+        if protocol == socket.IPPROTO_ICMP:
+            wire.send(routed(site.alone, SERVER, proto=protocol) / Raw(echo_request(site.alone.pid, 1, mark)))
+        else:
+            wire.send(routed(site.alone, SERVER, proto=protocol) / Raw(UNPORTED[protocol] + mark))
+        seen = server.receive(carries(mark), SECONDS)
+    assert seen is not None
+    assert seen[IP].src == site.block(site.alone)[0]
+
+
+def test_two_networks_of_one_address_both_send_what_has_no_ports(site: Site) -> None:
+    """The kernel lets the first of them have it; the userspace datapath gives the second another address."""
+    seen = set()
+    assert site.block(site.ada)[0] == site.block(site.bob)[0]
+    with Wire(site.sandbox.internet.pid) as server:
+        for machine in (site.ada, site.bob):
+            with Wire(machine.pid) as wire:
+                mark = new_mark()
+                wire.send(routed(machine, OTHER_SERVER, proto=GRE) / Raw(UNPORTED[GRE] + mark))
+                if machine is site.bob and site.sandbox.appliance.datapath == "system":
+                    continue
+                found = server.receive(carries(mark), SECONDS)
+                assert found is not None
+                seen.add(found[IP].src)
+    assert len(seen) == (1 if site.sandbox.appliance.datapath == "system" else 2)
 
 
 def raw_icmp(machine: Machine) -> socket.socket:

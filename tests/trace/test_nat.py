@@ -39,11 +39,20 @@ def test_tcp_and_udp_leave_by_the_networks_block(
     ("kind", "more"),
     [("icmp", "icmp_type=8,icmp_code=0"), ("ip", "nw_proto=47"), ("ip", "nw_proto=50"), ("ip", "nw_proto=132")],
 )
-def test_what_has_no_ports_leaves_by_any_shared_address(
+def test_what_has_no_ports_leaves_by_the_networks_address_as_well(
     tracer: Tracer, network: Network, machine: Machine, kind: str, more: str
 ) -> None:
     verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=more))
-    assert (verdict.nat, verdict.output) == (POOL, (Out("uplink"),))
+    assert (verdict.nat, verdict.output) == (str(network.block), (Out("uplink"),))
+
+
+@EACH
+def test_what_may_be_an_icmp_error_leaves_as_what_it_is_about(
+    tracer: Tracer, network: Network, machine: Machine
+) -> None:
+    if machine.transit == machine.address:
+        verdict = tracer.trace(ip(machine, INTERNET, kind="icmp", more="icmp_type=3,icmp_code=3"))
+        assert (verdict.nat, verdict.output) == (POOL, (Out("uplink"),))
 
 
 @EACH
@@ -56,13 +65,14 @@ def test_conntrack_never_sees_an_address_two_machines_have(tracer: Tracer, netwo
 @pytest.mark.parametrize(
     "state", ["trk,new", "trk,est", "trk,inv", "trk,new,dnat", "trk,est,rpl,dnat", "trk,rel", "trk,new,rel"]
 )
-@pytest.mark.parametrize("kind", ["tcp", "icmp"])
+@pytest.mark.parametrize("kind", ["tcp", "udp", "icmp", "gre"])
 def test_nothing_leaves_untranslated(tracer: Tracer, network: Network, machine: Machine, state: str, kind: str) -> None:
     """At exhaustion conntrack hands the packet back as it was (`+new` without `+snat`)."""
-    verdict = tracer.trace(ip(machine, INTERNET, kind=kind), ct=tuple(state.split(",")))
+    packet = ip(machine, INTERNET, kind="ip", more="nw_proto=47") if kind == "gre" else ip(machine, INTERNET, kind=kind)
+    verdict = tracer.trace(packet, ct=tuple(state.split(",")))
     assert (verdict.output, verdict.dropped) == ((), "not-translated")
-    if kind == "icmp" and state in ("trk,new", "trk,new,dnat"):
-        # ICMP is tried by further addresses; what fails again has the appliance's own counter.
+    if kind in ("icmp", "gre") and state in ("trk,new", "trk,new,dnat"):
+        # What has no ports is tried by further addresses; what fails again has the appliance's own counter.
         assert (verdict.tables[-1], verdict.dropped_by) == (Table.SNAT_TRY_4, 0)
     else:
         assert (verdict.tables[-1], verdict.dropped_by) == (Table.SNAT_CHECK, network.key)
