@@ -41,11 +41,16 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
+class CountFlows:
+    """See whether the switch still has as many flows as it was given."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End, and leave the flows as they are."""
 
 
-Event = Changed | SwitchUp | SwitchDown | PortsChanged | NeighborsSilent | Verify | Stop
+Event = Changed | SwitchUp | SwitchDown | PortsChanged | NeighborsSilent | Verify | CountFlows | Stop
 
 
 class DesiredState(Protocol):
@@ -80,6 +85,8 @@ class FlowSwitch(Protocol):
     def read_ports(self) -> dict[str, int]: ...
 
     def read_flow_ids(self) -> set[tuple[int, int]]: ...
+
+    def read_flow_counts(self) -> dict[int, int]: ...
 
     def read_flows(self, table: int) -> list[InstalledFlow]: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,6 +39,7 @@ class Ledger:
     def __init__(self) -> None:
         self._flows: dict[int, frozenset[FlowId]] = {}
         self._count = 0
+        self._tables: Counter[int] = Counter()
         self._meters: dict[int, dict[int, Rate]] = defaultdict(dict)
         self._owners: dict[int, int] = {}
         self._orphans: dict[int, Rate] = {}
@@ -59,6 +60,7 @@ class Ledger:
             by_key[split_cookie(flow[1])[0]].append(flow)
         ledger._flows = {key: frozenset(found) for key, found in by_key.items()}
         ledger._count = sum(map(len, by_key.values()))
+        ledger._tables.update(table for found in by_key.values() for table, _ in found)
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
             owner = None if kind is None else owners.of(kind, number)
@@ -77,6 +79,10 @@ class Ledger:
     def count(self, key: int | None = None) -> int:
         """Number of flows of `key`, or of all."""
         return self._count if key is None else len(self._flows.get(key, ()))
+
+    def counts(self) -> dict[int, int]:
+        """Number of flows by table, of those that have any."""
+        return {table: count for table, count in self._tables.items() if count}
 
     def installed(self, key: int) -> Installed:
         """What the switch holds of one network."""
@@ -119,6 +125,8 @@ class Ledger:
         before = self._flows.get(key, frozenset())
         after = apply(difference, Installed(before))
         self._count += len(after.flows) - len(before)
+        self._tables.subtract(table for table, _ in before - after.flows)
+        self._tables.update(table for table, _ in after.flows - before)
         if after.flows:
             self._flows[key] = after.flows
         else:

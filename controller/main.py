@@ -18,7 +18,7 @@ from controller.addresses import Connections
 from controller.announce import Announcer
 from controller.answer import Answers
 from controller.collector import Collector
-from controller.events import Stop, Verify
+from controller.events import CountFlows, Stop, Verify
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.presence import Presence, path_of
@@ -33,6 +33,7 @@ from state.ovsdb import DatabaseError
 log = logging.getLogger("sluice.controller")
 
 _LOAD_SECONDS = 5.0
+_COUNT_SECONDS = 1.0
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
@@ -138,9 +139,11 @@ def main(
 
 def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float) -> None:
     due = time.monotonic() + verify_seconds
-    while not stopped.wait(None if not verify_seconds else max(0.0, due - time.monotonic())):
-        reconciler.post(Verify())
-        due = time.monotonic() + verify_seconds
+    while not stopped.wait(_COUNT_SECONDS):
+        reconciler.post(CountFlows())
+        if verify_seconds and time.monotonic() > due:
+            reconciler.post(Verify())
+            due = time.monotonic() + verify_seconds
 
 
 def _drops(switch: Switch, reconciler: Reconciler, source: Source) -> metrics.Drops:

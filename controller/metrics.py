@@ -28,6 +28,7 @@ STATUS_ERRORS = Counter("sluice_status_write_errors", "Writes of status or neigh
 PACKET_INS = Counter("sluice_packet_ins", "Packets the switch sent up, by table and outcome.", ["table", "what"])
 PACKET_INS_LOST = Counter("sluice_packet_ins_lost", "Packets dropped because too many were waiting.")
 DRIFT = Counter("sluice_drift", "Flows and meters verification found different from desired state.", ["kind"])
+FOREIGN_CHANGES = Counter("sluice_foreign_flow_changes", "Times somebody else was found to have changed flows.")
 COUNTED = Gauge("sluice_usage_timestamp_seconds", "When all meters were last read and usage was stored (Unix time).")
 VERIFIED = Gauge("sluice_verified_timestamp_seconds", "When the last verification ended (Unix time).")
 

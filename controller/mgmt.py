@@ -17,6 +17,7 @@ from controller import wire, wire_groups
 from controller.meters import Rate, Unit
 
 _FLOW_STATS = struct.Struct("!HB9xH10xQQ8x")
+_TABLE_STATS = struct.Struct("!B3xI16x")
 _METER_CONFIG = struct.Struct("!HHI")
 _METER_STATS = struct.Struct("!IH6xIQQII")
 _METER_BAND = struct.Struct("!HHII")
@@ -105,6 +106,16 @@ class Bridge:
                 size, number, _, cookie, _ = unpack(message, at)
                 found.add((number, cookie))
                 at += size
+        return found
+
+    def flow_counts(self) -> dict[int, int]:
+        """How many flows each table has that has any. The switch keeps count: its size does not matter."""
+        found = {}
+        for message in self._multipart(wire.table_stats_request(self._xid())):
+            for at in range(16, len(message), _TABLE_STATS.size):
+                table, count = _TABLE_STATS.unpack_from(message, at)
+                if count:
+                    found[table] = count
         return found
 
     def meters(self, meter: int | None = None) -> dict[int, Rate]:

@@ -21,6 +21,7 @@ from controller.commit import Committer, Plan
 from controller.compile import Site
 from controller.diff import FlowId
 from controller.events import (
+    CountFlows,
     DesiredState,
     Event,
     FlowSwitch,
@@ -32,11 +33,12 @@ from controller.events import (
     SwitchUp,
     Verify,
 )
+from controller.foreign import FlowCounts, count_drift
 from controller.ledger import Ledger, Owners
-from controller.mgmt import InstalledFlow, SwitchError
-from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
+from controller.mgmt import SwitchError
+from controller.pipeline import APPLIANCE_KEY, Table
 from controller.source import Changed
-from controller.verify import drift
+from controller.verify import Verification, drift
 from state.interconnect import Interconnect, leg_port
 from state.model import Network
 from state.vpn import inside_port, outside_port
@@ -73,7 +75,8 @@ class Reconciler:
         self._drives_of: dict[int, tuple[str, ...]] = {}
         self._ports: dict[str, int] = {}
         self._site: Site | None = None
-        self._unverified: dict[int, list[InstalledFlow]] = {}
+        self._verification = Verification()
+        self._flow_counts = FlowCounts()
 
     def post(self, event: Event) -> None:
         """Hand an event to the worker."""
@@ -111,17 +114,19 @@ class Reconciler:
             return
         if self._urgent or self._bulk:
             self._work(self._site)
-        elif self._unverified:
+        elif self._verification.reading:
+            self._read_table()
+        elif self._verification:
             self._verify_one(self._site)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do until the next event."""
-        return self._events.empty() and not (self._adopted and (self._urgent or self._bulk or self._unverified))
+        return self._events.empty() and not (self._adopted and (self._urgent or self._bulk or self._verification))
 
     def _receive(self) -> None:
         try:
-            if self._adopted and (self._urgent or self._bulk or self._unverified):
+            if self._adopted and (self._urgent or self._bulk or self._verification):
                 when, event = self._events.get_nowait()
             else:
                 retry = self._switch.connected and not self._adopted
@@ -148,6 +153,8 @@ class Reconciler:
                 metrics.CONNECTED.set(self._switch.connected)
             case Verify():
                 self._start_verification()
+            case CountFlows():
+                self._count_flows()
             case Stop():
                 self._stopped = True
 
@@ -244,7 +251,7 @@ class Reconciler:
         self.committer.assignments.adopt(public, gateway_assignments(public))
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
-        self._unverified = {}
+        self._verification.stop()
         self._urgent = {APPLIANCE_KEY: started}
         self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)
         self._adopted = True
@@ -283,8 +290,7 @@ class Reconciler:
             key, since = next(iter(line.items()))
             for waiting in (self._urgent, self._bulk):
                 waiting.pop(key, None)
-            # What was read for verification may be older than this change.
-            self._unverified.pop(key, None)
+            self._verification.leave_out(key)
             plan = self.committer.plan(key, site, since)
             if plan is not None:
                 plans.append(plan)
@@ -297,6 +303,8 @@ class Reconciler:
             if many:
                 # What was just built stays; looking at it again would hold up single changes.
                 gc.freeze()
+                # Cookies say which flows there are, and not whether somebody changed their actions.
+                self._start_verification()
 
     def _with_ports(self, plans: list[Plan]) -> list[Plan]:
         """The plans that hold when the switch itself is asked for the ports that are missing.
@@ -310,20 +318,43 @@ class Reconciler:
         self._ports_changed(self._switch.read_ports(), time.monotonic())
         return [plan for plan in plans if plan.key not in self._urgent and plan.key not in self._bulk]
 
+    # Whether the switch still holds what it was given.
+
+    def _count_flows(self) -> None:
+        """Notice within a second that somebody else took flows away, or added some, and put that right.
+
+        What a second look does not find is searched for by the slow
+        comparison, less and less often if that does not help either.
+        """
+        now = time.monotonic()
+        busy = self._urgent or self._bulk or self._verification
+        if not self._adopted or self._site is None or busy or not self._flow_counts.due(now):
+            return
+        before = self.committer.ledger
+        times = self._flow_counts.differ(self._switch.read_flow_counts(), before.counts(), now)
+        if times > 1:
+            self._start_verification()
+        elif times:
+            after = self._read_ledger(self._switch.read_flow_ids())
+            self._mark(count_drift(before, after), now)
+
     # The slow comparison.
 
     def _start_verification(self) -> None:
-        if not self._adopted or self._unverified:
+        if self._adopted and not self._verification:
+            self._verification.start((APPLIANCE_KEY, *self._ports_of))
+
+    def _read_table(self) -> None:
+        self._verification.read(self._switch.read_flows)
+        if self._verification.reading:
             return
-        found: dict[int, list[InstalledFlow]] = {key: [] for key in (APPLIANCE_KEY, *self._ports_of)}
-        for table in Table:
-            for flow in self._switch.read_flows(table.number):
-                found.setdefault(split_cookie(flow.cookie)[0], []).append(flow)
-        self._read_ledger({(flow.table, flow.cookie) for flows in found.values() for flow in flows})
-        self._unverified = found
+        flows, left_out = self._verification.flows()
+        for key in left_out:
+            flows |= self.committer.ledger.installed(key).flows
+        self._read_ledger(flows)
 
     def _verify_one(self, site: Site) -> None:
-        key, present = self._unverified.popitem()
+        key, present = self._verification.next()
         plan = self.committer.plan(key, site, time.monotonic())
         if plan is not None:
             found = drift(plan.compiled, present)
@@ -340,7 +371,7 @@ class Reconciler:
                 metrics.DRIFT.labels("group").inc(len(ahead.groups) + len(ahead.stale_groups))
                 repair = dataclasses.replace(ahead, deletes=found.repair.deletes, adds=found.repair.adds)
                 self.committer.repair(plan, repair)
-        if not self._unverified:
+        if not self._verification:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")
 

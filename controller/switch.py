@@ -111,6 +111,11 @@ class Switch:
         with Bridge(self._mgmt) as bridge:
             return bridge.flow_ids()
 
+    def read_flow_counts(self) -> dict[int, int]:
+        """Number of flows by table. Raises SwitchError."""
+        with Bridge(self._mgmt) as bridge:
+            return bridge.flow_counts()
+
     def read_flows(self, table: int) -> list[InstalledFlow]:
         """All flows of one table. Raises SwitchError."""
         with Bridge(self._mgmt) as bridge:

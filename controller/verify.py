@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controller import wire
 from controller.compile import Compiled
 from controller.diff import Difference, FlowId
 from controller.mgmt import InstalledFlow
+from controller.pipeline import Table, split_cookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,51 @@ def drift(desired: Compiled, present: Iterable[InstalledFlow]) -> Drift:
     adds = tuple((cookie, desired.flows[cookie]) for _, cookie in sorted(absent))
     missing = len(wanted.keys() - right - wrong)
     return Drift(missing, stray, different, Difference(deletes=tuple(sorted(wrong)), adds=adds))
+
+
+class Verification:
+    """One comparison of everything, in steps between which changes go on: a table is read, then a network compared."""
+
+    def __init__(self) -> None:
+        self._unread: list[Table] = []
+        self._found: dict[int, list[InstalledFlow]] = {}
+        self._changed: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether it is under way."""
+        return bool(self._unread or self._found)
+
+    @property
+    def reading(self) -> bool:
+        """Whether tables are still to be read."""
+        return bool(self._unread)
+
+    def start(self, keys: Iterable[int]) -> None:
+        """Begin to compare the networks `keys`, and whoever else has flows."""
+        self._unread, self._found, self._changed = list(Table), {key: [] for key in keys}, set()
+
+    def stop(self) -> None:
+        """Forget all."""
+        self._unread, self._found = [], {}
+
+    def leave_out(self, key: int) -> None:
+        """A network that changes: what was read of it is no longer so."""
+        self._found.pop(key, None)
+        if self._unread:
+            self._changed.add(key)
+
+    def read(self, read_flows: Callable[[int], Iterable[InstalledFlow]]) -> None:
+        """Read the next table."""
+        for flow in read_flows(self._unread.pop().number):
+            key = split_cookie(flow.cookie)[0]
+            if key not in self._changed:
+                self._found.setdefault(key, []).append(flow)
+
+    def flows(self) -> tuple[set[FlowId], frozenset[int]]:
+        """The flows that were found, and the keys of networks that were left out."""
+        found = {(flow.table, flow.cookie) for flows in self._found.values() for flow in flows}
+        return found, frozenset(self._changed)
+
+    def next(self) -> tuple[int, list[InstalledFlow]]:
+        """A network that was read, and its flows."""
+        return self._found.popitem()

@@ -43,7 +43,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 SET_CONFIG, PACKET_OUT, FLOW_MOD = 9, 13, 14
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = 18, 19, 20, 21
 METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 29, 33, 34
-MULTIPART_FLOW, MULTIPART_METER, MULTIPART_METER_CONFIG, MULTIPART_PORT_DESC = 1, 9, 10, 13
+MULTIPART_FLOW, MULTIPART_TABLE, MULTIPART_METER, MULTIPART_METER_CONFIG, MULTIPART_PORT_DESC = 1, 3, 9, 10, 13
 METER_ADD, METER_MODIFY, METER_DELETE = 0, 1, 2
 BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_COMMITTED, BUNDLE_DISCARD = 0, 4, 5, 6
 FRAG_NX_MATCH: Final = 3
@@ -355,6 +355,11 @@ def flow_stats_request(xid: int, table: int = _NO_TABLE) -> bytes:
     """Ask for all flows of `table` (255: of every table) with their counters."""
     body = struct.pack("!B3xII4xQQ", table, _NONE32, _NONE32, 0, 0) + b"\x00\x01\x00\x04\x00\x00\x00\x00"
     return _multipart(xid, MULTIPART_FLOW, body)
+
+
+def table_stats_request(xid: int) -> bytes:
+    """Ask how many flows each table has."""
+    return _multipart(xid, MULTIPART_TABLE, b"")
 
 
 def meter_config_request(xid: int, meter: int = _NONE32) -> bytes:

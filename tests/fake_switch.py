@@ -51,6 +51,10 @@ class FakeSwitch:
         self._alive()
         return {(table, cookie) for (table, _, _), (cookie, _) in self.table.items()}
 
+    def read_flow_counts(self) -> dict[int, int]:
+        self._alive()
+        return dict(Counter(number for number, _, _ in self.table))
+
     def read_flows(self, table: int) -> list[InstalledFlow]:
         self._alive()
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -199,6 +200,39 @@ def test_drift_is_found_and_repaired(world: ControllerWorld) -> None:
     )
     assert world.metric('sluice_drift_total{kind="missing"}') == 1
     assert world.metric('sluice_drift_total{kind="stray"}') == 1
+
+
+def test_flows_that_somebody_takes_are_back_within_three_seconds(world: ControllerWorld) -> None:
+    world.write(*world.insert(*NETWORKS))
+    world.start()
+    world.await_live(*NETWORKS)
+    right = sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines())
+
+    def whole() -> bool:
+        return sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines()) == right
+
+    for match in ("table=0", ""):
+        world.switch.ofctl("del-flows", world.switch.bridge, *([match] if match else []))
+        wait_until(whole, 3, what="flows back")
+    meter = re.findall(r"meter:(\d+)", "".join(right))[0]
+    world.switch.ofctl("del-meter", world.switch.bridge, f"meter={meter}")
+    wait_until(whole, 3, what="flows and meter back")
+    assert world.metric("sluice_foreign_flow_changes_total") == 3
+    assert "somebody else changed flows of the switch" in world.log.read_text()
+
+
+def test_actions_that_somebody_changed_are_mended_by_the_next_start(world: ControllerWorld) -> None:
+    world.write(*world.insert(*NETWORKS))
+    world.start()
+    world.await_live(*NETWORKS)
+    right = sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines())
+    world.stop()
+    world.switch.ofctl("mod-flows", world.switch.bridge, "table=0,actions=drop")
+    world.start()
+    wait_until(
+        lambda: sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines()) == right,
+        what="actions as before",
+    )
 
 
 def many(key: int) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import examples
@@ -55,6 +56,12 @@ def test_flows_are_those_of_their_text(switch: DummySwitch, bridge: Bridge, comp
     file.write_text("".join(f"cookie={cookie:#x},{flow.text()}\n" for cookie, flow in flows.items()))
     assert switch.ofctl("diff-flows", switch.bridge, str(file)) == ""
     assert len(switch.ofctl("--no-stats", "dump-flows", switch.bridge).splitlines()) == len(flows)
+
+
+def test_flows_are_counted_by_table(bridge: Bridge, compiled: list[Compiled]) -> None:
+    assert bridge.flow_counts() == {}
+    flows = install(bridge, compiled)
+    assert bridge.flow_counts() == Counter(flow.table.number for flow in flows.values())
 
 
 def test_flows_come_back_as_they_were_sent(bridge: Bridge, compiled: list[Compiled]) -> None:

@@ -1,0 +1,55 @@
+"""Changes that somebody else made to the switch's flows, noticed by how many there are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from controller import metrics
+from controller.ledger import Ledger
+from controller.pipeline import Table
+
+log = logging.getLogger("sluice.reconcile")
+
+_MOST_SECONDS = 600.0
+_TITLES = {table.number: table.title for table in Table}
+
+
+class FlowCounts:
+    """Whether flows by table are as many as given, and when to look again where putting them right did not help."""
+
+    def __init__(self) -> None:
+        self._last: Mapping[int, int] = {}
+        self._times = 0
+        self._again = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to count."""
+        return now >= self._again
+
+    def differ(self, found: Mapping[int, int], given: Mapping[int, int], now: float) -> int:
+        """How many times in a row the same flows too few or too many were found; 0: they are as given."""
+        if found == given:
+            self._times = 0
+            return 0
+        self._times = self._times + 1 if self._times and found == self._last else 1
+        self._last = found
+        if self._times > 1:
+            self._again = now + min(_MOST_SECONDS, 2.0**self._times)
+        tables = sorted(number for number in found.keys() | given.keys() if found.get(number) != given.get(number))
+        log.error("somebody else changed flows of the switch", extra={
+            "found": sum(found.values()), "given": sum(given.values()),
+            "tables": [_TITLES.get(number, str(number)) for number in tables[:20]],
+        })  # fmt: skip
+        metrics.FOREIGN_CHANGES.inc()
+        return self._times
+
+
+def count_drift(before: Ledger, after: Ledger) -> list[int]:
+    """Keys of networks of which the switch does not hold what it was given; their flows are counted as drift."""
+    changed = [key for key in before.keys() | after.keys() if before.installed(key) != after.installed(key)]
+    for key in changed:
+        given, found = before.installed(key).flows, after.installed(key).flows
+        metrics.DRIFT.labels("missing").inc(len(given - found))
+        metrics.DRIFT.labels("stray").inc(len(found - given))
+    return changed
