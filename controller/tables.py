@@ -34,8 +34,10 @@ def _spec(
 class Table(enum.Enum):
     """The tables; a packet only ever goes to a higher number. `_` of a name is written `-`."""
 
+    PRIORITY_TAG = _spec(0, "Frames with a priority and no VLAN (VID 0) are as untagged ones.", {F.VLAN_TCI},
+                         {F.VLAN_TCI}, ("CLASSIFY",))  # fmt: skip
     CLASSIFY = _spec(
-        0,
+        1,
         "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
         {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
         {F.METADATA, ATTACHMENT, F.VLAN_TCI},

@@ -12,7 +12,7 @@ from controller.site import Site
 from state.model import Attachment, Network
 
 feature = Feature.CLASSIFY
-tables = frozenset({Table.CLASSIFY})
+tables = frozenset({Table.PRIORITY_TAG, Table.CLASSIFY})
 
 
 def attachment_numbers(network: Network) -> dict[Attachment, int]:
@@ -31,7 +31,10 @@ def _arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
 
 
 def shared(site: Site) -> Iterator[Flow]:
-    """The gateway port, and the drop of what nobody claims."""
+    """Priority tags (IEEE 802.1Q 6.9.1), the gateway port, and the drop of what nobody claims."""
+    yield flow(feature, Table.PRIORITY_TAG, Priority.NORMAL, match(vlan=0),
+               (PopVlan(), Goto(Table.CLASSIFY)), "priority tag")  # fmt: skip
+    yield flow(feature, Table.PRIORITY_TAG, Priority.MISS, Match(), (Goto(Table.CLASSIFY),), "any other frame")
     if site.gateway_port is not None:
         yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=site.gateway_port, untagged=True),
                    (Goto(Table.GATEWAY),), "from the Internet")  # fmt: skip

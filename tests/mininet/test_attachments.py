@@ -6,10 +6,15 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from frames import GATEWAY_MAC, INTERNET_MAC, ROUTER_MAC
 from machines import SERVERS, TRUNK, TUNNEL, Machine
+from packets import Wire
 from probes import ask_tcp, ask_udp, ping
 from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.l2 import Dot1Q, Ether
+from supervisor import await_condition
 
 from sluice.v1 import machine_pb2
 
@@ -74,3 +79,22 @@ def test_two_networks_never_share_a_tag(
     with pytest.raises(grpc.RpcError) as refused:
         sandbox.machines.CreateMachine(request, timeout=10)
     assert refused.value.code() == grpc.StatusCode.ALREADY_EXISTS
+
+
+def test_a_priority_without_a_vlan_is_no_tag(sandbox: Sandbox, tenants: Tenants) -> None:
+    """Hosts and providers mark frames with IEEE 802.1p priorities on links that have no VLAN (VID 0)."""
+    machine = tenants.isolated()
+    frames = [
+        (machine.pid, Ether(src=machine.mac, dst=ROUTER_MAC), IP(src=machine.address, dst=SERVERS[0])),
+        (sandbox.internet.pid, Ether(src=INTERNET_MAC, dst=GATEWAY_MAC), IP(src="203.0.113.1", dst="203.0.113.2")),
+    ]
+    for pid, link, packet in frames:
+        with Wire(pid) as wire:
+            for priority in (0, 5):
+                ping = link / Dot1Q(vlan=0, prio=priority) / packet / ICMP(id=priority + 1)
+                assert wire.exchange(ping, lambda seen: ICMP in seen and seen[ICMP].type == 0, 2) is not None
+    # Behind it a tag is no way into a VLAN: what is in the frame is neither IPv4 nor ARP.
+    before = tenants.drops(machine)["protocol"]
+    with Wire(machine.pid) as wire:
+        wire.send(frames[0][1] / Dot1Q(vlan=0) / Dot1Q(vlan=101) / frames[0][2] / ICMP(id=9))
+    await_condition(lambda: tenants.drops(machine)["protocol"] == before + 1, "dropped", 5)

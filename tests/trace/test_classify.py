@@ -40,6 +40,16 @@ def test_a_machine_is_known_at_its_own_attachment_only(tracer: Tracer, there: Ma
     assert (verdict.tables, verdict.dropped) == (path("classify"), "source-mac")
 
 
+def test_a_frame_with_a_priority_alone_is_untagged(tracer: Tracer) -> None:
+    for priority in (0, 5):
+        tagged = f"dl_vlan=0,dl_vlan_pcp={priority}"
+        verdict = tracer.trace(f"{ip(WEB, INTERNET)},{tagged}")
+        assert verdict.output == tracer.trace(ip(WEB, INTERNET)).output
+        assert verdict.final_flow["vlan_tci"] == "0x0000"
+        foreign = tracer.trace(f"{ip(WEB, INTERNET)},{tagged}".replace(WEB.mac, "02:00:00:99:99:99"))
+        assert foreign.dropped == "source-mac"
+
+
 @pytest.mark.parametrize("mac", [ROUTER_MAC, examples.APPLIANCE.gateway.mac, BROADCAST, "00:00:00:00:00:00"])
 def test_nobody_speaks_as_the_appliance_or_a_group(tracer: Tracer, mac: str) -> None:
     assert tracer.trace(ip(WEB, INTERNET).replace(WEB.mac, mac)).dropped == "source-mac"
@@ -49,7 +59,6 @@ def test_nobody_speaks_as_the_appliance_or_a_group(tracer: Tracer, mac: str) -> 
     "arrives",
     [
         f"in_port=11,dl_vlan=7,dl_src={WEB.mac}",
-        f"in_port=11,dl_vlan=0,dl_src={WEB.mac}",
         f"in_port=11,dl_vlan=7,dl_src={TAGGED.mac}",
         f"in_port=12,dl_src={WEB.mac}",
         f"in_port=20,dl_src={TAGGED.mac}",

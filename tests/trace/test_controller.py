@@ -113,7 +113,8 @@ def test_a_port_that_comes_later(world: ControllerWorld) -> None:
     world.switch.add_port("web1", 77)
     wait_until(lambda: not world.statuses[network.name].machines, what="machine live")
     assert world.flow_ids() == world.desired(network)
-    assert "in_port=77" in world.switch.ofctl("dump-flows", world.switch.bridge, "table=0")
+    classify = f"table={Table.CLASSIFY.number}"
+    assert "in_port=77" in world.switch.ofctl("dump-flows", world.switch.bridge, classify)
     world.switch.vsctl("del-port", "web1")
     wait_until(lambda: world.statuses[network.name].machines == reason, what="machine not live")
     assert world.flow_ids() == world.desired(network)
@@ -211,7 +212,7 @@ def test_flows_that_somebody_takes_are_back_within_three_seconds(world: Controll
     def whole() -> bool:
         return sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines()) == right
 
-    for match in ("table=0", ""):
+    for match in (f"table={Table.CLASSIFY.number}", ""):
         world.switch.ofctl("del-flows", world.switch.bridge, *([match] if match else []))
         wait_until(whole, 3, what="flows back")
     meter = re.findall(r"meter:(\d+)", "".join(right))[0]
@@ -227,7 +228,7 @@ def test_actions_that_somebody_changed_are_mended_by_the_next_start(world: Contr
     world.await_live(*NETWORKS)
     right = sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines())
     world.stop()
-    world.switch.ofctl("mod-flows", world.switch.bridge, "table=0,actions=drop")
+    world.switch.ofctl("mod-flows", world.switch.bridge, f"table={Table.CLASSIFY.number},actions=drop")
     world.start()
     wait_until(
         lambda: sorted(world.switch.ofctl("--no-stats", "dump-flows", world.switch.bridge).splitlines()) == right,

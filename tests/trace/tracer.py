@@ -54,7 +54,8 @@ class Out:
 class Verdict:
     """Where a packet went and how it ended.
 
-    `tables` in order, without those of branches that end at the controller;
+    `tables` in order, from `classify` on, without those of branches that end at
+    the controller;
     `output` every copy that leaves; `dropped` the reason of the drop flow it
     ended at and `dropped_by` the network key it is counted for; `controller`
     the tables that send it (or, where its size decides, might send it) to the
@@ -138,7 +139,7 @@ class Tracer:
             if found := _STEP.match(line):
                 table, meter = NUMBERS[int(found[1])], 0
                 # A branch that is taken only by a large packet is indented, as is the bucket of a group.
-                if grouped or not line.startswith("    "):
+                if table is not Table.PRIORITY_TAG and (grouped or not line.startswith("    ")):
                     tables.append(table)
                 flow = self._flows.get(int(found[2], 16)) if found[2] else None
                 why, key = (flow.why, flow.key) if flow else ("", 0)

@@ -171,7 +171,7 @@ def test_a_trace_speaks_of_tables_and_networks() -> None:
     text = """\
 bridge("br-sluice")
 -------------------
- 0. in_port=1, priority 150, cookie 0x1010000abcd
+ 1. in_port=1, priority 150, cookie 0x1010000abcd
     goto_table:5
 36. ip,metadata=0x1, priority 100, cookie 0x1090000abd0
     ct(commit,table=37,zone=1,nat(src=203.0.113.2:1024-2047))

@@ -30,7 +30,9 @@ def test_flows_that_somebody_takes_are_back_at_the_next_count() -> None:
     world.settle()
     assert world.switch.table == right
     # Only what lost flows is compiled, and no table is read whole.
-    assert set(compiled) == {split_cookie(cookie)[0] for one, (cookie, _) in right.items() if one[0] == 0}
+    assert set(compiled) == {
+        split_cookie(cookie)[0] for one, (cookie, _) in right.items() if one[0] == Table.CLASSIFY.number
+    }
     assert read == []
 
 

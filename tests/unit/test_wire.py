@@ -202,7 +202,7 @@ def test_instructions_are_those_of_osken() -> None:
         P.OFPInstructionWriteMetadata(0x77, 0xFFFFFFFFFFFFFFFF),
         P.OFPInstructionGotoTable(Table.SWITCH.number),
     ]
-    assert wire.flow_add(ours, 0) == osken_flow(P.OFPMatch(), theirs, priority=100, table_id=0)
+    assert wire.flow_add(ours, 0) == osken_flow(P.OFPMatch(), theirs, priority=100, table_id=Table.CLASSIFY.number)
 
 
 def test_a_flow_without_actions_has_no_instructions() -> None:
@@ -251,8 +251,8 @@ def test_bundles() -> None:
     flags = OFP.OFPBF_ATOMIC | OFP.OFPBF_ORDERED
     for kind in (wire.BUNDLE_OPEN, wire.BUNDLE_COMMIT, wire.BUNDLE_DISCARD):
         assert wire.bundle_control(8, kind, 0) == serialised(P.OFPBundleCtrlMsg(DATAPATH, 8, kind, flags, []))
-    added = P.OFPFlowMod(DATAPATH, match=P.OFPMatch(in_port=1), instructions=[], buffer_id=OFP.OFP_NO_BUFFER,
-                         out_port=OFP.OFPP_ANY, out_group=OFP.OFPG_ANY)  # fmt: skip
+    added = P.OFPFlowMod(DATAPATH, match=P.OFPMatch(in_port=1), table_id=Table.CLASSIFY.number, instructions=[],
+                         buffer_id=OFP.OFP_NO_BUFFER, out_port=OFP.OFPP_ANY, out_group=OFP.OFPG_ANY)  # fmt: skip
     added.xid = 55
     whole = P.OFPBundleAddMsg(DATAPATH, 8, flags, added, [])
     whole.xid = 55
