@@ -54,7 +54,7 @@ def show(session: Session, name: str) -> None:
 
 
 @addresses.command(epilog="Example: sluicectl addresses create www --machine web --wait")
-@click.argument("name", required=False, default="")
+@click.argument("name", required=False, default="", callback=names.not_empty)
 @click.option("--machine", default="", shell_complete=names.complete_machine, help="Machine it stands for.")
 @click.option("--address", default="", help="Address wanted.  [default: the lowest free one]")
 @click.option("--tenant", default="", help="Customer; free text.")

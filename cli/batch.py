@@ -55,11 +55,16 @@ def _read_json(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
 
 def _read_csv(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    unknown = sorted(set(reader.fieldnames or ()) - set(COLUMNS))
-    if unknown or not reader.fieldnames:
+    if not reader.fieldnames:
+        raise click.UsageError(f"{path} is empty; its first line names columns: {', '.join(COLUMNS)}")
+    unknown = sorted(set(reader.fieldnames) - set(COLUMNS))
+    if unknown:
         raise click.UsageError(f"{path}: unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     requests = []
     for row in reader:
+        if None in row:
+            more = len(row[None])
+            raise click.UsageError(f"{path}, line {reader.line_num}: {more} more cells than the first line has columns")
         try:
             requests.append(_request(_from_row(row)))
         except (ValueError, TypeError) as error:

@@ -51,7 +51,7 @@ def show(session: Session, name: str) -> None:
 
 
 @drives.command(epilog="Example: sluicectl drives create files --network office --address 10.250.0.10 --wait")
-@click.argument("name", required=False, default="")
+@click.argument("name", required=False, default="", callback=names.not_empty)
 @click.option("--network", required=True, shell_complete=names.complete_network, help="Its private network.")
 @click.option("--address", required=True, help="Its address in the storage network.")
 @creation.wait_options

@@ -40,6 +40,9 @@ class Failure(click.ClickException):
             return
         click.echo(f"error: {self.message} ({self.code})", file=file, err=True)
         for violation in self.violations:
+            # What the message says already need not be said twice to people.
+            if violation.subject in self.message and violation.description in self.message:
+                continue
             click.echo(f"  {violation.subject}: {violation.description}", file=file, err=True)
 
 
@@ -68,10 +71,7 @@ def from_call(error: grpc.RpcError, api: str) -> Failure:
         return Unreachable(code.name, f"no API at {api}: {text.rpartition('error: ')[2]}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unreachable(code.name, f"no answer from the API at {api} in time")
-    violations = tuple(_violations(error))
-    # What the message says already need not be said twice.
-    violations = tuple(v for v in violations if not (v.subject in text and v.description in text))
-    return Failure(code.name, text, violations)
+    return Failure(code.name, text, tuple(_violations(error)))
 
 
 def _violations(error: grpc.Call) -> list[Violation]:

@@ -43,7 +43,7 @@ def _flow_json(record: explain.Record) -> dict[str, Any]:
     epilog="Examples: sluicectl flows office; sluicectl flows --appliance;"
     " sluicectl flows office -o json | jq '.[] | select(.table==\"snat\")'"
 )
-@click.argument("network", required=False, shell_complete=names.complete_network)
+@click.argument("network", required=False, callback=names.not_empty, shell_complete=names.complete_network)
 @click.option("--appliance", is_flag=True, help="The flows that serve every network.")
 @click.option("--key", type=click.IntRange(0, 0xFFFFFF), help="By network key; works without the API.")
 @click.option("--raw", is_flag=True, help="As ovs-ofctl prints them.")
@@ -86,7 +86,7 @@ def _names_by_key(session: Session) -> Mapping[int, str]:
 
 
 @click.command(epilog="Examples: sluicectl drops; sluicectl drops office --all; sluicectl drops -o json")
-@click.argument("network", required=False, shell_complete=names.complete_network)
+@click.argument("network", required=False, callback=names.not_empty, shell_complete=names.complete_network)
 @click.option("--all", "everything", is_flag=True, help="Also reasons that have dropped nothing.")
 @output_option
 @pass_session

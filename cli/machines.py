@@ -8,6 +8,7 @@ import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import batch, creation, deletion, names, output
+from cli.integers import INT32
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import machine_pb2
 
@@ -85,11 +86,11 @@ def show(session: Session, machine: str, wait: bool) -> None:
     " sluicectl machines create pc1 --network office --mac 02:00:00:00:00:02 --port trunk1 --vlan 10;"
     " sluicectl machines create --file machines.csv --wait"
 )
-@click.argument("machine", required=False, default="")
+@click.argument("machine", required=False, default="", callback=names.not_empty)
 @click.option("--mac", help="Ethernet address of the machine.")
 @click.option("--port", help="Port of the bridge the machine is attached to.")
-@click.option("--vlan", type=int, help="VLAN id on that port.  [default: untagged]")
-@click.option("--vni", type=int, help="VNI on that port.")
+@click.option("--vlan", type=INT32, help="VLAN id on that port.  [default: untagged]")
+@click.option("--vni", type=INT32, help="VNI on that port.")
 @click.option(
     "--network", default="", shell_complete=names.complete_network, help="Network.  [default: an isolated one]"
 )
@@ -99,7 +100,7 @@ def show(session: Session, machine: str, wait: bool) -> None:
 @click.option(
     "--file",
     "source",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8-sig"),
     help=f"Create all machines of a file at once, all or none: a JSON list as `machines list -o json` writes it,"
     f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads JSON from stdin.",
 )
@@ -151,8 +152,12 @@ def create(
 
 
 def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str | None) -> None:
+    try:
+        text = source.read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{source.name} is not text in UTF-8") from error
     request = machine_pb2.BatchCreateMachinesRequest(
-        requests=batch.read(source.name, source.read()),
+        requests=batch.read(source.name, text),
         request_id=creation.new_request_id(request_id),
         wait_live=wait,
     )
@@ -169,8 +174,8 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
 @click.argument("machine", shell_complete=names.complete_machine)
 @click.option("--mac", help="New Ethernet address.")
 @click.option("--port", help="New port; with --vlan or --vni where it is shared, else untagged.")
-@click.option("--vlan", type=int, help="VLAN id on the new port.")
-@click.option("--vni", type=int, help="VNI on the new port.")
+@click.option("--vlan", type=INT32, help="VLAN id on the new port.")
+@click.option("--vni", type=INT32, help="VNI on the new port.")
 @click.option("--hostname", help="New hostname.")
 @click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
 @output_option

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import grpc
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from cli.paging import pages
@@ -27,6 +28,14 @@ from sluice.v1 import (
 
 DEFAULT_API = "unix:/run/sluice/api.sock"
 _COMPLETION_TIMEOUT = 1.0
+
+
+def not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The value of an argument that may be missing; an empty one is a mistake, of a script's variable for one."""
+    given = parameter.name is not None and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    if given and not value:
+        raise click.BadParameter("is empty; leave it out where none is meant", context, parameter)
+    return value
 
 
 def network_name(text: str) -> str:

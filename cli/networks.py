@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import creation, deletion, names, output
+from cli.integers import INT32
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import network_pb2
 
@@ -86,12 +87,12 @@ def show(session: Session, network: str, wait: bool) -> None:
     epilog="Examples: sluicectl networks create office --tenant acme --wait;"
     " sluicectl networks create lab --prefix 10.42.0.0/16 --dns 10.42.0.10"
 )
-@click.argument("network", required=False, default="")
+@click.argument("network", required=False, default="", callback=names.not_empty)
 @click.option("--kind", type=click.Choice(sorted(_KINDS)), default="private", show_default=True)
 @click.option("--tenant", default="", help="Customer; free text.")
 @click.option("--prefix", default="", metavar="ADDRESS/16", help="Prefix of a private network.  [default: a free one]")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="Resolver for DHCP; may be repeated.")
-@click.option("--mtu", type=int, default=0, help="Largest IP packet of the machines.  [default: 1500]")
+@click.option("--mtu", type=INT32, default=0, help="Largest IP packet of the machines.  [default: 1500]")
 @creation.wait_options
 @output_option
 @pass_session
@@ -130,7 +131,7 @@ def delete(session: Session, network: tuple[str, ...]) -> None:
 
 
 @networks.command(epilog="Example: sluicectl networks watch -o json | jq .network.status")
-@click.argument("network", required=False, default="", shell_complete=names.complete_network)
+@click.argument("network", required=False, default="", callback=names.not_empty, shell_complete=names.complete_network)
 @output_option
 @pass_session
 def watch(session: Session, network: str) -> None:

@@ -51,7 +51,7 @@ def _named(session: Session, name: str) -> usage_pb2.Usage:
 
 
 @click.command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")
-@click.argument("name", required=False, default="", shell_complete=names.complete_network)
+@click.argument("name", required=False, default="", callback=names.not_empty, shell_complete=names.complete_network)
 @click.option("--network", default="", shell_complete=names.complete_network, help="The machines of this network.")
 @output_option
 @pass_session

@@ -11,6 +11,8 @@ from cli import moment, names, output
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import translation_pb2
 
+_LAST_PORT = 65535
+
 
 @click.command(
     epilog="Examples: sluicectl who 203.0.113.7:40123; sluicectl who 203.0.113.7:40123 --at '10 minutes ago';"
@@ -27,8 +29,8 @@ def who(session: Session, endpoint: str, at: str | None) -> None:
     for `pools.history_days`; it names the network also when that is gone.
     """
     address, colon, port = endpoint.rpartition(":")
-    if not colon or not port.isdigit():
-        raise click.UsageError(f"{endpoint!r} is not ADDRESS:PORT")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+        raise click.UsageError(f"{endpoint!r} is not ADDRESS:PORT, such as 203.0.113.7:41000")
     request = translation_pb2.LookupTranslationRequest(address=address, port=int(port))
     if at is not None:
         try:

@@ -29,7 +29,7 @@ _REQUIRED = {
     " sluicectl interconnects create isp --kind peering --port eno4 --local-address 192.0.2.1/31"
     " --peer-address 192.0.2.0 --peer-as 64496 --maximum-prefixes 5000"
 )
-@click.argument("interconnect", required=False, default="")
+@click.argument("interconnect", required=False, default="", callback=names.not_empty)
 @click.option("--kind", type=click.Choice(tuple(words.KINDS)), required=True,
               help="Into one private network, or to our public addresses.")  # fmt: skip
 @click.option("--network", default="", shell_complete=names.complete_network,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from cli import secrets
+from cli.integers import INT32, INT64
 from sluice.v1 import interconnect_pb2 as pb
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,12 +18,12 @@ _PATH = click.Path(dir_okay=False, allow_dash=True)
 # Every option is None or () unless it was given, so that `set` knows what to change.
 _OPTIONS = (
     click.option("--port", help="Port of the bridge."),
-    click.option("--vlan", type=int, metavar="NUMBER", help="VLAN on that port; 0: what is untagged.  [default: 0]"),
+    click.option("--vlan", type=INT32, metavar="NUMBER", help="VLAN on that port; 0: what is untagged.  [default: 0]"),
     click.option("--local-address", metavar="ADDRESS/LENGTH", help="The appliance's address on the link, and its prefix"
                  " length, such as 169.254.101.1/30."),
     click.option("--peer-address", metavar="ADDRESS", help="The peer's address on the link."),
-    click.option("--local-as", type=int, metavar="AS", help="AS number of the appliance.  [default: its own]"),
-    click.option("--peer-as", type=int, metavar="AS", help="AS number of the peer."),
+    click.option("--local-as", type=INT64, metavar="AS", help="AS number of the appliance.  [default: its own]"),
+    click.option("--peer-as", type=INT64, metavar="AS", help="AS number of the peer."),
     click.option("--password-file", type=_PATH, metavar="FILE",
                  help="File of the password of TCP MD5; `-` reads it from stdin, without echo on a terminal."),
     click.option("--accept", multiple=True, metavar="PREFIX",
@@ -31,15 +32,15 @@ _OPTIONS = (
     click.option("--announce", multiple=True, metavar="PREFIX",
                  help="Prefix to announce; may be repeated; '' is all there is.  [default: the network and its drives,"
                  " or the pools of public addresses]"),
-    click.option("--maximum-prefixes", type=int, metavar="NUMBER",
+    click.option("--maximum-prefixes", type=INT32, metavar="NUMBER",
                  help="The session is closed when the peer announces more.  [default: 100]"),
-    click.option("--preference", type=int, metavar="NUMBER",
+    click.option("--preference", type=INT32, metavar="NUMBER",
                  help="Of several with a route the one with the highest is used.  [default: 100]"),
-    click.option("--rate", type=int, metavar="KBITPS", help="Most traffic each way in kbit/s; 0: no limit."),
+    click.option("--rate", type=INT64, metavar="KBITPS", help="Most traffic each way in kbit/s; 0: no limit."),
     click.option("--bfd/--no-bfd", default=None, help="Notice a dead peer by BFD.  [default: --bfd]"),
-    click.option("--bfd-interval", type=int, metavar="MILLISECONDS",
+    click.option("--bfd-interval", type=INT32, metavar="MILLISECONDS",
                  help="Time between BFD packets, of which three may be lost.  [default: 100]"),
-    click.option("--hold", type=int, metavar="SECONDS",
+    click.option("--hold", type=INT32, metavar="SECONDS",
                  help="Silence after which BGP takes the peer for gone.  [default: 9]"),
     click.option("--enable/--disable", "enable", default=None,
                  help="Open the session, or keep it closed as for maintenance.  [default: --enable]"),

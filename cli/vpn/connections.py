@@ -115,7 +115,7 @@ def show(session: Session, connection: str, wait: bool) -> None:
     " sluicectl vpn connections create berlin --gateway head --peer vpn.example.com --remote-prefix 192.168.10.0/24"
     " --certificate head.pem --private-key head.key --ca ca.pem"
 )
-@click.argument("connection", required=False, default="")
+@click.argument("connection", required=False, default="", callback=names.not_empty)
 @click.option("--gateway", required=True, shell_complete=names.complete_vpn_gateway, help="Its VPN gateway.")
 @connection_options
 @creation.wait_options

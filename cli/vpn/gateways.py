@@ -48,7 +48,7 @@ def show(session: Session, gateway: str, wait: bool) -> None:
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways create head --network office --wait")
-@click.argument("gateway", required=False, default="")
+@click.argument("gateway", required=False, default="", callback=names.not_empty)
 @click.option("--network", required=True, shell_complete=names.complete_network, help="Its private network.")
 @click.option("--address", default="", help="Public address wanted.  [default: the lowest free one]")
 @creation.wait_options

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.integers import INT32
 from cli.vpn import proof
 from sluice.v1 import vpn_connection_pb2 as pb
 
@@ -38,10 +39,10 @@ _OPTIONS = (
                  help="Proposal for ESP, such as aes256gcm16-ecp384; may be repeated; '' is the defaults."),
     click.option("--allow-weak/--no-allow-weak", default=None,
                  help="Allow SHA-1, 3DES, modp1024 and modp1536 in proposals, which are no longer secure."),
-    click.option("--dpd", type=int, metavar="SECONDS",
+    click.option("--dpd", type=INT32, metavar="SECONDS",
                  help="Silence after which the other side is asked whether it lives.  [default: 2]"),
-    click.option("--ike-lifetime", type=int, metavar="SECONDS", help="Lifetime of IKE keys.  [default: 14400]"),
-    click.option("--child-lifetime", type=int, metavar="SECONDS", help="Lifetime of ESP keys.  [default: 3600]"),
+    click.option("--ike-lifetime", type=INT32, metavar="SECONDS", help="Lifetime of IKE keys.  [default: 14400]"),
+    click.option("--child-lifetime", type=INT32, metavar="SECONDS", help="Lifetime of ESP keys.  [default: 3600]"),
 )  # fmt: skip
 # Option, as click names it → field of the same meaning.
 _FIELDS = {

@@ -200,7 +200,16 @@ def test_create_machine_sends_what_was_given(api: FakeApi, sluicectl: Sluicectl)
         ["networks", "show"],
         ["flows"],
         ["flows", "x", "--appliance"],
+        ["networks", "create", "x", "--mtu", "99999999999"],
+        ["networks", "create", ""],
+        ["machines", "create", "", "--mac", "02:00:00:00:00:01", "--port", "p"],
+        ["drives", "create", ""],
+        ["networks", "watch", ""],
+        ["vpn", "connections", "set", "x", "--dpd", "99999999999"],
+        ["interconnects", "set", "x", "--rate", "99999999999999999999"],
         ["who", "203.0.113.7"],
+        ["who", "203.0.113.7:99999999999"],
+        ["who", "203.0.113.7:\N{SUPERSCRIPT TWO}"],
         ["who", "203.0.113.7:1024", "--at", "yesterday-ish"],
         ["trace", "x", "somewhere"],
         ["nonsense"],
@@ -245,6 +254,9 @@ def test_what_list_writes_create_reads(api: FakeApi, sluicectl: Sluicectl, tmp_p
     ("name", "text", "said"),
     [
         ("m.csv", "name,mac\n", "unknown columns mac"),
+        ("m.csv", "", "m.csv is empty; its first line names columns: name, network"),
+        ("m.csv", CSV + "pc3,office,02:00:00:00:00:03,trunk,,x,y\n", "line 4: 2 more cells"),
+        ("m.csv", CSV.replace(",10\n", ",99999999999\n"), "line 2: Value out of range"),
         ("m.csv", CSV.replace(",10\n", ",ten\n"), "line 2: vlan is 'ten'"),
         ("m.json", "{", "is not JSON"),
         ("m.json", "{}", "no list"),
@@ -357,3 +369,14 @@ def test_names_are_completed_from_the_api(
         run([])
     assert ended.value.code == 0
     assert capsys.readouterr().out.split() == ["plain,off", "plain,office"]
+
+
+def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_refused(
+    api: FakeApi, sluicectl: Sluicectl, tmp_path: Path
+) -> None:
+    file = tmp_path / "machines.csv"
+    file.write_text(CSV, encoding="utf-8-sig")
+    assert sluicectl("machines", "create", "--file", str(file)).code == 0
+    file.write_bytes(CSV.replace("pc1", "b\N{LATIN SMALL LETTER U WITH DIAERESIS}ro").encode("latin-1"))
+    done = sluicectl("machines", "create", "--file", str(file))
+    assert (done.code, "is not text in UTF-8" in done.err) == (2, True)
