@@ -162,7 +162,8 @@ class InterconnectService(interconnect_pb2_grpc.InterconnectServiceServicer):
         self._store.wait_connected(time_left(context))
         if not request.update_mask.paths:
             _kept(asked, self._store.interconnect(name))
-        change = _change(asked, mask(FIELD, asked, request.update_mask, tuple(FIELDS)))
+        unread = () if asked.password else ("password",)
+        change = _change(asked, mask(FIELD, asked, request.update_mask, tuple(FIELDS), unread=unread))
         with self._waiting.seated(request.wait_live):
             view = self._store.update_interconnect(name, change, time_left(context))
             if request.wait_live:

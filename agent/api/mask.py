@@ -18,15 +18,18 @@ def mask(
     changeable: Sequence[str],
     parts: Sequence[str] = (),
     kept: Mapping[str, object] | None = None,
+    unread: Sequence[str] = (),
 ) -> set[str]:
     """The paths among `changeable` and their `parts` that are to be set.
 
     Without a mask those that are set in `asked`; then fields in `kept`, which
-    cannot change, must be empty or hold the value given there. Raises Invalid.
+    cannot change, must be empty or hold the value given there. Of everything
+    (`*`) the fields in `unread` stay as they are: a client that sends back what
+    it read does not have them, and takes them away by their names. Raises Invalid.
     """
     paths = list(update_mask.paths)
     if paths == ["*"]:
-        return set(changeable)
+        return set(changeable) - set(unread)
     known = (*changeable, *parts)
     found = [wrong("update_mask", path, f"{', '.join(known)}, or * alone") for path in paths if path not in known]
     if not paths:

@@ -161,7 +161,9 @@ class VpnConnectionService(vpn_connection_pb2_grpc.VpnConnectionServiceServicer)
         kept = None
         if not request.update_mask.paths:
             kept = {"gateway": f"vpnGateways/{self._store.vpn_connection(name).gateway}"}
-        change = _change(asked, mask(FIELD, asked, request.update_mask, CHANGEABLE, kept=kept))
+        sent = {"pre_shared_key": asked.pre_shared_key, "certificate": asked.certificate.private_key_pem}
+        unread = [field for field, secret in sent.items() if not secret]
+        change = _change(asked, mask(FIELD, asked, request.update_mask, CHANGEABLE, kept=kept, unread=unread))
         with self._waiting.seated(request.wait_live):
             view = self._store.update_vpn_connection(name, change, time_left(context))
             if request.wait_live:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from agent.store import Store
 from sluice.v1 import drive_pb2 as drives
 from sluice.v1 import interconnect_pb2 as interconnects
@@ -55,6 +57,17 @@ def test_a_change_of_a_peering_is_its_own(bgp_api: Api, store: Store, bgp: BgpDa
     assert bgp.revision("ix") > own
     assert [record.network.revision for record in store.replica.networks.values()] == before
     create(bgp_api, peering("b"))
+
+
+def test_what_was_read_is_written_back_whole_and_keeps_its_password(bgp_api: Api) -> None:
+    create(bgp_api, direct("dc", password="of-the-session"))
+    read = get(bgp_api, "dc")
+    everything = FieldMask(paths=["*"])
+    request = interconnects.UpdateInterconnectRequest(interconnect=read, update_mask=everything)
+    assert bgp_api.interconnects.UpdateInterconnect(request).has_password
+    # It is taken away by its name.
+    request = interconnects.UpdateInterconnectRequest(interconnect=read, update_mask=FieldMask(paths=["password"]))
+    assert not bgp_api.interconnects.UpdateInterconnect(request).has_password
 
 
 def test_no_difference_is_no_change(bgp_api: Api, store: Store, bgp: BgpDaemon) -> None:
