@@ -21,6 +21,7 @@ from agent.vpn.charon import Charon, CharonError, CharonRefused, Memory
 from agent.vpn.connection import certificates, connection_message, fingerprint, shared_message
 from agent.vpn.namespace import Namespace
 from agent.vpn.progress import Progress
+from agent.vpn.repetition import Repetition
 from agent.vpn.report import Report
 from agent.vpn.source import Site
 from agent.vpn.tunnels import confirm, count, see
@@ -68,6 +69,7 @@ class Gateway:
         self._site: Site | None = None
         self._progress: dict[str, Progress] = {}
         self._narrowed: set[str] = set()
+        self._repetition = Repetition()
         self._peers: dict[str, str] = {}
         self._strangers: dict[str, tuple[str, str, str]] = {}
         self._ending = ""
@@ -163,6 +165,8 @@ class Gateway:
     def _changed(self, name: str, message: Mapping[str, Any]) -> None:
         """An SA came, went or has new keys; its counters are the last there are of it."""
         for connection, facts in message.items():
+            if name == "ike-updown":
+                self._repetition.forget(connection)
             progress = self._progress.get(connection)
             if progress is None or not isinstance(facts, dict):
                 continue
@@ -178,8 +182,9 @@ class Gateway:
         name = message.get("ikesa-name", "")
         site, wall = self._site, _wall()
         group = message.get("group", "")
-        # Packets of a tunnel at rest come every few seconds.
-        level = logging.DEBUG if group in _PACKETS else logging.INFO
+        # Packets of a tunnel at rest come every few seconds, and so do attempts to reach a dead peer.
+        known = group in _PACKETS or not self._repetition.new(name, line, time.monotonic())
+        level = logging.DEBUG if known else logging.INFO
         extra = {"gateway": site.gateway.name if site else self._key, "connection": name, "group": group}
         log.log(level, "charon: %s", line, extra=extra)
         if found := _INITIATING.search(line):
