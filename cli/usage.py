@@ -8,6 +8,7 @@ import click
 import grpc
 
 from cli import names, output
+from cli.errors import Failure
 from cli.paging import pages
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import usage_pb2
@@ -47,7 +48,12 @@ def _named(session: Session, name: str) -> usage_pb2.Usage:
         if "/" in name or not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
             raise
     request = usage_pb2.GetUsageRequest(name=names.machine_name(name))
-    return session.usage.GetUsage(request, timeout=session.timeout)
+    try:
+        return session.usage.GetUsage(request, timeout=session.timeout)
+    except grpc.RpcError as error:
+        if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+        raise Failure("NOT_FOUND", f"no network and no machine has the name {name}") from error
 
 
 @click.command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")

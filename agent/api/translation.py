@@ -6,8 +6,11 @@ from agent.api import encode
 from agent.api.calls import Context, time_left
 from agent.faults import Invalid, NotHeld, Violation
 from agent.store import Store
-from agent.validation import public_address, public_port
+from agent.validation import public_address, public_port, wrong
 from sluice.v1 import translation_pb2, translation_pb2_grpc
+
+# The client's clock may be ahead of ours.
+_AHEAD_MILLISECONDS = 60_000
 
 
 class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
@@ -25,6 +28,8 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
         try:
             if request.HasField("time"):
                 moment, when = request.time.ToMilliseconds(), f"at {request.time.ToJsonString()}"
+                if moment > self._store.clock() + _AHEAD_MILLISECONDS:
+                    violations.append(wrong("time", request.time.ToJsonString(), "a moment that is not in the future"))
         except ValueError as error:
             violations.append(Violation("time", f"time: {error}"))
         if not violations:

@@ -12,6 +12,9 @@ from agent.store.public_addresses import PublicAddresses
 from agent.store.vpn_connections import VpnConnections
 from agent.store.vpn_gateways import VpnGateways
 
+# Who has it now is who has not released it, whatever became of the clock.
+_LAST = 2**62
+
 
 class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, Accounts):
     """The only writer of desired state, as `DesiredState` says."""
@@ -19,12 +22,12 @@ class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnect
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:
         """Who had `port` of public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
-            return self.replica.ledger.history.at(address, port, self.clock() if moment is None else moment)
+            return self.replica.ledger.history.at(address, port, _LAST if moment is None else moment)
 
     def assignment(self, address: str, moment: int | None) -> Assignment | None:
         """Who had public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
-            return self.replica.ledger.assignments.at(address, self.clock() if moment is None else moment)
+            return self.replica.ledger.assignments.at(address, _LAST if moment is None else moment)
 
     def is_assignable(self, address: str) -> bool:
         """Whether `address` can stand for a machine."""

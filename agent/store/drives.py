@@ -40,10 +40,13 @@ class Drives(DesiredState):
             return find(self.replica.drives, f"drives/{name}").view
 
     def list_drives(self, network: str, after: str, count: int) -> list[DriveView]:
-        """At most `count` drives with names above `after`, in order; of one network unless it is empty."""
+        """At most `count` drives with names above `after`, in order; of one network unless it is empty.
+
+        Raises Missing.
+        """
         with self.replica.lock:
-            of = self.replica.networks.get(network)
-            index = self.replica.drives if not network else None if of is None else of.drives
+            networks = self.replica.networks
+            index = find(networks, f"networks/{network}").drives if network else self.replica.drives
             return [self.replica.drives[name].view for name in following(index, after, count)]
 
     def wait_drive(self, view: DriveView, timeout: float) -> DriveView:

@@ -66,10 +66,13 @@ class Interconnects(Sealed):
         return find(self.replica.interconnects.by_name, f"interconnects/{name}")
 
     def list_interconnects(self, network: str, after: str, count: int) -> list[InterconnectView]:
-        """At most `count` interconnects with names above `after`, in order; of one network unless it is empty."""
+        """At most `count` interconnects with names above `after`, in order; of one network unless it is empty.
+
+        Raises Missing.
+        """
         with self.replica.lock:
-            present, of = self.replica.interconnects.by_name, self.replica.networks.get(network)
-            index = present if not network else None if of is None else of.interconnects
+            present, networks = self.replica.interconnects.by_name, self.replica.networks
+            index = find(networks, f"networks/{network}").interconnects if network else present
             return [present[name].view for name in following(index, after, count)]
 
     def list_interconnect_routes(self, name: str, after: Position, count: int, *, refused: bool) -> Sequence[Route]:

@@ -71,10 +71,13 @@ class Machines(DesiredState):
             return find(self.replica.machines, f"machines/{name}").view
 
     def list_machines(self, network: str, after: str, count: int) -> list[MachineView]:
-        """At most `count` machines with names above `after`, in order; of one network unless it is empty."""
+        """At most `count` machines with names above `after`, in order; of one network unless it is empty.
+
+        Raises Missing.
+        """
         with self.replica.lock:
-            of = self.replica.networks.get(network)
-            index = self.replica.machines if not network else None if of is None else of.machines
+            networks = self.replica.networks
+            index = find(networks, f"networks/{network}").machines if network else self.replica.machines
             return [self.replica.machines[name].view for name in following(index, after, count)]
 
     def wait_machines(self, views: Sequence[MachineView], timeout: float) -> list[MachineView]:

@@ -75,10 +75,13 @@ class VpnConnections(Sealed):
         return find(self.replica.vpn.connections, f"vpnConnections/{name}")
 
     def list_vpn_connections(self, gateway: str, after: str, count: int) -> list[VpnConnectionView]:
-        """At most `count` connections with names above `after`, in order; of one gateway unless it is empty."""
+        """At most `count` connections with names above `after`, in order; of one gateway unless it is empty.
+
+        Raises Missing.
+        """
         with self.replica.lock:
-            of = self.replica.vpn.gateways.get(gateway)
-            index = self.replica.vpn.connections if not gateway else None if of is None else of.connections
+            vpn = self.replica.vpn
+            index = find(vpn.gateways, f"vpnGateways/{gateway}").connections if gateway else vpn.connections
             return [self.replica.vpn.connections[name].view for name in following(index, after, count)]
 
     def wait_vpn_connection(self, view: VpnConnectionView, timeout: float) -> VpnConnectionView:

@@ -44,13 +44,15 @@ class VpnGateways(DesiredState):
             return find(self.replica.vpn.gateways, f"vpnGateways/{name}").view
 
     def list_vpn_gateways(self, network: str, after: str, count: int) -> list[VpnGatewayView]:
-        """At most `count` VPN gateways with names above `after`, in order; of one network unless it is empty."""
+        """At most `count` VPN gateways with names above `after`, in order; of one network unless it is empty.
+
+        Raises Missing.
+        """
         with self.replica.lock:
             gateways = self.replica.vpn.gateways
             if not network:
                 return [gateways[name].view for name in following(gateways, after, count)]
-            of = self.replica.networks.get(network)
-            found = None if of is None else of.vpn
+            found = find(self.replica.networks, f"networks/{network}").vpn
             return [] if found is None or found.gateway.name <= after else [found.view]
 
     def wait_vpn_gateway(self, view: VpnGatewayView, timeout: float) -> VpnGatewayView:

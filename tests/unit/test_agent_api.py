@@ -21,7 +21,7 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
-from tests.agents import MAC, Api, Database, machine, network, opened, refusal, served
+from tests.agents import MAC, Api, Clock, Database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
 
 
@@ -197,7 +197,7 @@ def test_lists_by_tenant_and_by_network(api: Api) -> None:
     assert ([n.name for n in second.networks], second.next_page_token) == (["networks/c"], "")
     listed = api.machines.ListMachines(machines.ListMachinesRequest(network="networks/b")).machines
     assert [m.name for m in listed] == ["machines/m"]
-    assert not api.machines.ListMachines(machines.ListMachinesRequest(network="networks/x")).machines
+    assert refusal(api.machines.ListMachines, machines.ListMachinesRequest(network="networks/x"))[0] == "NOT_FOUND"
     # A token is for its own list only.
     request.tenant = "u"
     code, _, details = refusal(api.networks.ListNetworks, request)
@@ -229,8 +229,20 @@ def test_translations(api: Api) -> None:
     for address, port in (("x", 1), ("198.51.100.1", 0), ("198.51.100.1", 65536)):
         bad = translations.LookupTranslationRequest(address=address, port=port)
         assert refusal(api.translations.LookupTranslation, bad)[0] == "INVALID_ARGUMENT"
-    request.time.seconds = -(1 << 62)
-    assert refusal(api.translations.LookupTranslation, request)[0] == "INVALID_ARGUMENT"
+    for seconds in (-(1 << 62), made.create_time.seconds + 3600):
+        request.time.seconds = seconds
+        assert refusal(api.translations.LookupTranslation, request)[0] == "INVALID_ARGUMENT"
+
+
+def test_who_has_a_port_now_does_not_depend_on_the_clock(server: Database) -> None:
+    clock = Clock()
+    with opened(server, clock) as store, served(store) as api:
+        block = api.networks.CreateNetwork(network("n")).port_block
+        request = translations.LookupTranslationRequest(address=block.address, port=block.first_port)
+        clock.advance(-3600)
+        assert api.translations.LookupTranslation(request).network == "networks/n"
+        api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/n"))
+        assert refusal(api.translations.LookupTranslation, request)[0] == "NOT_FOUND"
 
 
 def test_reflection_lists_services_with_comments_kept_in_files(api: Api) -> None:

@@ -140,7 +140,7 @@ def test_pages_by_network(api: Api) -> None:
     assert [d.name for d in (*first.drives, *second.drives)] == ["drives/a", "drives/c"]
     assert second.next_page_token == ""
     assert len(api.drives.ListDrives(drives.ListDrivesRequest()).drives) == 3
-    assert not api.drives.ListDrives(drives.ListDrivesRequest(network="networks/none")).drives
+    assert refusal(api.drives.ListDrives, drives.ListDrivesRequest(network="networks/none"))[0] == "NOT_FOUND"
 
 
 def test_changes_are_streamed(api: Api) -> None:

@@ -219,7 +219,7 @@ def test_pages_by_network(bgp_api: Api) -> None:
     assert refusal(bgp_api.interconnects.ListInterconnects, asked)[0] == "INVALID_ARGUMENT"
     assert len(bgp_api.interconnects.ListInterconnects(interconnects.ListInterconnectsRequest()).interconnects) == 4
     none = interconnects.ListInterconnectsRequest(network="networks/none")
-    assert not bgp_api.interconnects.ListInterconnects(none).interconnects
+    assert refusal(bgp_api.interconnects.ListInterconnects, none)[0] == "NOT_FOUND"
 
 
 def test_routes_by_pages(bgp_api: Api, bgp: BgpDaemon) -> None:

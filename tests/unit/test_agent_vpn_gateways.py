@@ -246,8 +246,10 @@ def test_pages_by_network(api: Api) -> None:
     of_lab = api.vpn_gateways.ListVpnGateways(gateways.ListVpnGatewaysRequest(network="networks/lab", page_size=1))
     assert [g.name for g in of_lab.vpn_gateways] == ["vpnGateways/b"]
     assert of_lab.next_page_token == ""
-    for none in ("networks/none", "networks/web"):
-        assert not api.vpn_gateways.ListVpnGateways(gateways.ListVpnGatewaysRequest(network=none)).vpn_gateways
+    of_web = gateways.ListVpnGatewaysRequest(network="networks/web")
+    assert not api.vpn_gateways.ListVpnGateways(of_web).vpn_gateways
+    of_none = gateways.ListVpnGatewaysRequest(network="networks/none")
+    assert refusal(api.vpn_gateways.ListVpnGateways, of_none)[0] == "NOT_FOUND"
     wrong = gateways.ListVpnGatewaysRequest(network="networks/lab", page_token=first.next_page_token)
     assert refusal(api.vpn_gateways.ListVpnGateways, wrong)[0] == "INVALID_ARGUMENT"
 

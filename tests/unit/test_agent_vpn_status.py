@@ -8,7 +8,7 @@ from sluice.v1 import status_pb2
 from sluice.v1 import vpn_connection_pb2 as connections
 from state.model import State
 from state.vpn import Tunnel, TunnelState
-from tests.agents import Api, Controller
+from tests.agents import Api, Controller, refusal
 from tests.dummy_switch import wait_until
 from tests.vpn_calls import PEER, Create, Daemon, get_connection, update
 
@@ -97,4 +97,4 @@ def test_pages_by_gateway(vpn_api: Api, create: Create) -> None:
     assert second.next_page_token == ""
     assert len(vpn_api.vpn_connections.ListVpnConnections(connections.ListVpnConnectionsRequest()).vpn_connections) == 3
     none = connections.ListVpnConnectionsRequest(gateway="vpnGateways/none")
-    assert not vpn_api.vpn_connections.ListVpnConnections(none).vpn_connections
+    assert refusal(vpn_api.vpn_connections.ListVpnConnections, none)[0] == "NOT_FOUND"
