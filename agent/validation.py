@@ -257,12 +257,12 @@ def port(field: str, value: str, own_ports: Collection[str]) -> Iterator[Violati
         yield wrong(field, value, "a port other than the legs of VPN gateways and interconnects, the appliance's own")
 
 
-def mac(field: str, value: str, router_mac: str) -> Iterator[Violation]:
+def mac(field: str, value: str, own_macs: Collection[str]) -> Iterator[Violation]:
     """Check a machine's Ethernet address."""
     if not is_mac(value):
         yield wrong(field, value, "a unicast Ethernet address, 02:00:00:00:00:01")
-    elif value.lower() == router_mac:
-        yield wrong(field, value, "an address other than the router's")
+    elif value.lower() in own_macs:
+        yield wrong(field, value, f"an address other than the appliance's own: {', '.join(sorted(own_macs))}")
 
 
 def hostname(field: str, value: str) -> Iterator[Violation]:
@@ -271,12 +271,12 @@ def hostname(field: str, value: str) -> Iterator[Violation]:
         yield wrong(field, value, "a host name label: 1 to 63 of a-z, 0-9 and '-', not starting or ending with '-'")
 
 
-def new_machine(request: NewMachine, own_ports: Collection[str], router_mac: str) -> list[Violation]:
+def new_machine(request: NewMachine, own_ports: Collection[str], own_macs: Collection[str]) -> list[Violation]:
     """Every violation of a request to create a machine that needs no look at other objects."""
     found = list(identifier("machine_id", request.name))
     if request.network:
         found += resource_name("machine.network", request.network, "networks")
-    found += mac("machine.mac_address", request.mac, router_mac)
+    found += mac("machine.mac_address", request.mac, own_macs)
     if request.address and _address(request.address) is None:
         found.append(wrong("machine.address", request.address, "an IPv4 address, or empty for the lowest free one"))
     elif request.address and not request.network:
@@ -296,11 +296,11 @@ def address_in(field: str, value: str, prefix: str) -> Iterator[Violation]:
         yield wrong(field, value, f"{low} to {high}, or empty for the lowest free one")
 
 
-def machine_change(change: MachineChange, own_ports: Collection[str], router_mac: str) -> list[Violation]:
+def machine_change(change: MachineChange, own_ports: Collection[str], own_macs: Collection[str]) -> list[Violation]:
     """Every violation of a change of a machine."""
     found: list[Violation] = []
     if change.mac is not None:
-        found += mac("machine.mac_address", change.mac, router_mac)
+        found += mac("machine.mac_address", change.mac, own_macs)
     if change.hostname is not None:
         found += hostname("machine.hostname", change.hostname)
     if change.attachment is not None:

@@ -20,6 +20,7 @@ from agent.config.values import (
     ConfigError,
     ConntrackSettings,
     Limits,
+    own_macs,
     own_ports,
 )
 from state.model import Appliance, Gateway
@@ -32,6 +33,7 @@ __all__ = [
     "ConntrackSettings",
     "Limits",
     "load",
+    "own_macs",
     "own_ports",
     "parse",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from state import resolver, vpn
+from state.interconnect import INTERCONNECT_MAC
 from state.model import Appliance
 
 DATABASE = "/run/sluice/database.sock"
@@ -116,3 +118,10 @@ def own_ports(appliance: Appliance) -> tuple[str, ...]:
     """The ports of the bridge that are the appliance's own: gateway, storage and resolver, those there are."""
     storage = "" if appliance.storage is None else appliance.storage.port
     return tuple(port for port in (appliance.gateway.port, storage, appliance.resolver_port) if port)
+
+
+def own_macs(appliance: Appliance) -> frozenset[str]:
+    """The Ethernet addresses that the appliance speaks with itself, which no machine may have."""
+    daemons = {resolver.MAC, vpn.INSIDE_MAC, vpn.OUTSIDE_MAC, INTERCONNECT_MAC}
+    storage = set() if appliance.storage is None else {appliance.storage.mac}
+    return frozenset(mac.lower() for mac in daemons | storage | {appliance.router_mac, appliance.gateway.mac})

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sortedcontainers import SortedDict
 
 from agent import metrics
-from agent.config import Config, own_ports
+from agent.config import Config, own_macs, own_ports
 from agent.draft import Draft
 from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
 from agent.intent import Idempotency
@@ -84,6 +84,7 @@ class DesiredState:
         )
         self.own_prefixes = own_prefixes(config.appliance)
         self.own_ports = (*own_ports(config.appliance), config.bridge.name)
+        self.own_macs = own_macs(config.appliance)
         self._commands = threading.Lock()
         self.stopping = False
         self._unsound = ""

@@ -29,7 +29,7 @@ class Machines(DesiredState):
         if batch and not 1 <= len(requests) <= MAX_BATCH:
             found.append(Violation("requests", f"requests holds {len(requests)}; allowed: 1 to {MAX_BATCH}"))
         for at, new in enumerate(requests[:MAX_BATCH]):
-            violations = new_machine(new, self.own_ports, self.config.appliance.router_mac)
+            violations = new_machine(new, self.own_ports, self.own_macs)
             found += within(violations, f"requests[{at}]") if batch else violations
         check(found)
         # Those that ask for an address come first, so that no other of the batch is given it.
@@ -57,7 +57,7 @@ class Machines(DesiredState):
 
     def update_machine(self, name: str, change: MachineChange, timeout: float) -> MachineView:
         """Change a machine. Raises Invalid, Missing, Taken, Contended, Unreachable."""
-        check(machine_change(change, self.own_ports, self.config.appliance.router_mac))
+        check(machine_change(change, self.own_ports, self.own_macs))
         self.run(lambda draft: draft.update_machine(name, change), timeout)
         return self.machine(name)
 

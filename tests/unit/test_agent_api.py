@@ -234,6 +234,15 @@ def test_translations(api: Api) -> None:
         assert refusal(api.translations.LookupTranslation, request)[0] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.parametrize("number", range(1, 8))
+def test_no_machine_has_an_address_of_the_appliances_own(api: Api, number: int) -> None:
+    """Routers, gateway port, storage port, resolver, the legs of VPN gateways and of interconnects."""
+    request = machine("pc", number=1)
+    request.machine.mac_address = f"02:00:00:00:FF:0{number}"
+    code, message, _ = refusal(api.machines.CreateMachine, request)
+    assert (code, "the appliance's own" in message) == ("INVALID_ARGUMENT", True)
+
+
 def test_who_has_a_port_now_does_not_depend_on_the_clock(server: Database) -> None:
     clock = Clock()
     with opened(server, clock) as store, served(store) as api:

@@ -14,6 +14,7 @@ from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
 
 OWN = [("192.0.2.0/24", "the gateway's subnet"), ("127.0.0.0/8", "which is never routed")]
 PORTS, ROUTER = ("uplink", "br-sluice"), "02:00:00:00:ff:01"
+MACS = {ROUTER, "02:00:00:00:ff:02"}
 
 
 def fields(found: list[Violation]) -> list[str]:
@@ -26,7 +27,7 @@ def machine(**changes: object) -> NewMachine:
 
 
 def machine_fields(**changes: object) -> list[str]:
-    return fields(check.new_machine(machine(**changes), PORTS, ROUTER))
+    return fields(check.new_machine(machine(**changes), PORTS, MACS))
 
 
 @pytest.mark.parametrize("name", ["a", "a-1", "a" * 63, "", "web-01"])
@@ -88,8 +89,8 @@ def test_macs(mac: str) -> None:
 
 @pytest.mark.parametrize(
     "mac",
-    ["", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02-00-00-00-00-01", "020000000001", ROUTER,
-     ROUTER.upper(), "02:00:00:00:00:01\n"],
+    ["", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02-00-00-00-00-01", "020000000001",
+     *sorted(MACS), ROUTER.upper(), "02:00:00:00:00:01\n"],
 )  # fmt: skip
 def test_no_macs(mac: str) -> None:
     assert machine_fields(mac=mac) == ["machine.mac_address"]
@@ -137,8 +138,8 @@ def test_no_hostnames(hostname: str) -> None:
 
 
 def test_a_change_is_checked_only_where_it_changes_something() -> None:
-    assert check.machine_change(MachineChange(), PORTS, ROUTER) == []
-    found = check.machine_change(MachineChange("x", "-", Tagged("uplink")), PORTS, ROUTER)
+    assert check.machine_change(MachineChange(), PORTS, MACS) == []
+    found = check.machine_change(MachineChange("x", "-", Tagged("uplink")), PORTS, MACS)
     assert fields(found) == ["machine.mac_address", "machine.hostname", "machine.attachment.port"]
 
 
@@ -159,6 +160,6 @@ def test_violations_of_a_batch_name_the_request() -> None:
 def test_no_text_breaks_the_checks(name: str, tenant: str, prefix: str, servers: list[str], mtu: int) -> None:
     for found in (
         check.new_network(NewNetwork(name, "PRIVATE", tenant, prefix, tuple(servers), mtu), OWN),
-        check.new_machine(NewMachine(name, tenant, prefix, name, tenant, Tagged(prefix, mtu)), PORTS, ROUTER),
+        check.new_machine(NewMachine(name, tenant, prefix, name, tenant, Tagged(prefix, mtu)), PORTS, MACS),
     ):
         assert all(v.description.startswith(v.field) and len(v.description) < 500 for v in found)
