@@ -7,7 +7,7 @@ from typing import TextIO
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import batch, creation, deletion, names, output
+from cli import batch, creation, deletion, limits, names, output
 from cli.integers import INT32
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import machine_pb2
@@ -50,8 +50,16 @@ def _show(session: Session, machine: machine_pb2.Machine) -> None:
         output.print_json(output.to_json(machine))
         return
     labels = ("name", "network", "address", "MAC", "hostname", "attachment", "state", "detail")
-    created = ("created", output.moment(machine.create_time))
-    output.print_fields([*zip(labels, _row(machine), strict=True), created])
+    output.print_fields(
+        [
+            *zip(labels, _row(machine), strict=True),
+            ("DNS name", machine.dns_name),
+            ("public address", names.short(machine.public_address)),
+            *limits.shown(machine.limits),
+            ("tenant", machine.tenant),
+            ("created", output.moment(machine.create_time)),
+        ]
+    )
 
 
 @click.group()
@@ -97,6 +105,7 @@ def show(session: Session, machine: str, wait: bool) -> None:
 @click.option("--address", default="", help="IPv4 address.  [default: the lowest free one]")
 @click.option("--hostname", default="", help="Hostname.  [default: the machine's name]")
 @click.option("--tenant", default="", help="Customer of the isolated network made with the machine.")
+@limits.limit_options
 @click.option(
     "--file",
     "source",
@@ -118,13 +127,15 @@ def create(
     address: str,
     hostname: str,
     tenant: str,
+    public_rate: int | None,
+    storage_rate: int | None,
     source: TextIO | None,
     wait: bool,
     request_id: str | None,
 ) -> None:
     """Create a machine; without --network it gets an isolated network of its own."""
     if source is not None:
-        if any((machine, mac, port, vlan, vni, network, address, hostname, tenant)):
+        if any((machine, mac, port, vlan, vni, network, address, hostname, tenant, public_rate, storage_rate)):
             raise click.UsageError("--file stands alone: everything about the machines is in the file")
         _create_batch(session, source, wait, request_id)
         return
@@ -138,6 +149,7 @@ def create(
         hostname=hostname,
         attachment=attachment,
         tenant=tenant,
+        limits=limits.limits(public_rate, storage_rate),
     )
     request = machine_pb2.CreateMachineRequest(
         machine_id=names.short(machine),
@@ -177,6 +189,7 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
 @click.option("--vlan", type=INT32, help="VLAN id on the new port.")
 @click.option("--vni", type=INT32, help="VNI on the new port.")
 @click.option("--hostname", help="New hostname.")
+@limits.limit_options
 @click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
 @output_option
 @pass_session
@@ -188,9 +201,11 @@ def set_(
     vlan: int | None,
     vni: int | None,
     hostname: str | None,
+    public_rate: int | None,
+    storage_rate: int | None,
     wait: bool,
 ) -> None:
-    """Change a machine's attachment, MAC or hostname."""
+    """Change a machine's attachment, MAC, hostname or limits."""
     changed = machine_pb2.Machine(name=names.machine_name(machine))
     paths = []
     attachment = _attachment(port, vlan, vni)
@@ -203,8 +218,11 @@ def set_(
     if hostname is not None:
         changed.hostname = hostname
         paths.append("hostname")
+    if (rates := limits.limits(public_rate, storage_rate)) is not None:
+        changed.limits.CopyFrom(rates)
+        paths += limits.paths(public_rate, storage_rate)
     if not paths:
-        raise click.UsageError("nothing to change: give --port, --mac or --hostname")
+        raise click.UsageError("nothing to change: give --port, --mac, --hostname or a rate")
     request = machine_pb2.UpdateMachineRequest(machine=changed, update_mask=FieldMask(paths=paths), wait_live=wait)
     _show(session, session.machines.UpdateMachine(request, timeout=session.timeout))
 

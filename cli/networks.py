@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import click
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, deletion, names, output
+from cli import creation, deletion, limits, name_service, names, output
 from cli.integers import INT32
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import network_pb2
@@ -47,8 +48,9 @@ def _show(session: Session, network: network_pb2.Network) -> None:
             ("prefix", network.prefix),
             ("router", network.router_address),
             ("public", _block(network)),
-            ("DNS", ", ".join(network.dns_servers)),
+            *name_service.shown(network),
             ("MTU", network.mtu),
+            *limits.shown(network.limits),
             ("key", network.key),
             ("state", creation.state_word(network.status)),
             ("detail", network.status.detail),
@@ -91,8 +93,9 @@ def show(session: Session, network: str, wait: bool) -> None:
 @click.option("--kind", type=click.Choice(sorted(_KINDS)), default="private", show_default=True)
 @click.option("--tenant", default="", help="Customer; free text.")
 @click.option("--prefix", default="", metavar="ADDRESS/16", help="Prefix of a private network.  [default: a free one]")
-@click.option("--dns", multiple=True, metavar="ADDRESS", help="Resolver for DHCP; may be repeated.")
+@name_service.name_options
 @click.option("--mtu", type=INT32, default=0, help="Largest IP packet of the machines.  [default: 1500]")
+@limits.limit_options
 @creation.wait_options
 @output_option
 @pass_session
@@ -103,14 +106,28 @@ def create(
     tenant: str,
     prefix: str,
     dns: tuple[str, ...],
+    search_domain: str | None,
+    forward: tuple[str, ...],
     mtu: int,
+    public_rate: int | None,
+    storage_rate: int | None,
     wait: bool,
     request_id: str | None,
 ) -> None:
     """Create a network; without NETWORK the appliance chooses its name."""
+    wanted = network_pb2.Network(
+        kind=_KINDS[kind],
+        tenant=tenant,
+        prefix=prefix,
+        dns_servers=name_service.resolvers(dns),
+        search_domain=search_domain or "",
+        dns_forwarding=name_service.forwarding(forward),
+        mtu=mtu,
+        limits=limits.limits(public_rate, storage_rate),
+    )
     request = network_pb2.CreateNetworkRequest(
         network_id=names.short(network),
-        network=network_pb2.Network(kind=_KINDS[kind], tenant=tenant, prefix=prefix, dns_servers=dns, mtu=mtu),
+        network=wanted,
         request_id=creation.new_request_id(request_id),
         wait_live=wait,
     )
@@ -118,6 +135,43 @@ def create(
     _show(session, made)
     if wait:
         creation.require_live([(made.name, made.status)])
+
+
+@networks.command(
+    "set",
+    epilog="Examples: sluicectl networks set office --public-rate 200000;"
+    " sluicectl networks set office --forward corp.example=192.168.50.10,192.168.50.11 --search-domain corp.example",
+)
+@click.argument("network", shell_complete=names.complete_network)
+@name_service.name_options
+@limits.limit_options
+@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@output_option
+@pass_session
+def set_(
+    session: Session,
+    network: str,
+    dns: tuple[str, ...],
+    search_domain: str | None,
+    forward: tuple[str, ...],
+    public_rate: int | None,
+    storage_rate: int | None,
+    wait: bool,
+) -> None:
+    """Change what a network's machines are told of names, and its limits."""
+    changed = network_pb2.Network(
+        name=names.network_name(network),
+        dns_servers=name_service.resolvers(dns),
+        search_domain=search_domain or "",
+        dns_forwarding=name_service.forwarding(forward),
+        limits=limits.limits(public_rate, storage_rate),
+    )
+    given = {"dns_servers": bool(dns), "search_domain": search_domain is not None, "dns_forwarding": bool(forward)}
+    paths = [field for field, set_now in given.items() if set_now] + limits.paths(public_rate, storage_rate)
+    if not paths:
+        raise click.UsageError("nothing to change: give --dns, --search-domain, --forward or a rate")
+    request = network_pb2.UpdateNetworkRequest(network=changed, update_mask=FieldMask(paths=paths), wait_live=wait)
+    _show(session, session.networks.UpdateNetwork(request, timeout=session.timeout))
 
 
 @networks.command(epilog="Example: sluicectl networks delete office lab")

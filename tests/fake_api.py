@@ -145,6 +145,12 @@ class _Networks(network_pb2_grpc.NetworkServiceServicer):
         found, token = page(request, found)
         return network_pb2.ListNetworksResponse(networks=found, next_page_token=token)
 
+    def UpdateNetwork(self, request: Any, context: Any) -> network_pb2.Network:
+        self.api.requests.append(request)
+        network = self.api.networks[request.network.name]
+        request.update_mask.MergeMessage(request.network, network, True, True)
+        return network
+
     def DeleteNetwork(self, request: Any, context: Any) -> Empty:
         self.api.requests.append(request)
         users = [m.name for m in self.api.machines.values() if m.network == request.name]
