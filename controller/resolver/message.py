@@ -148,7 +148,7 @@ def _relay(query: Query, reply: Relayed, limit: int) -> bytes:
     question = _question_of(query)
     edns = b"" if query.size is None else _OPT.pack(0, RdataType.OPT, UDP_SIZE, _do(query), 0)
     body, (answer, authority, additional), cut = reply.within(limit - HEADER.size - len(question) - len(edns))
-    flags = Flag.QR | Flag.RA | query.flags & (Flag.RD | Flag.CD) | (Flag.TC if cut else 0) | reply.rcode
+    flags = Flag.QR | Flag.RA | query.flags & (Flag.RD | Flag.CD) | (Flag.TC if cut else 0) | reply.rcode & 0xF
     return HEADER.pack(query.id, flags, 1, answer, authority, additional + bool(edns)) + question + body + edns
 
 
