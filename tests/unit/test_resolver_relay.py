@@ -71,7 +71,7 @@ def test_a_question_with_records_is_refused_before_they_are_read(size: int, kind
             assert isinstance(found, Refusal)
             assert found.what == "formerr"
 
-        assert lines_run(read) < 300
+        assert lines_run(read) < 600
 
 
 def test_options_of_a_question_cost_nothing() -> None:
