@@ -88,8 +88,8 @@ def sluicectl(
 ) -> None:
     """Isolated and private networks of one appliance.
 
-    Networks and machines are asked from the API; flows and drops from the
-    bridge, so run those two on the appliance itself.
+    Objects and usage are asked from the API. flows, drops, trace, status and
+    doctor look at the bridge and the host as well: run those on the appliance.
     """
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
