@@ -15,6 +15,7 @@ from controller.pipeline import Table
 from sluice.v1 import machine_pb2, network_pb2
 
 _ROUTER_MAC = re.compile(r"set_field:([0-9a-f:]{17})->arp_tha")
+_EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
 # Without conntrack's own answer a trace shows the first packet of a connection
 # as it is before NAT, which the next table drops.
 _TRANSLATED = ("--ct-next", "trk,new,snat")
@@ -36,10 +37,8 @@ def trace(session: Session, machine: str, destination: str, protocol: str, port:
 
     Nothing is sent. MACHINE is the sender, DESTINATION an IPv4 address.
     """
-    try:
-        ipaddress.IPv4Address(destination)
-    except ValueError as error:
-        raise click.UsageError(f"{destination!r} is not an IPv4 address") from error
+    for address in (destination, source):
+        _check(address)
     request = machine_pb2.GetMachineRequest(name=names.machine_name(machine))
     sender = session.machines.GetMachine(request, timeout=session.timeout)
     wanted = network_pb2.GetNetworkRequest(name=sender.network)
@@ -66,12 +65,28 @@ def _packet(
     if protocol == "icmp":
         terms += ["icmp_type=8", "icmp_code=0"]
     else:
-        terms += ["tp_src=40000", f"tp_dst={port}"]
+        terms += [f"{protocol}_src=40000", f"{protocol}_dst={port}"]
     return terms
 
 
+def _check(address: str | None) -> None:
+    """Raise UsageError if it is no address; it becomes a part of a flow's text."""
+    try:
+        if address is not None:
+            ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise click.UsageError(f"{address!r} is not an IPv4 address") from error
+
+
 def _next_mac(session: Session, network: network_pb2.Network, destination: str) -> str:
-    """The MAC a machine would put in the frame: a neighbour's, or the router's."""
+    """The MAC a machine would put in the frame: a group's, a neighbour's, or the router's."""
+    target = ipaddress.IPv4Address(destination)
+    if target.is_multicast:
+        # RFC 1112 section 6.4: the last 23 bits.
+        low = int(target) & 0x7FFFFF
+        return f"01:00:5e:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
+    if target in (ipaddress.IPv4Network(network.prefix).broadcast_address, _EVERYBODY):
+        return "ff:ff:ff:ff:ff:ff"
     if ipaddress.ip_address(destination) in ipaddress.ip_network(network.prefix):
         for neighbour in names.all_machines(session.machines, network.name, session.timeout):
             if neighbour.address == destination:

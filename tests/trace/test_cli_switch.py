@@ -145,6 +145,13 @@ def test_a_trace_to_a_neighbour_is_switched_and_to_another_tenant_is_not(sluicec
     assert "switch: " not in told
 
 
+@pytest.mark.parametrize("group", ["10.0.255.255", "255.255.255.255", "224.0.0.251", "239.255.255.250"])
+def test_a_trace_to_a_group_goes_to_all_neighbours(sluicectl: Sluicectl, group: str) -> None:
+    told = sluicectl("trace", "office3", group, "--protocol", "udp", "--port", "5353")
+    assert "unreachable" not in told
+    assert "Datapath actions: drop" not in told
+
+
 def test_a_trace_with_a_foreign_source_is_dropped(sluicectl: Sluicectl) -> None:
     told = sluicectl("trace", "web1", "198.51.100.10", "--source", "172.16.9.9")
     assert "drop: source-ip" in told

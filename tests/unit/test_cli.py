@@ -212,6 +212,8 @@ def test_create_machine_sends_what_was_given(api: FakeApi, sluicectl: Sluicectl)
         ["who", "203.0.113.7:\N{SUPERSCRIPT TWO}"],
         ["who", "203.0.113.7:1024", "--at", "yesterday-ish"],
         ["trace", "x", "somewhere"],
+        ["trace", "x", "10.0.0.3", "--source", "999.1.1.1"],
+        ["trace", "x", "10.0.0.3", "--source", "10.0.0.2,actions=drop"],
         ["nonsense"],
     ],
     ids=" ".join,
