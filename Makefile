@@ -60,7 +60,8 @@ run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 # Those that wait for the network more than they work, or need no time of their own, side by side.
 test: setup ## style, types and every test
 	@$(MAKE) --no-print-directory -O -j2 lint test-unit
-	@$(MAKE) --no-print-directory -O -j4 test-fault test-vpn test-bgp test-trace test-golden test-fuzz
+	@$(MAKE) --no-print-directory -O -j2 test-golden test-trace test-fuzz
+	@$(MAKE) --no-print-directory -O -j3 test-vpn test-bgp test-fault
 	@$(MAKE) --no-print-directory test-mininet
 
 lint: setup ## style and types only
