@@ -61,7 +61,7 @@ run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it
 test: setup ## style, types and every test
 	@$(MAKE) --no-print-directory -O -j2 lint test-unit
 	@$(MAKE) --no-print-directory -O -j2 test-golden test-trace test-fuzz
-	@$(MAKE) --no-print-directory -O -j3 test-vpn test-bgp test-fault
+	@$(MAKE) --no-print-directory -O -j2 test-fault test-vpn test-bgp
 	@$(MAKE) --no-print-directory test-mininet
 
 lint: setup ## style and types only
