@@ -162,17 +162,17 @@ IN_OWN_NETWORK: list[tuple[Forge, str]] = [
 # A tag says that the packet is of another attachment, and there is none; probes are counted for all networks at once.
 IN_NO_NETWORK: list[tuple[Forge, str]] = [
     (tagged, "no-network"),
-    (priority_tagged, "no-network"),
     (doubly_tagged, "no-network"),
     (probe, "arp-probe"),
 ]
 
 
-def test_own_frames_arrive(office: list[Machine]) -> None:
+@pytest.mark.parametrize("make", [own, priority_tagged])
+def test_own_frames_arrive(office: list[Machine], make: Forge) -> None:
     for machine, neighbour in ((office[0], office[1]), (office[1], office[0]), (office[2], office[0])):
         mark = new_mark()
         with Wire(machine.pid) as ours, Wire(neighbour.pid) as theirs:
-            ours.send(own(machine, neighbour, mark))
+            ours.send(make(machine, neighbour, mark))
             assert theirs.receive(carries(mark)) is not None
 
 
