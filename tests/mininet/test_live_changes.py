@@ -243,3 +243,5 @@ def test_machines_come_and_go_without_disturbing_a_neighbour(tenants: Tenants) -
             guest = tenants.machine(Wanted("", network))
             assert stays.address in ping(guest.pid, [stays.address], 5)
             tenants.sandbox.delete_machine(guest.name)
+            # Here addresses rest for a moment only, and a neighbour remembers for longer whose one was.
+            stays.run("ip", "neighbour", "del", guest.address, "dev", "eth0")
