@@ -38,7 +38,9 @@ def outcomes(report: str, folder: str) -> dict[str, Outcome]:
     """Outcomes by FOLDER/MODULE of a report that pytest wrote (`--junitxml`). Raises ParseError."""
     found: dict[str, Outcome] = {}
     for case in ElementTree.fromstring(report).iter("testcase"):
-        module = f"{folder}/{case.get('classname', '').rpartition('.')[2]}"
+        # A class of tests comes after its module.
+        name = next(part for part in case.get("classname", "").split(".") if part.startswith("test_"))
+        module = f"{folder}/{name}"
         one = found.setdefault(module, Outcome())
         failures = [part for kind in ("failure", "error") for part in case.findall(kind)]
         one.counts["failed" if failures else "skipped" if case.find("skipped") is not None else "passed"] += 1

@@ -30,6 +30,7 @@ def test_names_of_a_control_file() -> None:
 REPORT = """<testsuites><testsuite name="pytest">
 <testcase classname="tests.mininet.test_nat" name="test_one" time="1.5"/>
 <testcase classname="tests.mininet.test_nat" name="test_two" time="60"><failure>said no</failure></testcase>
+<testcase classname="tests.mininet.test_path_mtu.TestNarrow" name="test_five" time="2"/>
 <testcase classname="tests.mininet.test_dhcp" name="test_three" time="9.6"><skipped message="why"/></testcase>
 <testcase classname="tests.mininet.test_names" name="test_four" time="0"><error>no world</error></testcase>
 </testsuite></testsuites>"""
@@ -40,6 +41,7 @@ def test_outcomes_of_modules_are_read_from_a_report() -> None:
     assert {module: outcome.cell for module, outcome in found.items()} == {
         "mininet/test_nat": "1 passed, 1 failed (62 s)",
         "mininet/test_dhcp": "1 skipped (10 s)",
+        "mininet/test_path_mtu": "1 passed (2 s)",
         "mininet/test_names": "1 failed (0 s)",
     }
     assert [module for module, outcome in found.items() if not outcome.passed] == [
