@@ -15,6 +15,7 @@ before Open vSwitch, as the devices of a real host are there before it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -77,7 +78,8 @@ def down() -> None:
     for name, port in ((INTERNET, GATEWAY_PORT), *((name, name) for name in MACHINES)):
         # A namespace, and a device in it, last for as long as a process is there.
         for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, check=False).stdout.split():
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         for command in (("ip", "link", "delete", port), ("ip", "netns", "delete", name)):
             subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
 
