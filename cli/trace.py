@@ -80,14 +80,14 @@ def _check(address: str | None) -> None:
 
 def _next_mac(session: Session, network: network_pb2.Network, destination: str) -> str:
     """The MAC a machine would put in the frame: a group's, a neighbour's, or the router's."""
-    target = ipaddress.IPv4Address(destination)
+    target, prefix = ipaddress.IPv4Address(destination), ipaddress.IPv4Network(network.prefix)
     if target.is_multicast:
         # RFC 1112 section 6.4: the last 23 bits.
         low = int(target) & 0x7FFFFF
         return f"01:00:5e:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
-    if target in (ipaddress.IPv4Network(network.prefix).broadcast_address, _EVERYBODY):
+    if target in (prefix.broadcast_address, _EVERYBODY):
         return "ff:ff:ff:ff:ff:ff"
-    if ipaddress.ip_address(destination) in ipaddress.ip_network(network.prefix):
+    if target in prefix:
         for neighbour in names.all_machines(session.machines, network.name, session.timeout):
             if neighbour.address == destination:
                 return neighbour.mac_address

@@ -41,19 +41,14 @@ def _all(session: Session, network: str) -> Iterator[usage_pb2.Usage]:
 
 def _named(session: Session, name: str) -> usage_pb2.Usage:
     """A network or machine by its name; a bare name means the network where both have it."""
-    request = usage_pb2.GetUsageRequest(name=name if "/" in name else names.network_name(name))
-    try:
-        return session.usage.GetUsage(request, timeout=session.timeout)
-    except grpc.RpcError as error:
-        if "/" in name or not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
-            raise
-    request = usage_pb2.GetUsageRequest(name=names.machine_name(name))
-    try:
-        return session.usage.GetUsage(request, timeout=session.timeout)
-    except grpc.RpcError as error:
-        if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
-            raise
-        raise Failure("NOT_FOUND", f"no network and no machine has the name {name}") from error
+    whole = "/" in name
+    for candidate in (name,) if whole else (names.network_name(name), names.machine_name(name)):
+        try:
+            return session.usage.GetUsage(usage_pb2.GetUsageRequest(name=candidate), timeout=session.timeout)
+        except grpc.RpcError as error:
+            if whole or not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+    raise Failure("NOT_FOUND", f"no network and no machine has the name {name}")
 
 
 @click.command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")

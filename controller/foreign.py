@@ -47,9 +47,11 @@ class FlowCounts:
 
 def count_drift(before: Ledger, after: Ledger) -> list[int]:
     """Keys of networks of which the switch does not hold what it was given; their flows are counted as drift."""
-    changed = [key for key in before.keys() | after.keys() if before.installed(key) != after.installed(key)]
-    for key in changed:
-        given, found = before.installed(key).flows, after.installed(key).flows
-        metrics.DRIFT.labels("missing").inc(len(given - found))
-        metrics.DRIFT.labels("stray").inc(len(found - given))
+    changed = []
+    for key in before.keys() | after.keys():
+        given, found = before.installed(key), after.installed(key)
+        if given != found:
+            changed.append(key)
+            metrics.DRIFT.labels("missing").inc(len(given.flows - found.flows))
+            metrics.DRIFT.labels("stray").inc(len(found.flows - given.flows))
     return changed

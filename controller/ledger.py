@@ -38,7 +38,6 @@ class Ledger:
 
     def __init__(self) -> None:
         self._flows: dict[int, frozenset[FlowId]] = {}
-        self._count = 0
         self._tables: Counter[int] = Counter()
         self._meters: dict[int, dict[int, Rate]] = defaultdict(dict)
         self._owners: dict[int, int] = {}
@@ -59,7 +58,6 @@ class Ledger:
         for flow in flows:
             by_key[split_cookie(flow[1])[0]].append(flow)
         ledger._flows = {key: frozenset(found) for key, found in by_key.items()}
-        ledger._count = sum(map(len, by_key.values()))
         ledger._tables.update(table for found in by_key.values() for table, _ in found)
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
@@ -78,7 +76,7 @@ class Ledger:
 
     def count(self, key: int | None = None) -> int:
         """Number of flows of `key`, or of all."""
-        return self._count if key is None else len(self._flows.get(key, ()))
+        return self._tables.total() if key is None else len(self._flows.get(key, ()))
 
     def counts(self) -> dict[int, int]:
         """Number of flows by table, of those that have any."""
@@ -124,7 +122,6 @@ class Ledger:
         """The switch took the flows of `difference`."""
         before = self._flows.get(key, frozenset())
         after = apply(difference, Installed(before))
-        self._count += len(after.flows) - len(before)
         self._tables.subtract(table for table, _ in before - after.flows)
         self._tables.update(table for table, _ in after.flows - before)
         if after.flows:

@@ -69,7 +69,7 @@ def _change(asked: vpn_connection_pb2.VpnConnection, paths: set[str]) -> VpnConn
     sent = _new("", asked)
     pre_shared_key = sent.pre_shared_key if "pre_shared_key" in paths else None
     certificate = (sent.certificate or Certificate()) if "certificate" in paths else None
-    # A mask of everything: the one that is set takes the place of the other.
+    # A mask of both: the one that is set takes the place of the other.
     if pre_shared_key is not None and certificate is not None:
         if sent.certificate is None:
             certificate = None

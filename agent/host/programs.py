@@ -6,6 +6,7 @@ CHARON = "/usr/lib/ipsec/charon"
 NFT = "nft"
 VPN_PACKAGES = "strongswan-charon strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins nftables"
 
-FRR_DAEMONS = ("zebra", "bfdd", "bgpd")
+BFDD, BGPD = "bfdd", "bgpd"
+FRR_DAEMONS = ("zebra", BFDD, BGPD)
 FRR_PROGRAM = "/usr/lib/frr/{}"
 FRR_PACKAGES = "frr"

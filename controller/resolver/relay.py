@@ -10,7 +10,7 @@ that compressed names still point to the right place (RFC 1035 section 4.1.4).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from dns.rdatatype import RdataType
@@ -65,20 +65,16 @@ class Relayed:
         What is additional may be missing and nobody is told (RFC 2181 section 9).
         """
         fitting = [record for record in self.records if record.end <= room]
-        counts = tuple(sum(record.section == section for record in fitting) for section in range(3))
+        counts = Counter(record.section for record in fitting)
         cut = any(record.section != ADDITIONAL for record in self.records[len(fitting) :])
-        return self.body[: fitting[-1].end] if fitting else b"", (counts[0], counts[1], counts[2]), cut
+        body = self.body[: fitting[-1].end] if fitting else b""
+        return body, (counts[ANSWER], counts[AUTHORITY], counts[ADDITIONAL]), cut
 
 
 def question_end(wire: bytes) -> int:
     """Where the one question of a message ends, whose name is not compressed. Raises MalformedError."""
-    at = HEADER.size
-    while at < len(wire) and (length := wire[at]):
-        if length > _LONGEST_LABEL:
-            raise MalformedError("a label of the question is too long, or compressed")
-        at += 1 + length
-    end = at + 1 + _TYPE_AND_CLASS
-    if end > len(wire) or at + 1 - HEADER.size > _LONGEST_NAME:
+    end = _name_end(wire, HEADER.size, compressed=False) + _TYPE_AND_CLASS
+    if end > len(wire):
         raise MalformedError("the question is not whole")
     return end
 
@@ -120,23 +116,19 @@ def _fields(wire: bytes, at: int) -> tuple[int, tuple[int, int, int, int]]:
     return after + _FIXED.size, _FIXED.unpack_from(wire, after)
 
 
-def _name_end(wire: bytes, at: int) -> int:
-    for position, length in _labels(wire, at):
-        if length >= _POINTER:
-            return position + 2
-        if not length:
-            return position + 1
-    raise MalformedError("a name is not whole")
-
-
-def _labels(wire: bytes, at: int) -> Iterator[tuple[int, int]]:
+def _name_end(wire: bytes, at: int, *, compressed: bool = True) -> int:
+    """Where the name at `at` ends; what it points to is not looked at."""
     start = at
-    while at < len(wire):
+    while at < len(wire) and at - start < _LONGEST_NAME:
         length = wire[at]
-        if _LONGEST_LABEL < length < _POINTER or at - start > _LONGEST_NAME:
-            raise MalformedError("a name is too long")
-        yield at, length
+        if not length:
+            return at + 1
+        if compressed and length >= _POINTER:
+            return at + 2
+        if length > _LONGEST_LABEL:
+            raise MalformedError("a label is too long, or compressed where none may be")
         at += 1 + length
+    raise MalformedError("a name is too long, or not whole")
 
 
 def _minimum(wire: bytes, at: int, end: int) -> int:

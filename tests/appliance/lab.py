@@ -125,7 +125,7 @@ class Lab:
     def pinging(self, machine: str, address: str, interval: float) -> Iterator[list[Pings]]:
         """Echo requests while the body runs; afterwards the list holds what became of them."""
         found: list[Pings] = []
-        with self._probing("ping", machine, address, str(interval)) as logs:
+        with self._probing("ping", machine, address, str(interval), answer="bytes from") as logs:
             yield found
         found.append(read_pings(logs[0]))
 
@@ -139,12 +139,15 @@ class Lab:
         found.append(max(after - before for before, after in itertools.pairwise(times)))
 
     @contextmanager
-    def _probing(self, kind: str, machine: str, address: str, *more: str) -> Iterator[list[str]]:
-        """A probe of guest/lab.py that logs answers, and still does after the body; then the list holds its log."""
+    def _probing(self, kind: str, machine: str, address: str, *more: str, answer: str = ".") -> Iterator[list[str]]:
+        """A probe of guest/lab.py that logs answers, and still does after the body; then the list holds its log.
+
+        Begins with the first line that matches `answer`.
+        """
         file, unit = f"/run/{kind}-{machine}-{address}", f"lab-{kind}-{machine}-{address}"
         arguments = " ".join((kind, machine, address, *more, file))
         self.host.run(f"systemd-run -q --unit {unit} python3 {LAB}/lab.py {arguments}")
-        self.host.await_true(f"test $(wc -l <{file}) -gt 5", f"{machine} reaches {address}", 30)
+        self.host.await_true(f"grep -q '{answer}' {file}", f"{machine} reaches {address}", 30)
         logs: list[str] = []
         try:
             yield logs
