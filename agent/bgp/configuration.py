@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from agent.bgp.source import Link
+from agent.host.programs import BFDD, BGPD
 
-BGPD, BFDD = "bgpd", "bfdd"
 # AS paths of the Internet have less; longer ones only cost memory.
 LONGEST_PATH = 64
 # Half-life and longest time in minutes, penalties below which a prefix is used again and above which it is not

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.bgp import sight, words
-from agent.bgp.configuration import BGPD
 from agent.bgp.frr import Frr
 from agent.bgp.namespace import LEG
 from agent.host.namespaces import NetworkNamespace
+from agent.host.programs import BGPD
 from state.interconnect import Interconnect
 
 # So long what BGP said counts for more than that nothing comes after it.

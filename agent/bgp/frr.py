@@ -19,13 +19,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.bgp.configuration import BFDD, BGPD, Step
+from agent.bgp.configuration import Step
 from agent.bgp.vty import Vty, VtyError, VtyHung, VtyRefused
 from agent.host.namespaces import NetworkNamespace
-from agent.host.programs import FRR_DAEMONS, FRR_PACKAGES, FRR_PROGRAM
+from agent.host.programs import BFDD, BGPD, FRR_DAEMONS, FRR_PACKAGES, FRR_PROGRAM
 
-# In the order they start: the others need zebra (which tells them of interfaces, and one of the other).
-PROGRAMS = FRR_DAEMONS
 _EMPTY = "empty.conf"
 # Where a daemon of FRR has files for a crash, compiled in: of one that is killed they stay.
 _CRASH = Path("/var/tmp/frr")
@@ -48,12 +46,12 @@ class Frr:
         # Of the processes: their numbers may be others' by the time they are needed.
         self._held: dict[str, int] = {}
         self._pids: dict[str, int] = {}
-        self._vty = {program: Vty(directory / f"{program}.vty") for program in PROGRAMS}
+        self._vty = {program: Vty(directory / f"{program}.vty") for program in FRR_DAEMONS}
 
     @property
     def running(self) -> bool:
         """Whether all are there; see `ended`."""
-        return len(self._held) == len(PROGRAMS)
+        return len(self._held) == len(FRR_DAEMONS)
 
     @property
     def descriptors(self) -> list[int]:
@@ -62,7 +60,7 @@ class Frr:
 
     def adopt(self) -> bool:
         """Take charge of those that run here. Ends any that are not whole."""
-        for program in PROGRAMS:
+        for program in FRR_DAEMONS:
             self._hold(program, self._found(program))
         try:
             if self.running:
@@ -75,7 +73,7 @@ class Frr:
 
     def start(self) -> None:
         """Start all, without any configuration, whatever others left behind. Raises FrrError, OSError."""
-        if not all(os.access(FRR_PROGRAM.format(program), os.X_OK) for program in PROGRAMS):
+        if not all(os.access(FRR_PROGRAM.format(program), os.X_OK) for program in FRR_DAEMONS):
             raise FrrError(f"FRR is not installed: apt install {FRR_PACKAGES}")
         self.kill()
         self._end_strays()
@@ -83,7 +81,7 @@ class Frr:
         self._directory.mkdir(mode=0o700)
         (self._directory / _EMPTY).touch(mode=0o644)
         shutil.chown(self._directory, *_account())
-        for program in PROGRAMS:
+        for program in FRR_DAEMONS:
             self._launch(program)
             self._hold(program, self._found(program))
         if not self.running:
@@ -92,7 +90,7 @@ class Frr:
 
     def stop(self) -> None:
         """Have them close the session and end."""
-        for program in PROGRAMS:
+        for program in FRR_DAEMONS:
             if program not in self._held:
                 self._hold(program, self._found(program))
         self._end(BGPD, signal.SIGTERM)
@@ -101,12 +99,12 @@ class Frr:
 
     def kill(self) -> None:
         """End all that are there at once."""
-        for program in reversed(PROGRAMS):
+        for program in reversed(FRR_DAEMONS):
             self._end(program, signal.SIGKILL)
 
     def release(self) -> None:
         """Let them run alone."""
-        for program in PROGRAMS:
+        for program in FRR_DAEMONS:
             self._drop(program)
 
     def ended(self) -> bool:
@@ -199,7 +197,7 @@ class Frr:
     def _end_strays(self) -> None:
         """End those in the namespace whose pid file is gone: they hold the ports of BGP and BFD."""
         for process in Path("/proc").glob("[0-9]*"):
-            for program in PROGRAMS:
+            for program in FRR_DAEMONS:
                 if self._is_here(process, program):
                     self._hold(program, int(process.name))
                     self._end(program, signal.SIGKILL)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bgp import metrics, sight
-from agent.bgp.configuration import BFDD, BGPD, configuration, resets, steps, uses_bfd
+from agent.bgp.configuration import configuration, resets, steps, uses_bfd
 from agent.bgp.diagnosis import Diagnosis
 from agent.bgp.frr import Frr, FrrError, FrrRefused
 from agent.bgp.holds import Harm
@@ -28,6 +28,7 @@ from agent.bgp.routes import Judge
 from agent.bgp.source import Link
 from agent.host.legs import Legs
 from agent.host.namespaces import NamespaceError
+from agent.host.programs import BFDD, BGPD
 from agent.sealing import Seal, SealError
 from state.interconnect import BfdState, BgpSession
 from state.interconnect_rows import InterconnectStatus

@@ -7,6 +7,7 @@ NFT = "nft"
 VPN_PACKAGES = "strongswan-charon strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins nftables"
 
 BFDD, BGPD = "bfdd", "bgpd"
+# In the order they start: the others need zebra (which tells them of interfaces, and one of the other).
 FRR_DAEMONS = ("zebra", BFDD, BGPD)
 FRR_PROGRAM = "/usr/lib/frr/{}"
 FRR_PACKAGES = "frr"
