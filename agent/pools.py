@@ -11,8 +11,8 @@ from agent.validation import NEVER_ROUTED
 from state.model import Appliance
 from state.public import assignable_prefixes, public_addresses
 
-# OVS's userspace datapath has 262,144 meters, of which each kind of limit has 16,384.
-LAST_NUMBER = 16383
+# OVS's userspace datapath has 262,144 meters, of which each kind of limit has 14,592.
+LAST_NUMBER = 14591
 LAST_INTERCONNECT = 4095
 
 # Conntrack zones of public addresses (0 and 1 are the appliance's own), and how long one rests at least, in ms:

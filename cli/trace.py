@@ -18,7 +18,7 @@ _ROUTER_MAC = re.compile(r"set_field:([0-9a-f:]{17})->arp_tha")
 _EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
 # Without conntrack's own answer a trace shows the first packet of a connection
 # as it is before NAT, which the next table drops.
-_TRANSLATED = ("--ct-next", "trk,new,snat")
+_TRANSLATED = ("--ct-next", "trk,new", "--ct-next", "trk,new,snat")
 
 
 @click.command(

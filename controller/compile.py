@@ -15,6 +15,7 @@ from controller.features import (
     classify,
     dhcp,
     dns,
+    fragments,
     gateway,
     interconnect,
     path_mtu,
@@ -49,7 +50,7 @@ from controller.flow import (
 )
 from controller.groups import Group
 from controller.match import Field
-from controller.meters import APPLIANCE_METERS, Rate, interconnect_meters, network_meters
+from controller.meters import Rate, appliance_meters, interconnect_meters, network_meters
 from controller.pipeline import APPLIANCE_KEY, Table, cookie
 from controller.site import Site
 from state.model import Network
@@ -71,6 +72,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     transit,
     snat,
     gateway,
+    fragments,
     usage,
     vpn,
     beyond,
@@ -103,7 +105,7 @@ class Compiled:
 def compile_shared(site: Site) -> Compiled:
     """The flows that serve every network."""
     flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
-    meters = {**APPLIANCE_METERS, **interconnect_meters(site.peerings)}
+    meters = {**appliance_meters(site.appliance), **interconnect_meters(site.peerings)}
     unplugged = interconnect.unplugged(site.peerings, site)
     return Compiled(APPLIANCE_KEY, _by_cookie(flows), meters, unplugged, _held_groups(peering.groups(site)))
 

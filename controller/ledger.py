@@ -153,6 +153,10 @@ class Ledger:
         orphans, self._orphans = self._orphans, {}
         return [wire.meter_delete(meter) for meter in orphans]
 
+    def owner(self, meter: int) -> int | None:
+        """The network key (0: the appliance's) whose flows use a meter; None: nobody's."""
+        return self._owners.get(meter)
+
     def _rate(self, meter: int) -> Rate | None:
         owner = self._owners.get(meter)
         return self._orphans.get(meter) if owner is None else self._meters[owner][meter]

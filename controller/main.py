@@ -9,18 +9,15 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 
 import click
 
-from controller import metrics
+from controller import counters, metrics
 from controller.addresses import Connections
 from controller.announce import Announcer
 from controller.answer import Answers
 from controller.collector import Collector
 from controller.events import CountFlows, Stop, Verify
-from controller.mgmt import SwitchError
-from controller.pipeline import APPLIANCE_KEY, Table, split_cookie
 from controller.presence import Presence, path_of
 from controller.reconcile import Reconciler
 from controller.source import Source
@@ -117,7 +114,7 @@ def main(
     announcer.start()
     try:
         if metrics_port:
-            metrics.serve(metrics_address, metrics_port, lambda: _drops(switch, reconciler, source))
+            metrics.serve(metrics_address, metrics_port, lambda: counters.read(mgmt, reconciler.committer, source))
         if listen:
             app.listen(listen, switch, reconciler, answers, presence)
         else:
@@ -144,22 +141,6 @@ def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: floa
         if verify_seconds and time.monotonic() > due:
             reconciler.post(Verify())
             due = time.monotonic() + verify_seconds
-
-
-def _drops(switch: Switch, reconciler: Reconciler, source: Source) -> metrics.Drops:
-    found: Counter[tuple[str, str]] = Counter()
-    try:
-        for table in Table:
-            for flow in switch.read_flows(table.number):
-                key = split_cookie(flow.cookie)[0]
-                why = reconciler.committer.drops(key).get(flow.cookie) if flow.packets else None
-                if why is not None:
-                    network = source.network(key)
-                    name = "" if key == APPLIANCE_KEY or network is None else network.name
-                    found[name, why] += flow.packets
-    except SwitchError as error:
-        log.warning("drops not read", extra={"error": str(error)})
-    return found
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ids of meters: sixteen classes of ids, by what a meter limits and whose it is; the last has some more in it."""
+"""Ids of meters: one range of ids for each thing that a meter limits, and whose it is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import enum
 class MeterClass(enum.IntEnum):
     """What a meter limits, and whose it is; a number is never used again.
 
-    Each class has `METERS_A_CLASS` ids, of which the userspace datapath of OVS
-    takes 16 classes (262,144). The kernel's datapath takes any id, but 200,000
-    meters at most: there OVS maps an id to one of the kernel's. Those after `APPLIANCE`, of the at most 4,095
-    interconnects, lie in the upper three quarters of its ids.
+    The userspace datapath of OVS takes ids up to 262,144: `METERS_A_CLASS` for
+    each class of networks and machines, and what is left above them for the
+    appliance's own and the at most 4,095 interconnects. The kernel's datapath
+    takes any id, but 200,000 meters at most: there OVS maps an id to one of the
+    kernel's.
     """
 
     NETWORK_ERRORS = 0
@@ -33,6 +34,8 @@ class MeterClass(enum.IntEnum):
     INTERCONNECT_OUT = 16
     INTERCONNECT_IN = 17
     INTERCONNECT_LINK = 18
+    NETWORK_CONNECTIONS = 19
+    NETWORK_FRAGMENTS = 20
 
     @property
     def of_machine(self) -> bool:
@@ -42,30 +45,38 @@ class MeterClass(enum.IntEnum):
     @property
     def of_interconnect(self) -> bool:
         """Whether the number in an id is an interconnect's."""
-        return self > MeterClass.APPLIANCE
+        return self.name.startswith("INTERCONNECT_")
 
 
-METERS_A_CLASS = 16384
-_OF_INTERCONNECTS = 4096
-_AN_INTERCONNECT = 3
+METERS_A_CLASS = 14592
+LAST_METER = (1 << 18) - 1
+_INTERCONNECTS = tuple(one for one in MeterClass if one.of_interconnect)
+_RANGES = tuple(one for one in MeterClass if one is not MeterClass.APPLIANCE and not one.of_interconnect)
+_PLACES = {one: place for place, one in enumerate(_RANGES)}
+_OF_APPLIANCE = len(_RANGES) * METERS_A_CLASS
+_OF_INTERCONNECTS = _OF_APPLIANCE + 1792
 
 
 def meter(owner: MeterClass, number: int) -> int:
-    """Id of the meter of a network key or machine number, 1..16383, interconnect or `APPLIANCE` number, 1..4095."""
+    """Id of the meter of a network key or machine number, 1..14591, interconnect, 1..4095, or `APPLIANCE`, 1..1791."""
     if owner.of_interconnect:
-        kind = owner - MeterClass.INTERCONNECT_OUT
-        return MeterClass.APPLIANCE * METERS_A_CLASS + _OF_INTERCONNECTS + number * _AN_INTERCONNECT + kind
-    return owner * METERS_A_CLASS + number
+        return _OF_INTERCONNECTS + number * len(_INTERCONNECTS) + _INTERCONNECTS.index(owner)
+    if owner is MeterClass.APPLIANCE:
+        return _OF_APPLIANCE + number
+    return _PLACES[owner] * METERS_A_CLASS + number
 
 
 def split_meter(value: int) -> tuple[MeterClass | None, int]:
     """Class and number of a meter id; None for one that is not of this pipeline."""
-    owner, number = divmod(value, METERS_A_CLASS)
-    if owner == MeterClass.APPLIANCE and number >= _OF_INTERCONNECTS:
-        number, kind = divmod(number - _OF_INTERCONNECTS, _AN_INTERCONNECT)
-        return MeterClass(MeterClass.INTERCONNECT_OUT + kind), number
-    known = owner <= MeterClass.APPLIANCE and owner in MeterClass.__members__.values()
-    return (MeterClass(owner) if known else None), number
+    if value > LAST_METER:
+        return None, value
+    if value >= _OF_INTERCONNECTS:
+        number, kind = divmod(value - _OF_INTERCONNECTS, len(_INTERCONNECTS))
+        return _INTERCONNECTS[kind], number
+    if value >= _OF_APPLIANCE:
+        return MeterClass.APPLIANCE, value - _OF_APPLIANCE
+    place, number = divmod(value, METERS_A_CLASS)
+    return _RANGES[place], number
 
 
 GATEWAY_METER = meter(MeterClass.APPLIANCE, 1)
@@ -79,3 +90,14 @@ STORAGE_METER = meter(MeterClass.APPLIANCE, 3)
 
 STORAGE_NEWS_METER = meter(MeterClass.APPLIANCE, 4)
 """ARP broadcasts of the storage network."""
+
+FRAGMENTS_METER = meter(MeterClass.APPLIANCE, 5)
+"""Fragments for shared addresses, of all senders."""
+
+SENDERS = 64
+"""Groups of senders of fragments for shared addresses, by the last bits of their addresses."""
+
+
+def sender_meter(group: int) -> int:
+    """Meter of the fragments for shared addresses of a group of senders, 0..`SENDERS` - 1."""
+    return meter(MeterClass.APPLIANCE, SENDERS + group)

@@ -6,7 +6,17 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, STORAGE_METER, STORAGE_NEWS_METER, MeterClass, meter
+from controller.pipeline import (
+    FRAGMENTS_METER,
+    GATEWAY_METER,
+    NEXT_HOP_METER,
+    SENDERS,
+    STORAGE_METER,
+    STORAGE_NEWS_METER,
+    MeterClass,
+    meter,
+    sender_meter,
+)
 from state.interconnect import Interconnect
 from state.model import Appliance, Kind, Machine, Network
 
@@ -15,6 +25,9 @@ _NEXT_HOP_RATE = 10
 _STORAGE_RATE = 100
 # A table of 20,000 prefixes comes in some 300 segments, BFD with 20 packets a second at least.
 _LINK_RATE = 2000
+# A datagram of 64 KiB has 45 fragments: some at once pass at any rate.
+_FRAGMENTS_BURST = 200
+_CONNECTIONS_BURST_SECONDS = 5
 # With 0.1 s a TCP connection gets half of the limit, with 0.25 s all of it; more is over the limit at first.
 _BURST_SECONDS = 0.25
 # More than one packet of 64 KiB, as a kernel hands it over before it is cut: less would let none of them through.
@@ -42,6 +55,16 @@ def packets(value: int) -> Rate:
     return Rate(value, Unit.PPS, value)
 
 
+def connections(value: int) -> Rate:
+    """New connections a second, with a burst as of a page of many parts, or of a crawler that starts."""
+    return Rate(value, Unit.PPS, value * _CONNECTIONS_BURST_SECONDS)
+
+
+def fragments(value: int) -> Rate:
+    """Fragments a second, with a burst of some large datagrams."""
+    return Rate(value, Unit.PPS, max(value, _FRAGMENTS_BURST))
+
+
 def limit(kbps: int) -> Rate:
     """Kilobits a second, with a burst of `_BURST_SECONDS`, or of `_LEAST_BURST` where that is more."""
     return Rate(kbps, Unit.KBPS, max(round(kbps * _BURST_SECONDS), _LEAST_BURST))
@@ -50,18 +73,28 @@ def limit(kbps: int) -> Rate:
 # For meters that only count: a terabit a second.
 _NO_LIMIT = Rate(1_000_000_000, Unit.KBPS, 1_000_000_000)
 
-APPLIANCE_METERS: Mapping[int, Rate] = {
+_OUTSIDE_METERS: Mapping[int, Rate] = {
     GATEWAY_METER: packets(_GATEWAY_RATE),
     NEXT_HOP_METER: packets(_NEXT_HOP_RATE),
     STORAGE_METER: packets(_STORAGE_RATE),
     STORAGE_NEWS_METER: packets(_STORAGE_RATE),
 }
-"""The meters of what comes from outside for the controller."""
+
+
+def appliance_meters(appliance: Appliance) -> dict[int, Rate]:
+    """The meters of what comes from outside for the controller, and of fragments for shared addresses."""
+    rate = appliance.fragment_rate
+    senders = {sender_meter(group): fragments(-(-rate // 4)) for group in range(SENDERS)}
+    return {**_OUTSIDE_METERS, FRAGMENTS_METER: fragments(2 * rate), **senders}
 
 
 def network_meters(network: Network, appliance: Appliance) -> dict[int, Rate]:
     """Every meter the flows of a network use, its machines' included."""
-    found = {meter(MeterClass.NETWORK_ERRORS, network.key): packets(appliance.icmp_error_rate)}
+    found = {
+        meter(MeterClass.NETWORK_ERRORS, network.key): packets(appliance.icmp_error_rate),
+        meter(MeterClass.NETWORK_CONNECTIONS, network.key): connections(appliance.connection_rate),
+        meter(MeterClass.NETWORK_FRAGMENTS, network.key): fragments(appliance.fragment_rate),
+    }
     for machine in network.machines:
         found[meter(MeterClass.MACHINE_DHCP, machine.number)] = packets(appliance.dhcp_rate)
         found[meter(MeterClass.MACHINE_ROUTER, machine.number)] = packets(appliance.router_rate)

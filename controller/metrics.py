@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import collections
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -32,31 +34,43 @@ FOREIGN_CHANGES = Counter("sluice_foreign_flow_changes", "Times somebody else wa
 COUNTED = Gauge("sluice_usage_timestamp_seconds", "When all meters were last read and usage was stored (Unix time).")
 VERIFIED = Gauge("sluice_verified_timestamp_seconds", "When the last verification ended (Unix time).")
 
-Drops = Mapping[tuple[str, str], int]
-"""Packets dropped since the flow was installed, by network name and reason."""
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Packets dropped by network name (empty: the appliance's own) and reason; connections begun by network name."""
+
+    drops: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+    connections: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
-class _DropCollector(Collector):
-    def __init__(self, read: Callable[[], Drops]) -> None:
+class _SwitchCollector(Collector):
+    def __init__(self, read: Callable[[], Counters]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:
-        """The metric's name without reading the switch."""
-        return [self._family()]
+        """The metrics' names without reading the switch."""
+        return self._families()
 
     def collect(self) -> Iterable[Metric]:
-        """Read the counters of the drop flows from the switch."""
-        family = self._family()
-        for (network, reason), packets in self._read().items():
-            family.add_metric([network, reason], packets)
-        return [family]
+        """Read the counters of drop flows and meters from the switch."""
+        drops, connections = self._families()
+        found = self._read()
+        for (network, reason), packets in found.drops.items():
+            drops.add_metric([network, reason], packets)
+        for network, begun in found.connections.items():
+            connections.add_metric([network], begun)
+        return [drops, connections]
 
     @staticmethod
-    def _family() -> CounterMetricFamily:
+    def _families() -> tuple[CounterMetricFamily, CounterMetricFamily]:
         return CounterMetricFamily(
             "sluice_dropped_packets",
-            "Packets dropped by the flows of a network (empty: the appliance's own), by reason.",
+            "Packets dropped by flows and meters of a network (empty: the appliance's own), by reason.",
             labels=["network", "reason"],
+        ), CounterMetricFamily(
+            "sluice_new_connections",
+            "Connections to the Internet that a network began; [limits] connection_rate bounds how many a second.",
+            labels=["network"],
         )
 
 
@@ -83,8 +97,8 @@ class ConntrackCollector(Collector):
         )
 
 
-def serve(address: str, port: int, read_drops: Callable[[], Drops]) -> None:
+def serve(address: str, port: int, read_counters: Callable[[], Counters]) -> None:
     """Serve all metrics over HTTP at `address`:`port`. Raises OSError when the port is taken."""
-    REGISTRY.register(_DropCollector(read_drops))
+    REGISTRY.register(_SwitchCollector(read_counters))
     REGISTRY.register(ConntrackCollector())
     start_http_server(port, address)

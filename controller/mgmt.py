@@ -45,11 +45,15 @@ class InstalledFlow:
 
 @dataclass(frozen=True, slots=True)
 class MeterCount:
-    """Packets and bytes a meter let through, its age in ms; with another rate counts begin anew, the age goes on."""
+    """Packets and bytes a meter let through, its age in ms, and packets it dropped.
+
+    With another rate counts begin anew, the age goes on.
+    """
 
     packets: int
     bytes: int
     age: int
+    dropped: int
 
 
 def _only(meter: int | None) -> tuple[int, ...]:
@@ -132,16 +136,18 @@ class Bridge:
         return found
 
     def meter_counts(self, meter: int | None = None) -> dict[int, MeterCount]:
-        """What one meter, or each, let through so far."""
+        """What one meter, or each, let through and dropped so far."""
         found = {}
         for message in self._multipart(wire.meter_stats_request(self._xid(), *_only(meter))):
             at, end = 16, len(message)
             while at < end:
                 number, size, _, packets, volume, seconds, nanoseconds = _METER_STATS.unpack_from(message, at)
+                excess = 0
                 for band in range(at + _METER_STATS.size, at + size, 16):
                     dropped, lost = struct.unpack_from("!QQ", message, band)
-                    packets, volume = packets - dropped, volume - lost
-                found[number] = MeterCount(packets, volume, seconds * 1000 + nanoseconds // 1_000_000)
+                    excess, volume = excess + dropped, volume - lost
+                age = seconds * 1000 + nanoseconds // 1_000_000
+                found[number] = MeterCount(packets - excess, volume, age, excess)
                 at += size
         return found
 

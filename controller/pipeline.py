@@ -10,23 +10,26 @@ from __future__ import annotations
 import enum
 
 from controller.meter_ids import (
+    FRAGMENTS_METER,
     GATEWAY_METER,
-    METERS_A_CLASS,
+    LAST_METER,
     NEXT_HOP_METER,
+    SENDERS,
     STORAGE_METER,
     STORAGE_NEWS_METER,
     MeterClass,
     meter,
+    sender_meter,
     split_meter,
 )
 from controller.registers import ATTACHMENT, MARK, SCRATCH, TOO_LARGE
 from controller.tables import Table
 
 __all__ = [
-    "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "GATEWAY_METER", "MARK",
-    "METERS_A_CLASS", "NEXT_HOP_METER", "SCRATCH", "STORAGE_METER", "STORAGE_NEWS_METER",
+    "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "FRAGMENTS_METER", "GATEWAY_METER",
+    "LAST_METER", "MARK", "NEXT_HOP_METER", "SCRATCH", "SENDERS", "STORAGE_METER", "STORAGE_NEWS_METER",
     "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
-    "Table", "cookie", "longest", "meter", "split_cookie", "split_meter",
+    "Table", "cookie", "longest", "meter", "sender_meter", "split_cookie", "split_meter",
 ]  # fmt: skip
 
 ZONE = 1
@@ -69,6 +72,7 @@ class Feature(enum.IntEnum):
     BEYOND = 18
     INTERCONNECT = 19
     PEERING = 20
+    FRAGMENTS = 21
 
     @property
     def label(self) -> str:

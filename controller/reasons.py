@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.pipeline import (
+    FRAGMENTS_METER,
     NEXT_HOP_METER,
+    SENDERS,
     STORAGE_METER,
     STORAGE_NEWS_METER,
     Feature,
     MeterClass,
     Priority,
     Table,
+    sender_meter,
     split_meter,
 )
 
@@ -72,6 +75,12 @@ _METERS = {
     _M.NETWORK_ERRORS: Reason(
         "icmp-error-rate", "refused like the others, but over the network's rate and not answered"
     ),
+    _M.NETWORK_CONNECTIONS: Reason(
+        "connection-rate", "the first packet of a connection to the Internet, over the network's rate of new ones"
+    ),
+    _M.NETWORK_FRAGMENTS: Reason(
+        "fragment-rate", "fragments to the Internet, or to a public address, over the network's rate"
+    ),
     _M.MACHINE_DHCP: Reason("dhcp-rate", "DHCP over the machine's rate"),
     _M.MACHINE_ROUTER: Reason("router-rate", "to the router itself (names, echo), over the machine's rate"),
     _M.MACHINE_PUBLIC_OUT: Reason("public-rate-out", "to the Internet, over the machine's limit"),
@@ -95,6 +104,15 @@ _OF_APPLIANCE = {
     NEXT_HOP_METER: Reason("next-hop-rate", "ARP answers of the next hop, over their rate"),
     STORAGE_METER: Reason("storage-arp-rate", "ARP answers of the storage network, over their rate"),
     STORAGE_NEWS_METER: Reason("storage-arp-rate", "ARP broadcasts of the storage network, over their rate"),
+    FRAGMENTS_METER: Reason(
+        "outside-fragment-rate", "fragments from the Internet to shared addresses, over their rate"
+    ),
+    **{
+        sender_meter(group): Reason(
+            "sender-fragment-rate", "fragments from some senders in the Internet to shared addresses, over their rate"
+        )
+        for group in range(SENDERS)
+    },
 }
 
 _REFUSALS = {
@@ -134,7 +152,7 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.RATE_IN, _F.RATE, _P.MISS, ""): "no-machine",
     (_T.NETWORK_RATE_IN, _F.RATE, _P.MISS, ""): "no-network",
     (_T.SNAT, _F.SNAT, _P.MISS, ""): "not-ip",
-    (_T.SNAT_PORTS, _F.SNAT, _P.MISS, ""): "no-network",
+    (_T.SNAT_PORTS, _F.SNAT, _P.DROP, ""): "no-network",
     (_T.SNAT_CHECK, _F.SNAT, _P.DROP, ""): "not-translated",
     (_T.SNAT_CHECK, _F.SNAT, _P.MISS, ""): "not-translated",
     (_T.SNAT_TRY_2, _F.SNAT, _P.MISS, ""): "not-translated",
@@ -145,6 +163,9 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.GATEWAY, _F.GATEWAY, _P.NORMAL, ""): "ttl",
     (_T.GATEWAY, _F.GATEWAY, _P.MISS, ""): "not-for-us",
     (_T.GATEWAY_LOCAL, _F.GATEWAY, _P.MISS, ""): "not-for-us",
+    (_T.FRAGMENTS_OUT, _F.FRAGMENTS, _P.MISS, ""): "no-network",
+    (_T.FRAGMENTS_IN, _F.FRAGMENTS, _P.MISS, ""): "not-ip",
+    (_T.FRAGMENTS_IN_ALL, _F.FRAGMENTS, _P.MISS, ""): "not-ip",
     (_T.GATEWAY_TRACK, _F.GATEWAY, _P.MISS, ""): "unsolicited",
     (_T.STORAGE, _F.STORAGE, _P.EXCEPTION, ""): "fragment",
     (_T.STORAGE, _F.STORAGE, _P.MISS, ""): "no-machine",

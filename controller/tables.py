@@ -142,9 +142,12 @@ class Table(enum.Enum):
     FRAGMENTATION = _spec(31, "Has the controller say 'fragmentation needed'.", {F.METADATA, TOO_LARGE},
                           set(), ("PUBLIC_KIND",), controller=True)  # fmt: skip
     PUBLIC_KIND = _spec(32, "Whole packet, fragment or ICMP error? Each is translated in a way of its own.",
-                        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE}, {MARK}, ("PUBLIC_OUT",))  # fmt: skip
+                        {F.ETH_TYPE, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE}, {MARK},
+                        ("PUBLIC_OUT", "FRAGMENTS_OUT"))  # fmt: skip
+    FRAGMENTS_OUT = _spec(33, "Fragments, which conntrack puts together, within the network's rate.", {F.METADATA},
+                          set(), ("PUBLIC_OUT",))  # fmt: skip
     PUBLIC_OUT = _spec(
-        33,
+        34,
         "Machines with a public address of their own leave with it.",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, MARK},
         {F.IP_SRC},
@@ -152,66 +155,70 @@ class Table(enum.Enum):
         controller=True,
     )
     TRANSIT = _spec(
-        34,
+        35,
         "Machines of private networks get the address they have in the conntrack zone.",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
         {F.IP_SRC},
         ("SNAT",),
         controller=True,
     )
-    SNAT = _spec(35, "Source NAT: ICMP errors as what they are about, all else by the network's port block.",
-                 {F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, MARK}, {F.CT_MARK},
-                 ("SNAT_PORTS", "SNAT_CHECK", "RESOLVER_OUT"))  # fmt: skip
-    SNAT_PORTS = _spec(36, "Source NAT to the network's port block.", {F.METADATA, F.ETH_TYPE},
-                       {F.CT_MARK}, ("SNAT_CHECK",))  # fmt: skip
-    SNAT_CHECK = _spec(37, "Only translated packets go on, and errors about one's own.",
+    SNAT = _spec(36, "Source NAT: what is for the resolver has none, all else is looked up in conntrack.",
+                 {F.ETH_TYPE, MARK}, set(), ("SNAT_PORTS", "RESOLVER_OUT"))  # fmt: skip
+    SNAT_PORTS = _spec(
+        37,
+        "New connections get a port of the network's block, within its rate; known ones keep theirs.",
+        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_MARK},
+        {F.CT_MARK},
+        ("SNAT_CHECK", "GATEWAY_OUT"),
+    )
+    SNAT_CHECK = _spec(38, "Only translated packets go on, and errors about one's own.",
                        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_MARK},
                        {F.CT_MARK}, ("SNAT_TRY_2", "GATEWAY_OUT"))  # fmt: skip
-    SNAT_TRY_2 = _spec(38, "The outcome of a second try for what has no ports.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
+    SNAT_TRY_2 = _spec(39, "The outcome of a second try for what has no ports.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
                        {F.CT_MARK}, ("SNAT_TRY_3", "GATEWAY_OUT"))  # fmt: skip
-    SNAT_TRY_3 = _spec(39, "The outcome of a third try.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
+    SNAT_TRY_3 = _spec(40, "The outcome of a third try.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
                        {F.CT_MARK}, ("SNAT_TRY_4", "GATEWAY_OUT"))  # fmt: skip
-    SNAT_TRY_4 = _spec(40, "The outcome of the last try.", {F.CT_STATE},
+    SNAT_TRY_4 = _spec(41, "The outcome of the last try.", {F.CT_STATE},
                        set(), ("GATEWAY_OUT",))  # fmt: skip
-    PUBLIC_OUT_CHECK = _spec(41, "Only fragments that were translated go on.", {F.CT_STATE},
+    PUBLIC_OUT_CHECK = _spec(42, "Only fragments that were translated go on.", {F.CT_STATE},
                              set(), ("GATEWAY_OUT",))  # fmt: skip
     GATEWAY_OUT = _spec(
-        42,
+        43,
         "To a peering or to the next hop by the gateway port; what is for an address of ours comes back in.",
         {F.ETH_TYPE, F.IP_DST, MARK},
         {F.ETH_SRC, F.ETH_DST, F.METADATA, ATTACHMENT, MARK},
         ("GATEWAY_LOCAL", "INTERCONNECT_OUT"),
     )
     VPN_INSIDE = _spec(
-        43,
+        44,
         "From a VPN gateway's inside leg: whose prefix is the source?",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
         set(),
         ("BEYOND_MACHINE",),
     )
     BEYOND_MACHINE = _spec(
-        44,
+        45,
         "From beyond: which machine or drive of the network is meant; drives see one address of the storage network.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, TOO_LARGE},
         {F.ETH_SRC, F.ETH_DST},
         ("SWITCH", "BEYOND_DRIVE_CHECK"),
         controller=True,
     )
-    BEYOND_DRIVE_CHECK = _spec(45, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
+    BEYOND_DRIVE_CHECK = _spec(46, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
                             set(), ("STORAGE_OUT",))  # fmt: skip
-    STORAGE_OUT = _spec(46, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
+    STORAGE_OUT = _spec(47, "To a drive by the storage port.", {F.METADATA, F.ETH_TYPE, F.IP_DST},
                         {F.ETH_SRC, F.ETH_DST})  # fmt: skip
-    RESOLVER_OUT = _spec(47, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
+    RESOLVER_OUT = _spec(48, "To the resolver, with a source that Linux takes packets from.", {F.ETH_TYPE, F.IP_SRC},
                          {F.IP_SRC, F.ETH_SRC, F.ETH_DST})  # fmt: skip
     RESOLVER_IN = _spec(
-        48,
+        49,
         "From the resolver: answers, and questions to a network's own servers.",
         {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.UDP_SRC, F.UDP_DST, F.TCP_SRC, F.TCP_DST},
         {MARK, F.IP_DST},
         ("INBOUND",),
     )
     STORAGE_IN = _spec(
-        49,
+        50,
         "From the storage port: ARP, and what drives send, each for its own network.",
         {F.ETH_TYPE, F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.IP_SRC, F.IP_DST, F.IP_TTL, F.IP_FRAG},
         {F.METADATA, F.ARP_THA, F.IP_TTL, TOO_LARGE},
@@ -219,16 +226,16 @@ class Table(enum.Enum):
         controller=True,
     )
     STORAGE_MACHINE = _spec(
-        50,
+        51,
         "Which machine of its network a drive means, or its VPN gateway: address and MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
         {F.IP_DST, F.ETH_SRC, F.ETH_DST},
         ("SWITCH", "STORAGE_ERROR", "BEYOND_DRIVE_REPLY"),
     )
-    STORAGE_ERROR = _spec(51, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
+    STORAGE_ERROR = _spec(52, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
                           {F.METADATA}, controller=True)  # fmt: skip
     GATEWAY = _spec(
-        52,
+        53,
         "From the gateway port: ARP for our addresses, no bogons, no expired packets.",
         {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL},
         {F.ARP_THA, F.IP_TTL},
@@ -236,52 +243,56 @@ class Table(enum.Enum):
         controller=True,
     )
     GATEWAY_LOCAL = _spec(
-        53,
+        54,
         "The gateway's own address answers echo; shared addresses go to conntrack, machines' own to the machines.",
         {F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, MARK},
         {MARK},
-        ("ROUTER_LOCAL", "GATEWAY_TRACK", "PUBLIC_IN"),
+        ("ROUTER_LOCAL", "GATEWAY_TRACK", "PUBLIC_IN", "FRAGMENTS_IN"),
     )
+    FRAGMENTS_IN = _spec(55, "Fragments for shared addresses: those of some senders within a rate.",
+                         {F.ETH_TYPE, F.IP_SRC}, set(), ("FRAGMENTS_IN_ALL",))  # fmt: skip
+    FRAGMENTS_IN_ALL = _spec(56, "Fragments for shared addresses: those of all senders within a rate.",
+                             {F.ETH_TYPE}, set(), ("GATEWAY_TRACK",))  # fmt: skip
     GATEWAY_TRACK = _spec(
-        54,
+        57,
         "Only replies of known connections, and errors about them, come in.",
         {F.ETH_TYPE, F.CT_STATE},
         {F.IP_TTL},
         ("INBOUND",),
     )
     PUBLIC_IN = _spec(
-        55,
+        58,
         "Which machine or VPN gateway has a public address of its own: its network, address and MAC.",
         {F.ETH_TYPE, F.IP_DST, MARK},
         {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
         ("PUBLIC_IN_CHECK", "INBOUND_MTU", "VPN_GATEWAY"),
         controller=True,
     )
-    PUBLIC_IN_CHECK = _spec(56, "Only fragments that were translated go on.", {F.CT_STATE},
+    PUBLIC_IN_CHECK = _spec(59, "Only fragments that were translated go on.", {F.CT_STATE},
                             set(), ("INBOUND_MTU",))  # fmt: skip
     INBOUND = _spec(
-        57,
+        60,
         "Which machine a reply is for: its network, address and MAC.",
         {F.ETH_TYPE, F.IP_DST},
         {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
         ("INBOUND_MTU",),
     )
     INBOUND_MTU = _spec(
-        58,
+        61,
         "Is the packet too large for the network? ICMP errors for private networks go to the controller.",
         {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
         {TOO_LARGE},
         ("INBOUND_FRAGMENTATION", "RATE_IN"),
         controller=True,
     )
-    INBOUND_FRAGMENTATION = _spec(59, "Has the controller say 'fragmentation needed' to the sender.",
+    INBOUND_FRAGMENTATION = _spec(62, "Has the controller say 'fragmentation needed' to the sender.",
                                   {F.METADATA, TOO_LARGE}, set(), ("RATE_IN",), controller=True)  # fmt: skip
-    RATE_IN = _spec(60, "The machine's limit from the Internet.", {F.METADATA, MARK, F.ETH_DST},
+    RATE_IN = _spec(63, "The machine's limit from the Internet.", {F.METADATA, MARK, F.ETH_DST},
                     set(), ("NETWORK_RATE_IN", "SWITCH"))  # fmt: skip
-    NETWORK_RATE_IN = _spec(61, "The limit of all machines of the network together.", {F.METADATA},
+    NETWORK_RATE_IN = _spec(64, "The limit of all machines of the network together.", {F.METADATA},
                             set(), ("SWITCH",))  # fmt: skip
     DELIVER = _spec(
-        62,
+        65,
         "From the router to a machine of the same network: its MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {F.ETH_SRC, F.ETH_DST, ATTACHMENT},
@@ -289,49 +300,49 @@ class Table(enum.Enum):
         controller=True,
     )
     ARP_REPLY = _spec(
-        63,
+        66,
         "Turns an ARP request into its reply.",
         {F.ETH_TYPE},
         {F.ETH_SRC, F.ETH_DST, F.ARP_OP, F.ARP_SHA, F.ARP_THA, F.ARP_SPA, F.ARP_TPA, SCRATCH, ATTACHMENT},
         ("SWITCH",),
     )
     ROUTER_LOCAL = _spec(
-        64,
+        67,
         "Answers for the router's own address: echo here, unreachable by the controller.",
         {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.ICMP_TYPE, F.ICMP_CODE, F.IP_FRAG},
         {F.ETH_SRC, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_TTL, F.ICMP_TYPE, SCRATCH, ATTACHMENT},
         ("SWITCH",),
         controller=True,
     )
-    NEIGHBOR_IN = _spec(65, "Counts what a machine gets from its neighbours.", {F.METADATA, F.ETH_DST},
+    NEIGHBOR_IN = _spec(68, "Counts what a machine gets from its neighbours.", {F.METADATA, F.ETH_DST},
                         set(), ("NEIGHBOR_OUT", "SWITCH"))  # fmt: skip
-    NEIGHBOR_OUT = _spec(66, "Counts what a machine sends to its neighbours.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+    NEIGHBOR_OUT = _spec(69, "Counts what a machine sends to its neighbours.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
                          set(), ("SWITCH",))  # fmt: skip
     SWITCH = _spec(
-        67,
+        70,
         "To the attachment of a MAC; broadcast and multicast to all attachments of the network.",
         {F.METADATA, F.ETH_DST, ATTACHMENT},
         {F.VLAN_TCI, F.TUN_ID, F.IN_PORT},
     )
-    BEYOND_DRIVE_REPLY = _spec(68, "From drives to beyond: only replies, and errors, of known connections.",
+    BEYOND_DRIVE_REPLY = _spec(71, "From drives to beyond: only replies, and errors, of known connections.",
                                {F.METADATA, F.CT_STATE}, set(), ("BEYOND",))  # fmt: skip
-    VPN_LEG = _spec(77, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
+    VPN_LEG = _spec(80, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
                     {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     VPN_GATEWAY = _spec(
-        70,
+        73,
         "To a VPN gateway's outside leg: only IKE and ESP of its peers, and ICMP errors.",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.UDP_DST, F.ICMP_TYPE},
         {F.ETH_SRC, F.ETH_DST},
     )
     BEYOND = _spec(
-        72,
+        75,
         "Which way to beyond: the longest prefix learned by an interconnect, or a tunnel.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
         {ATTACHMENT},
         ("VPN_LEG", "INTERCONNECT_OUT"),
         controller=True,
     )
-    INTERCONNECT_OUT = _spec(78, "To the peer of an interconnect, within its limit.", {F.METADATA, ATTACHMENT},
+    INTERCONNECT_OUT = _spec(81, "To the peer of an interconnect, within its limit.", {F.METADATA, ATTACHMENT},
                              {F.ETH_SRC, F.ETH_DST, F.VLAN_TCI, F.IN_PORT})  # fmt: skip
 
     @property

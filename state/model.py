@@ -211,6 +211,8 @@ class Appliance:
     lease_seconds: int = 3600
     dhcp_rate: int = 10
     icmp_error_rate: int = 20
+    connection_rate: int = 1000
+    fragment_rate: int = 400
     router_rate: int = 200
     public_rate: int = 1_000_000
     storage_rate: int = 10_000_000

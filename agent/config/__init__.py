@@ -55,9 +55,9 @@ def parse(text: str) -> Config:
         raise ConfigError([f"not TOML: {error}"]) from error
     reader = Reader(document)
     take = reader.take
-    gateway, pools, behaviour = sections.gateway(take), sections.pools(take), sections.behaviour(take)
-    storage = sections.storage(take)
+    gateway, pools, storage = sections.gateway(take), sections.pools(take), sections.storage(take)
     api, bridge, conntrack = sections.api(take), sections.bridge(take), sections.conntrack(take)
+    behaviour = sections.behaviour(take, bridge.datapath_type)
     limits = Limits(
         watches=take("limits", "watches", Limits().watches, whole(1, 1024)),
         waiting_calls=take("limits", "waiting_calls", Limits().waiting_calls, whole(1, 1024)),

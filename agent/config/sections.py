@@ -118,8 +118,13 @@ def pools(take: Take) -> dict[str, Any]:
     }
 
 
-def behaviour(take: Take) -> dict[str, Any]:
+# The userspace datapath has room for 5,000 fragments that wait for the rest, and keeps each for 15 s.
+USERSPACE_FRAGMENT_RATE = 50
+
+
+def behaviour(take: Take, datapath_type: str) -> dict[str, Any]:
     """Fields of `Appliance` that are no addresses."""
+    fragment_rate = DEFAULTS.fragment_rate if datapath_type == "system" else USERSPACE_FRAGMENT_RATE
     return {
         "block_size": take("pools", "block_size", DEFAULTS.block_size, is_block_size),
         "router_mac": take("dhcp", "router_mac", DEFAULTS.router_mac, LOWER_MAC),
@@ -136,4 +141,6 @@ def behaviour(take: Take) -> dict[str, Any]:
         "public_rate": take("limits", "public_kbps", DEFAULTS.public_rate, whole(LEAST_RATE, MOST_RATE)),
         "storage_rate": take("limits", "storage_kbps", DEFAULTS.storage_rate, whole(LEAST_RATE, MOST_RATE)),
         "icmp_error_rate": take("limits", "icmp_error_rate", DEFAULTS.icmp_error_rate, whole(1, 10000)),
+        "connection_rate": take("limits", "connection_rate", DEFAULTS.connection_rate, whole(1, 1_000_000)),
+        "fragment_rate": take("limits", "fragment_rate", fragment_rate, whole(1, 1_000_000)),
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from agent import metrics
 from agent.config.values import MAX_ENTRIES, TIMEOUTS
-from agent.host.connection_limit import ConnectionLimit
+from agent.host.userspace_tables import UserspaceTables
 from state.datapath import missing, remarks
 from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
 
@@ -304,7 +304,7 @@ class BridgeDriver:
         self._datapath: Datapath | None = None
         self._client = Client(path, "Open_vSwitch")
         self._plugs = Plugs(self._client, AGENT)
-        self._connection_limit = ConnectionLimit(Path(path).parent)
+        self._userspace_tables = UserspaceTables(Path(path).parent)
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._thread.start()
@@ -388,5 +388,5 @@ class BridgeDriver:
             problems.append(self._plugs.settle(found, desired, port))
         # The kernel's limit is set by sluice-host-setup: it belongs to the host, this one to the switch's process.
         if desired.datapath_type == "netdev" and not operations:
-            problems.append(self._connection_limit.apply(desired.max_entries))
+            problems.append(self._userspace_tables.apply(desired.max_entries))
         return "; ".join(filter(None, problems))

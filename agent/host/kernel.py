@@ -10,6 +10,9 @@ from pathlib import Path, PurePosixPath
 
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 CONNTRACK_BUCKETS = Path("/sys/module/nf_conntrack/parameters/hashsize")
+# Memory for fragments that wait for the rest, in bytes, and how long they wait, in seconds (ip-sysctl of Linux).
+FRAGMENT_MEMORY = Path("/proc/sys/net/ipv4/ipfrag_high_thresh")
+FRAGMENT_SECONDS = Path("/proc/sys/net/ipv4/ipfrag_time")
 # A built-in module without parameters is not in /sys/module.
 BUILT_IN = Path("/lib/modules", os.uname().release, "modules.builtin")
 # Names of ethtool(8). Both join received packets to larger ones before they are forwarded.

@@ -1,4 +1,4 @@
-"""`sluice-host-setup`: modules, connection tracking and offloads of this host, as the configuration asks.
+"""`sluice-host-setup`: modules, connection tracking, fragments and offloads of this host, as the configuration asks.
 
 Facts are read, changes follow from them by a pure function and are applied, until
 none is left; so a second run changes nothing. Each change is a line of the journal.
@@ -8,32 +8,43 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from agent.config import Config, ConfigError, load, own_ports
 from agent.host import kernel
-from agent.host.kernel import CONNTRACK_BUCKETS, CONNTRACK_MAX, Device, KernelError
+from agent.host.kernel import (
+    CONNTRACK_BUCKETS,
+    CONNTRACK_MAX,
+    FRAGMENT_MEMORY,
+    FRAGMENT_SECONDS,
+    Device,
+    KernelError,
+)
 from state import logs
 
 log = logging.getLogger("sluice.host")
 
 MODULES = ("openvswitch", "nf_conntrack")
+# All networks share the kernel's memory for fragments. A fragment that fills a frame takes 2.3 KB: this is room for
+# what 27 networks send at their rate, should none of it ever become whole. The rest of a packet is milliseconds away.
+FRAGMENTS = {FRAGMENT_MEMORY: 128 << 20, FRAGMENT_SECONDS: 5}
 # Modules first: the settings of connection tracking appear with its module.
 _PASSES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the host is like: modules in the kernel, sizes of its connection tracking, and the configured ports."""
+    """What the host is like: modules, sizes of connection tracking, configured ports, the settings of `FRAGMENTS`."""
 
     modules: frozenset[str]
     max_entries: int | None
     buckets: int | None
     devices: tuple[Device, ...]
+    fragments: Mapping[Path, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ def changes(facts: Facts, config: Config) -> list[Change]:
         for path, present, wanted in (
             (CONNTRACK_BUCKETS, facts.buckets, config.conntrack.buckets),
             (CONNTRACK_MAX, facts.max_entries, config.conntrack.max_entries),
+            *((path, facts.fragments.get(path), wanted) for path, wanted in FRAGMENTS.items()),
         ):
             if present is not None and present != wanted:
                 found.append(Write(path, wanted, present))
@@ -130,6 +142,7 @@ def gather(config: Config) -> Facts:
         kernel.number(CONNTRACK_MAX),
         kernel.number(CONNTRACK_BUCKETS),
         tuple(device for device in devices if device is not None),
+        {path: kernel.number(path) for path in FRAGMENTS},
     )
 
 

@@ -24,6 +24,7 @@ from controller.flow import (
     DecTtl,
     Flow,
     Goto,
+    Meter,
     Nat,
     SetField,
     WriteMetadata,
@@ -37,8 +38,10 @@ from controller.pipeline import (
     MARK,
     Feature,
     Mark,
+    MeterClass,
     Priority,
     Table,
+    meter,
 )
 from controller.site import Site
 from state.model import Machine, Network
@@ -61,14 +64,14 @@ tables = frozenset(
 
 def shared(site: Site) -> Iterator[Flow]:
     """What kind of packet it is, the way back in, and what belongs to no machine."""
-    yield from _kinds(Table.PUBLIC_KIND, Table.PUBLIC_OUT, None)
+    yield from _kinds(Table.PUBLIC_KIND, Table.PUBLIC_OUT, None, Table.FRAGMENTS_OUT)
     yield flow(feature, Table.PUBLIC_OUT, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "no public address")
     for prefix in site.assignable_prefixes:
         # Only what comes by the gateway port has this hop to count: what comes back in has had its own.
         yield flow(feature, Table.GATEWAY, Priority.DEFAULT,
                    match("ip", eth_dst=site.appliance.gateway.mac, ip_dst=prefix),
                    (DecTtl(), Goto(Table.GATEWAY_LOCAL)), f"to {prefix}")  # fmt: skip
-        yield from _kinds(Table.GATEWAY_LOCAL, Table.PUBLIC_IN, prefix)
+        yield from _kinds(Table.GATEWAY_LOCAL, Table.PUBLIC_IN, prefix, Table.PUBLIC_IN)
         # The kernel datapath leaves a packet whole that conntrack has put together, and says no more that it
         # was in fragments: it must go in the way its answer, in fragments again, comes out.
         yield flow(feature, Table.GATEWAY_LOCAL, Priority.EXCEPTION,
@@ -91,9 +94,9 @@ def shared(site: Site) -> Iterator[Flow]:
         yield flow(feature, table, Priority.MISS, Match(), (), "not-translated")
 
 
-def _kinds(table: Table, target: Table, prefix: str | None) -> Iterator[Flow]:
+def _kinds(table: Table, target: Table, prefix: str | None, fragments: Table) -> Iterator[Flow]:
     def go(mark: Mark) -> tuple[Action, ...]:
-        return SetField(MARK, mark), Goto(target)
+        return SetField(MARK, mark), Goto(fragments if mark is Mark.PUBLIC_FRAGMENT else target)
 
     for part in ("first", "later"):
         yield flow(feature, table, Priority.EXCEPTION, match("ip", ip_dst=prefix, frag=part),
@@ -146,7 +149,7 @@ def _inward(network: Network, machine: Machine, site: Site) -> Iterator[Flow]:
     nat = Nat(address, address, destination=True)
     # What conntrack hands back keeps metadata set by an action, not by an instruction, which comes after it.
     yield flow(feature, Table.PUBLIC_IN, Priority.NORMAL, to(Mark.PUBLIC_FRAGMENT),
-               (*macs, SetField(Field.METADATA, key),
+               (Meter(meter(MeterClass.NETWORK_FRAGMENTS, key)), *macs, SetField(Field.METADATA, key),
                 Ct(Table.PUBLIC_IN_CHECK, machine.public_zone, commit=True, nat=nat)),
                f"{why}: fragment", key)  # fmt: skip
     yield flow(feature, Table.PUBLIC_IN, Priority.NORMAL, to(Mark.PUBLIC_ERROR),

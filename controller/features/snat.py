@@ -3,6 +3,9 @@
 The block is deterministic (RFC 7422), so address and port name the network. What has
 no ports (ICMP echo, GRE, ESP) leaves by the block's address as well (RFC 4787 REQ-2),
 and only where another network has the tuple there by another shared address.
+
+All networks share conntrack, so each has a rate of new connections. A packet is
+looked up first, so that those of known connections are not counted against it.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Ct, Flow, Goto, Nat
+from controller.flow import Ct, Flow, Goto, Meter, Nat
 from controller.match import Match, ip_to_int, match
-from controller.pipeline import ZONE, Feature, Priority, Table
+from controller.pipeline import ZONE, Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.model import Network
 from state.public import largest_public_range
@@ -27,15 +30,9 @@ tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, *TRIES})
 def shared(site: Site) -> Iterator[Flow]:
     """What goes by which way, and the check that nothing leaves untranslated."""
     first, last = map(ip_to_int, largest_public_range(site.appliance))
-    yield flow(feature, Table.SNAT, Priority.DEFAULT, match("ip"), (Goto(Table.SNAT_PORTS),), "by the network's block")
-    # An ICMP error is committed as the connection it quotes, whose mark it must not change.
-    yield flow(feature, Table.SNAT, Priority.NORMAL, match("icmp"),
-               (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=Nat(first, last)),),
-               "shared address of what may be an ICMP error")  # fmt: skip
-    yield flow(feature, Table.SNAT, Priority.SPECIFIC, match("icmp", icmp_type=8), (Goto(Table.SNAT_PORTS),),
-               "echo request")  # fmt: skip
+    yield flow(feature, Table.SNAT, Priority.NORMAL, match("ip"), (Ct(Table.SNAT_PORTS, ZONE),), "known connection?")
     yield flow(feature, Table.SNAT, Priority.MISS, Match(), (), "not-ip")
-    yield flow(feature, Table.SNAT_PORTS, Priority.MISS, Match(), (), "no-network")
+    yield from _known(Nat(first, last))
     # When no port is free OVS passes the packet on as it is (ovs-actions(7)): the
     # private source would leave.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
@@ -59,8 +56,27 @@ def shared(site: Site) -> Iterator[Flow]:
         yield flow(feature, table, Priority.MISS, Match(), (), "not-translated")
 
 
+def _known(of_shared: Nat) -> Iterator[Flow]:
+    """Connections that conntrack knows: it translates by what they were given, whatever is asked for."""
+    table = Table.SNAT_PORTS
+    yield flow(feature, table, Priority.SPECIFIC, match(ct_state="+trk-rel+snat-inv"),
+               (Goto(Table.GATEWAY_OUT),), "known connection")  # fmt: skip
+    # The kernel translates an error, and what is not answered yet, only where it commits. An error is committed
+    # as the connection it quotes, whose mark it must not change.
+    again = (Ct(Table.SNAT_CHECK, ZONE, commit=True, nat=of_shared),)
+    yield flow(feature, table, Priority.SPECIFIC, match("icmp", ct_state="+trk+rel-snat-inv"),
+               again, "ICMP error about a known connection")  # fmt: skip
+    yield flow(feature, table, Priority.DROP, match(ct_state="+new+trk-rel", ct_mark=0), (), "no-network")
+    yield flow(feature, table, Priority.REST, match("ip", ct_state="+new+trk-rel-snat-inv"),
+               again, "known and not answered yet")  # fmt: skip
+    yield flow(feature, table, Priority.MISS, Match(), (Goto(Table.SNAT_CHECK),), "no connection")
+
+
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """All by the network's block; what found no free port is counted.
+    """New connections by the network's block, within its rate; what found no free port is counted.
+
+    A connection that was committed has the network's key as its mark: one
+    without a mark is new, also where the first packets are never answered.
 
     For an ICMP echo the kernel takes the ports as identifiers.
 
@@ -71,8 +87,9 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     """
     key, block = network.key, network.block
     address = ip_to_int(block.address)
-    yield flow(feature, Table.SNAT_PORTS, Priority.NORMAL, match("ip", metadata=key),
-               (Ct(Table.SNAT_CHECK, ZONE, commit=True, mark=True,
+    yield flow(feature, Table.SNAT_PORTS, Priority.NORMAL,
+               match("ip", metadata=key, ct_state="+new+trk-rel", ct_mark=0),
+               (Meter(meter(MeterClass.NETWORK_CONNECTIONS, key)), Ct(Table.SNAT_CHECK, ZONE, commit=True, mark=True,
                    nat=Nat(address, address, (block.first, block.last))),),
                f"as {block}", key)  # fmt: skip
     yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,

@@ -185,6 +185,9 @@ def test_drops_are_counted_by_network_and_reason(running: ControllerWorld) -> No
         running.switch.run("ovs-appctl", "-t", control, "netdev-dummy/receive", "web1", frame)
     sample = f'sluice_dropped_packets_total{{network="{examples.ISOLATED.name}",reason="source-mac"}}'
     wait_until(lambda: running.metric(sample) == 3.0, what="drops counted")
+    # What meters drop is there as well, and what the network has of its rate of new connections.
+    assert running.metric(sample.replace("source-mac", "connection-rate")) is None
+    assert running.metric(f'sluice_new_connections_total{{network="{examples.ISOLATED.name}"}}') == 0.0
 
 
 def test_drift_is_found_and_repaired(world: ControllerWorld) -> None:

@@ -18,7 +18,7 @@ from tracer import (
     path,
 )
 
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, Table
+from controller.pipeline import FRAGMENTS_METER, GATEWAY_METER, NEXT_HOP_METER, Table, sender_meter
 from state.model import Machine
 
 GATEWAY = "203.0.113.2"
@@ -169,3 +169,12 @@ def test_ttl_from_outside(tracer: Tracer) -> None:
 def test_nothing_but_ipv4_and_arp(tracer: Tracer, kind: str, mac: str) -> None:
     verdict = tracer.trace(f"in_port=1,dl_src={NEXT_HOP_MAC},dl_dst={mac},{kind}")
     assert (verdict.tables, verdict.dropped) == (path("classify", "gateway"), "not-for-us")
+
+
+@pytest.mark.parametrize("part", ["first", "later"])
+def test_fragments_for_shared_addresses_meet_the_rates_of_their_sender_and_of_all(tracer: Tracer, part: str) -> None:
+    for last in (0, 1, 63, 64, 255):
+        verdict = tracer.trace(outside(SHARED_ADDRESS, f"198.51.100.{last}", more=f"nw_frag={part}"), ct=UNSOLICITED)
+        assert verdict.meters == (sender_meter(last % 64), FRAGMENTS_METER)
+        assert verdict.dropped == "unsolicited"
+    assert tracer.trace(outside(SHARED_ADDRESS), ct=UNSOLICITED).meters == ()

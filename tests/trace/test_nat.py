@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import examples
 import pytest
-from tracer import GATEWAY_MAC, INTERNET, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, arrival, ip, out_of, path, reply
+from tracer import (
+    GATEWAY_MAC,
+    INTERNET,
+    KNOWN,
+    NEW,
+    NEXT_HOP_MAC,
+    ROUTER_MAC,
+    Out,
+    Tracer,
+    arrival,
+    ip,
+    out_of,
+    path,
+    reply,
+)
 
 from controller.pipeline import MeterClass, Table, meter
 from state.model import Kind, Machine, Network
@@ -24,7 +38,7 @@ ERRORS = (3, 11, 12)
 def test_tcp_and_udp_leave_by_the_networks_block(
     tracer: Tracer, network: Network, machine: Machine, kind: str, fragment: str
 ) -> None:
-    verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=f"nw_frag={fragment}"))
+    verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=f"nw_frag={fragment}"), NEW)
     assert verdict.tables[-3:] == path("snat-ports", "snat-check", "gateway-out")
     assert verdict.nat == str(network.block)
     assert verdict.output == (Out("uplink"),)
@@ -42,7 +56,7 @@ def test_tcp_and_udp_leave_by_the_networks_block(
 def test_what_has_no_ports_leaves_by_the_networks_address_as_well(
     tracer: Tracer, network: Network, machine: Machine, kind: str, more: str
 ) -> None:
-    verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=more))
+    verdict = tracer.trace(ip(machine, INTERNET, kind=kind, more=more), NEW)
     assert (verdict.nat, verdict.output) == (str(network.block), (Out("uplink"),))
 
 
@@ -51,13 +65,13 @@ def test_what_may_be_an_icmp_error_leaves_as_what_it_is_about(
     tracer: Tracer, network: Network, machine: Machine
 ) -> None:
     if machine.transit == machine.address:
-        verdict = tracer.trace(ip(machine, INTERNET, kind="icmp", more="icmp_type=3,icmp_code=3"))
+        verdict = tracer.trace(ip(machine, INTERNET, kind="icmp", more="icmp_type=3,icmp_code=3"), ("trk", "rel"))
         assert (verdict.nat, verdict.output) == (POOL, (Out("uplink"),))
 
 
 @EACH
 def test_conntrack_never_sees_an_address_two_machines_have(tracer: Tracer, network: Network, machine: Machine) -> None:
-    assert tracer.trace(ip(machine, INTERNET)).tracked == machine.transit
+    assert tracer.trace(ip(machine, INTERNET), NEW).tracked == machine.transit
     assert [other for _, other in MACHINES if other.transit == machine.transit] == [machine]
 
 
@@ -69,7 +83,8 @@ def test_conntrack_never_sees_an_address_two_machines_have(tracer: Tracer, netwo
 def test_nothing_leaves_untranslated(tracer: Tracer, network: Network, machine: Machine, state: str, kind: str) -> None:
     """At exhaustion conntrack hands the packet back as it was (`+new` without `+snat`)."""
     packet = ip(machine, INTERNET, kind="ip", more="nw_proto=47") if kind == "gre" else ip(machine, INTERNET, kind=kind)
-    verdict = tracer.trace(packet, ct=tuple(state.split(",")))
+    said = tuple(state.split(","))
+    verdict = tracer.trace(packet, said, said)
     assert (verdict.output, verdict.dropped) == ((), "not-translated")
     if kind in ("icmp", "gre") and state in ("trk,new", "trk,new,dnat"):
         # What has no ports is tried by further addresses; what fails again has the appliance's own counter.
@@ -84,6 +99,37 @@ def test_known_connections_go_on(tracer: Tracer, network: Network, machine: Mach
     assert tracer.trace(ip(machine, INTERNET, kind="tcp"), ct=tuple(state.split(","))).output == (Out("uplink"),)
 
 
+@EACH
+def test_only_what_is_new_counts_against_the_networks_rate(tracer: Tracer, network: Network, machine: Machine) -> None:
+    rate = meter(MeterClass.NETWORK_CONNECTIONS, network.key)
+    assert tracer.trace(ip(machine, INTERNET), NEW).meters[-1] == rate
+    for state in ("trk,est,snat", "trk,new,snat", "trk,rel,snat", "trk,inv"):
+        assert rate not in tracer.trace(ip(machine, INTERNET), tuple(state.split(","))).meters
+
+
+@EACH
+def test_what_is_known_and_not_answered_is_translated_as_before(
+    tracer: Tracer, network: Network, machine: Machine
+) -> None:
+    """The kernel translates such a packet only where it is committed; its connection has the network's mark."""
+    fields = f"metadata={network.key},ct_state=trk|new,ct_mark={network.key},nw_src={machine.transit}"
+    packet = f"{arrival(machine)},dl_dst={ROUTER_MAC},udp,nw_dst={INTERNET},nw_ttl=64,{fields}"
+    verdict = tracer.trace(packet, KNOWN)
+    assert (verdict.output, verdict.meters) == ((Out("uplink"),), ())
+    unmarked = tracer.trace(packet.replace(f"ct_mark={network.key}", "ct_mark=0"), KNOWN)
+    assert unmarked.meters == (meter(MeterClass.NETWORK_CONNECTIONS, network.key),)
+
+
+@EACH
+@pytest.mark.parametrize("part", ["first", "later"])
+def test_fragments_count_against_the_networks_rate(
+    tracer: Tracer, network: Network, machine: Machine, part: str
+) -> None:
+    rate = meter(MeterClass.NETWORK_FRAGMENTS, network.key)
+    assert rate in tracer.trace(ip(machine, INTERNET, more=f"nw_frag={part}")).meters
+    assert rate not in tracer.trace(ip(machine, INTERNET)).meters
+
+
 def about(network: Network, machine: Machine, mark: int, state: str = "rel|rpl|snat") -> str:
     """An ICMP error of `machine` behind conntrack, about a connection with a mark."""
     fields = f"metadata={network.key},ct_state=trk|{state},ct_mark={mark}"
@@ -96,7 +142,9 @@ def test_an_error_leaves_about_a_connection_of_its_network_only(
 ) -> None:
     assert tracer.trace(about(network, machine, network.key)).output == (Out("uplink"),)
     for state in ("rel|rpl", "rel|rpl|inv|snat", "rel|rpl|dnat"):
-        assert tracer.trace(about(network, machine, network.key, state)).dropped == "not-translated"
+        # One that is invalid is not asked about again.
+        said = ("trk", *state.split("|")) if "inv" not in state else KNOWN
+        assert tracer.trace(about(network, machine, network.key, state), said, said).dropped == "not-translated"
     # 0: a connection that was not marked.
     for mark in {0} | {other.key for other, _ in MACHINES} - {network.key}:
         verdict = tracer.trace(about(network, machine, mark))

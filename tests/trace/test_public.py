@@ -7,6 +7,7 @@ import pytest
 from tracer import (
     GATEWAY_MAC,
     INTERNET,
+    NEW,
     NEXT_HOP_MAC,
     ROUTER_MAC,
     SHARED_ADDRESS,
@@ -54,7 +55,7 @@ def test_a_machine_leaves_with_its_public_address(
 
 @OTHERS
 def test_a_neighbour_without_one_leaves_by_the_shared_address(tracer: Tracer, machine: Machine) -> None:
-    verdict = tracer.trace(ip(machine, INTERNET))
+    verdict = tracer.trace(ip(machine, INTERNET), NEW)
     assert Table.TRANSIT in verdict.tables
     assert (verdict.output, verdict.final_flow["nw_src"]) == ((Out("uplink"),), SHARED_ADDRESS)
 
@@ -150,7 +151,7 @@ def test_public_addresses_reach_each_other_and_themselves(
 def test_a_machine_without_one_reaches_them_as_a_shared_address(
     tracer: Tracer, network: Network, machine: Machine, sender: Machine
 ) -> None:
-    verdict = tracer.trace(ip(sender, machine.public, kind="tcp"))
+    verdict = tracer.trace(ip(sender, machine.public, kind="tcp"), NEW)
     assert verdict.output == out_of(machine)
     assert fields(verdict, "nw_src", "nw_dst") == (SHARED_ADDRESS, machine.address)
     assert verdict.final_flow.get("ct_state", "0") == "0"

@@ -7,6 +7,7 @@ import pytest
 from tracer import (
     GATEWAY_MAC,
     INTERNET,
+    NEW,
     ROUTER_MAC,
     SHARED_ADDRESS,
     Out,
@@ -185,7 +186,7 @@ def test_without_its_gateway_a_remote_prefix_leads_nowhere(tracer: Tracer, offic
 @EACH
 def test_the_internet_is_reached_as_without_a_gateway(tracer: Tracer, network: Network, machine: Machine) -> None:
     for target in (INTERNET, HQ):
-        verdict = tracer.trace(ip(machine, target))
+        verdict = tracer.trace(ip(machine, target), NEW)
         assert verdict.output == (Out("uplink"),)
         assert verdict.final_flow["nw_src"] == SHARED_ADDRESS
 

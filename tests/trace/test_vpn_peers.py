@@ -7,6 +7,7 @@ import pytest
 from tracer import (
     GATEWAY_MAC,
     INTERNET,
+    NEW,
     NEXT_HOP_MAC,
     SHARED_ADDRESS,
     Out,
@@ -179,7 +180,7 @@ def test_two_gateways_of_this_appliance_reach_each_other_without_the_next_hop(tr
 def test_machines_meet_gateways_as_the_internet_does(tracer: Tracer, machine: Machine) -> None:
     branch, bureau = GATEWAYS[BRANCH.key].address, GATEWAYS[BUREAU.key].address
     assert refused(tracer.trace(ip(machine, branch, more="udp_dst=500")), "vpn-peer", BRANCH)
-    verdict = tracer.trace(ip(machine, bureau, more="udp_dst=500"))
+    verdict = tracer.trace(ip(machine, bureau, more="udp_dst=500"), NEW)
     assert verdict.output == (Out("vpn8-out"),)
     assert verdict.final_flow["nw_src"] == SHARED_ADDRESS
     assert refused(tracer.trace(ip(machine, bureau, kind="tcp", more="tcp_dst=22")), "vpn-peer", BUREAU)

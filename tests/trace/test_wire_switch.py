@@ -14,7 +14,7 @@ from controller.compile import Compiled, compile_network, compile_shared
 from controller.flow import Flow, ToGroup
 from controller.meters import Rate, Unit, packets
 from controller.mgmt import Bridge, SwitchError
-from controller.pipeline import METERS_A_CLASS, MeterClass, Table, meter
+from controller.pipeline import LAST_METER, Table
 from controller.verify import canonical
 
 
@@ -75,7 +75,7 @@ def test_flows_come_back_as_they_were_sent(bridge: Bridge, compiled: list[Compil
 
 
 def test_meters_come_back(bridge: Bridge) -> None:
-    last, limit = meter(MeterClass.APPLIANCE, METERS_A_CLASS - 1), Rate(10_000_000, Unit.KBPS, 1_000_000)
+    last, limit = LAST_METER, Rate(10_000_000, Unit.KBPS, 1_000_000)
     assert (
         bridge.send([wire.meter_add(1, packets(10)), wire.meter_add(last, limit), wire.meter_modify(1, packets(20))])
         == {}

@@ -29,6 +29,11 @@ ROUTER_MAC = examples.APPLIANCE.router_mac
 GATEWAY_MAC = examples.APPLIANCE.gateway.mac
 NEXT_HOP_MAC = examples.SITE.neighbors[examples.APPLIANCE.gateway.next_hop]
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+KNOWN = ("trk", "new", "snat")
+NEW = ("trk", "new")
+"""What conntrack says of a connection that it has translated, and of one that it has never seen."""
+# The lookup is followed by the commit, and by those of a second to fourth try.
+_LATER_PASSES = 4
 INTERNET = "198.51.100.10"
 """An address somewhere in the Internet."""
 SHARED_ADDRESS = "203.0.113.64"
@@ -37,7 +42,7 @@ _PORTS = {number: name for name, number in examples.SITE.ports.items()}
 _STEP = re.compile(r"^ *(\d+)\. .*?priority \d+(?:, cookie (0x[0-9a-f]+))?$")
 _AFTER_CONNTRACK = (
     f"priority=65535,in_port=1,ct_state=+trk actions=goto_table:{Table.GATEWAY_TRACK.number}",
-    f"priority=65534,ct_state=+trk actions=goto_table:{Table.SNAT_CHECK.number}",
+    f"priority=65534,ct_state=+trk actions=goto_table:{Table.SNAT_PORTS.number}",
 )
 
 
@@ -100,13 +105,16 @@ class Tracer:
         file.write_text("\n".join((*lines, *_AFTER_CONNTRACK)))
         switch.ofctl("add-flows", switch.bridge, str(file))
 
-    def trace(self, flow: str, ct: tuple[str, ...] = ("trk", "new", "snat"), frame: bytes | None = None) -> Verdict:
+    def trace(
+        self, flow: str, ct: tuple[str, ...] = KNOWN, again: tuple[str, ...] = KNOWN, frame: bytes | None = None
+    ) -> Verdict:
         """Trace a packet given as in ovs-fields(7), or with `frame` as bytes that come by the port of `flow`.
 
-        `ct` is what conntrack says when the packet is sent there.
+        `ct` is what conntrack says when the packet is sent there first, and `again` what it says after that.
         """
         what = [flow] if frame is None else [flow, frame.hex()]
-        return self._read(self._ask(self._switch.bridge, *what, "--ct-next", ",".join(ct)))
+        says = [part for state in (ct, *[again] * _LATER_PASSES) for part in ("--ct-next", ",".join(state))]
+        return self._read(self._ask(self._switch.bridge, *what, *says))
 
     def _ask(self, *arguments: str) -> str:
         # What ovs-appctl(8) does (JSON-RPC, RFC 7047 section 4), without a process for each of many hundred questions.

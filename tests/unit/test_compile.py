@@ -177,8 +177,8 @@ def test_compiling_twice_gives_the_same(network: Network) -> None:
 
 
 @pytest.mark.parametrize("network", [examples.ISOLATED, examples.ISOLATED_VLAN], ids=lambda n: n.name)
-@pytest.mark.parametrize(("mtu", "flows"), [(1500, 20), (1400, 22), (9000, 22)])
-def test_an_isolated_network_takes_20_flows(network: Network, mtu: int, flows: int) -> None:
+@pytest.mark.parametrize(("mtu", "flows"), [(1500, 21), (1400, 23), (9000, 23)])
+def test_an_isolated_network_takes_21_flows(network: Network, mtu: int, flows: int) -> None:
     """Two more where its MTU is not the gateway's."""
     assert len(compile_network(dataclasses.replace(network, mtu=mtu), examples.SITE).flows) == flows
 
@@ -193,7 +193,7 @@ def test_a_public_address_takes_at_most_8_flows(network: Network) -> None:
 
 
 def test_shared_flows_do_not_grow_with_networks() -> None:
-    assert len(compile_shared(SITE).flows) < 180
+    assert len(compile_shared(SITE).flows) < 250
 
 
 def test_a_machine_without_its_port_is_left_out_and_named() -> None:

@@ -17,7 +17,7 @@ from controller.meters import Rate, Unit, packets
 from controller.mgmt import InstalledFlow
 from controller.pipeline import (
     GATEWAY_METER,
-    METERS_A_CLASS,
+    LAST_METER,
     NEXT_HOP_METER,
     Feature,
     MeterClass,
@@ -112,16 +112,14 @@ def test_a_copied_cookie_is_noticed() -> None:
 def test_ledger_knows_what_was_read() -> None:
     one, other = compiled(7, {1: (Table.ROUTE, 1)}, {}), compiled(8, {1: (Table.ROUTE, 1)}, {})
     flows = installed(one).flows | installed(other).flows
-    of_network = {
-        meter(kind, 7): packets(5) for kind in MeterClass if kind < MeterClass.APPLIANCE and not kind.of_machine
-    }
+    of_network = {meter(kind, 7): packets(5) for kind in MeterClass if kind.name.startswith("NETWORK_")}
     of_network |= {meter(kind, 3): packets(6) for kind in MeterClass if kind.of_machine}
     of_network |= {meter(kind, 9): packets(7) for kind in MeterClass if kind.of_interconnect}
-    # Number 4 belongs to no machine or interconnect, class 12 is nothing this version knows.
+    # Number 4 belongs to no machine or interconnect, and the last is nothing this version knows.
     orphans = {
         meter(MeterClass.MACHINE_DHCP, 4): packets(6),
         meter(MeterClass.INTERCONNECT_IN, 4): packets(2),
-        12 * METERS_A_CLASS + 1: packets(1),
+        LAST_METER + 1: packets(1),
     }
     of_appliance = {GATEWAY_METER: packets(100), NEXT_HOP_METER: Rate(9, Unit.KBPS, 4)}
     of_appliance[meter(MeterClass.INTERCONNECT_OUT, 10)] = packets(8)

@@ -10,7 +10,16 @@ import pytest
 
 from controller import explain, reasons
 from controller.groups import group_id
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, Feature, MeterClass, Table, cookie, meter
+from controller.pipeline import (
+    GATEWAY_METER,
+    NEXT_HOP_METER,
+    Feature,
+    MeterClass,
+    Table,
+    cookie,
+    meter,
+    sender_meter,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -115,8 +124,11 @@ def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> Non
     ("number", "word"),
     [
         (1, "icmp-error-rate"),
-        (16383, "icmp-error-rate"),
-        (16385, "dhcp-rate"),
+        (14591, "icmp-error-rate"),
+        (14593, "dhcp-rate"),
+        (meter(MeterClass.NETWORK_CONNECTIONS, 9), "connection-rate"),
+        (meter(MeterClass.NETWORK_FRAGMENTS, 14591), "fragment-rate"),
+        (sender_meter(63), "sender-fragment-rate"),
         (meter(MeterClass.MACHINE_ROUTER, 1), "router-rate"),
         (meter(MeterClass.NETWORK_PUBLIC_IN, 9), "network-public-rate-in"),
         (meter(MeterClass.MACHINE_STORAGE_OUT, 9), "storage-rate-out"),
@@ -168,14 +180,14 @@ def test_what_is_no_flow_is_skipped(line: str) -> None:
 
 
 def test_a_trace_speaks_of_tables_and_networks() -> None:
-    text = """\
+    text = f"""\
 bridge("br-sluice")
 -------------------
  1. in_port=1, priority 150, cookie 0x1010000abcd
     goto_table:5
-36. ip,metadata=0x1, priority 100, cookie 0x1090000abd0
-    ct(commit,table=37,zone=1,nat(src=203.0.113.2:1024-2047))
-37. priority 0, cookie 0x90000abd0
+{Table.SNAT_PORTS.number}. ip,metadata=0x1, priority 100, cookie 0x1090000abd0
+    ct(commit,table={Table.SNAT_CHECK.number},zone=1,nat(src=203.0.113.2:1024-2047))
+{Table.SNAT_CHECK.number}. priority 0, cookie 0x90000abd0
     drop
 """
     assert explain.translate_trace(text).splitlines()[2:] == [

@@ -10,8 +10,17 @@ import pytest
 
 from agent.config import parse
 from agent.host import kernel, setup
-from agent.host.kernel import AGGREGATIONS, CONNTRACK_BUCKETS, CONNTRACK_MAX, Device, KernelError, offloads
-from agent.host.setup import MODULES, Facts, Load, TurnOff, Write, changes, problems, set_up
+from agent.host.kernel import (
+    AGGREGATIONS,
+    CONNTRACK_BUCKETS,
+    CONNTRACK_MAX,
+    FRAGMENT_MEMORY,
+    FRAGMENT_SECONDS,
+    Device,
+    KernelError,
+    offloads,
+)
+from agent.host.setup import FRAGMENTS, MODULES, Facts, Load, TurnOff, Write, changes, problems, set_up
 
 CONFIG = parse("""
 [gateway]
@@ -30,7 +39,7 @@ max_entries = 1000000
 """)
 USERSPACE = replace(CONFIG, bridge=replace(CONFIG.bridge, datapath_type="netdev"))
 UPLINK, DISKS = Device("eth1", 1500, carrier=True), Device("eth2", 9000, carrier=True)
-RIGHT = Facts(frozenset(MODULES), 1_000_000, 1_000_448, (UPLINK, DISKS))
+RIGHT = Facts(frozenset(MODULES), 1_000_000, 1_000_448, (UPLINK, DISKS), FRAGMENTS)
 
 
 def test_a_host_as_configured_is_left_alone() -> None:
@@ -46,6 +55,8 @@ def test_a_host_as_configured_is_left_alone() -> None:
         (replace(RIGHT, max_entries=65_536), Write(CONNTRACK_MAX, 1_000_000, 65_536)),
         (replace(RIGHT, max_entries=2_000_000), Write(CONNTRACK_MAX, 1_000_000, 2_000_000)),
         (replace(RIGHT, buckets=65_536), Write(CONNTRACK_BUCKETS, 1_000_448, 65_536)),
+        (replace(RIGHT, fragments={**FRAGMENTS, FRAGMENT_MEMORY: 4 << 20}), Write(FRAGMENT_MEMORY, 128 << 20, 4 << 20)),
+        (replace(RIGHT, fragments={**FRAGMENTS, FRAGMENT_SECONDS: 30}), Write(FRAGMENT_SECONDS, 5, 30)),
         (replace(RIGHT, devices=(replace(UPLINK, aggregations=AGGREGATIONS[:1]), DISKS)),
          TurnOff("eth1", "large-receive-offload")),
         (replace(RIGHT, devices=(UPLINK, replace(DISKS, aggregations=AGGREGATIONS[1:]))), TurnOff("eth2", "rx-gro-hw")),
@@ -81,19 +92,30 @@ def test_what_is_left_to_the_operator_is_said_and_nothing_is_tried(devices: tupl
     assert changes(facts, CONFIG) == []
 
 
+WRITES = [*MODULES, "ipfrag_high_thresh", "ipfrag_time", "hashsize", "nf_conntrack_max"]
+
+
 class Host:
     """A host in memory: settings of connection tracking appear with its module."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, refuses: str = "") -> None:
         self.modules: set[str] = set()
-        self.numbers = {CONNTRACK_MAX: 65_536, CONNTRACK_BUCKETS: 65_536}
+        self.numbers = {
+            CONNTRACK_MAX: 65_536,
+            CONNTRACK_BUCKETS: 65_536,
+            FRAGMENT_MEMORY: 4 << 20,
+            FRAGMENT_SECONDS: 30,
+        }
         self.writes: list[str] = []
         self.refuses = refuses
         monkeypatch.setattr(kernel, "is_loaded", self.modules.__contains__)
         monkeypatch.setattr(kernel, "load", self.load)
-        monkeypatch.setattr(kernel, "number", lambda p: self.numbers[p] if "nf_conntrack" in self.modules else None)
+        monkeypatch.setattr(kernel, "number", self.number)
         monkeypatch.setattr(kernel, "write", self.write)
         monkeypatch.setattr(kernel, "device", {"eth1": UPLINK, "eth2": DISKS}.get)
+
+    def number(self, path: Path) -> int | None:
+        return self.numbers[path] if path in FRAGMENTS or "nf_conntrack" in self.modules else None
 
     def load(self, module: str) -> None:
         self.writes.append(module)
@@ -109,10 +131,10 @@ class Host:
 def test_a_bare_host_is_set_up_in_one_run_and_the_next_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch)
     assert set_up(CONFIG)
-    assert host.writes == [*MODULES, "hashsize", "nf_conntrack_max"]
-    assert host.numbers == {CONNTRACK_MAX: 1_000_000, CONNTRACK_BUCKETS: 1_000_448}
+    assert host.writes == WRITES
+    assert host.numbers == {CONNTRACK_MAX: 1_000_000, CONNTRACK_BUCKETS: 1_000_448, **FRAGMENTS}
     assert set_up(CONFIG)
-    assert len(host.writes) == 4
+    assert host.writes == WRITES
 
 
 def test_what_fails_is_tried_once_logged_and_the_rest_is_done(
@@ -121,7 +143,7 @@ def test_what_fails_is_tried_once_logged_and_the_rest_is_done(
     host = Host(monkeypatch, refuses="openvswitch")
     with caplog.at_level(logging.INFO):
         assert not set_up(CONFIG)
-    assert host.writes == [*MODULES, "hashsize", "nf_conntrack_max"]
+    assert host.writes == WRITES
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
 
 

@@ -11,7 +11,7 @@ from controller.compile import Site, compile_network, compile_shared
 from controller.features.route import not_outside
 from controller.flow import Flow, Output
 from controller.meters import limit
-from controller.pipeline import Feature, MeterClass, Table, meter
+from controller.pipeline import Feature, MeterClass, Table, meter, split_meter
 from state.model import Network
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
 
@@ -68,7 +68,7 @@ def test_drives_take_one_flow_each_and_four_in_all() -> None:
 def test_without_a_gateway_there_is_nothing() -> None:
     for network in (*examples.NETWORKS, *examples.PUBLIC_NETWORKS, dataclasses.replace(BRANCH, vpn=None)):
         assert not vpn_flows(network)
-        classes = {one // 16384 for one in compile_network(network, SITE).meters}
+        classes = {split_meter(one)[0] for one in compile_network(network, SITE).meters}
         assert not classes & {MeterClass.NETWORK_VPN_IN, MeterClass.NETWORK_VPN_OUT}
 
 

@@ -1,4 +1,4 @@
-"""The limit of userspace conntrack: set once for each process of the switch, from a socket that answers as its own."""
+"""The limits of userspace conntrack: set once for each process of the switch, from a socket that answers as its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.connection_limit import DATAPATH, ConnectionLimit, ControlError, call
+from agent.host.userspace_tables import DATAPATH, MAX_FRAGMENTS, ControlError, UserspaceTables, call
 
 Answer = Callable[[str, list[str]], tuple[object, object]]
 
@@ -59,32 +59,33 @@ def of_switch(limit: int) -> Answer:
 
 
 def test_each_process_gets_the_limit_once(tmp_path: Path) -> None:
-    keeper = ConnectionLimit(tmp_path)
+    keeper = UserspaceTables(tmp_path)
     for pid in (7, 8):
         with control_socket(process(tmp_path, pid), of_switch(3_000_000)) as asked:
             assert keeper.apply(1000) == keeper.apply(1000) == ""
             assert asked == [
                 ("dpctl/ct-get-maxconns", [DATAPATH]),
                 ("dpctl/ct-set-maxconns", [DATAPATH, "1000"]),
+                ("dpctl/ipf-set-max-nfrags", [DATAPATH, str(MAX_FRAGMENTS)]),
             ]
             assert keeper.apply(2000) == ""
-            assert asked[-1] == ("dpctl/ct-set-maxconns", [DATAPATH, "2000"])
+            assert ("dpctl/ct-set-maxconns", [DATAPATH, "2000"]) in asked
 
 
 def test_a_switch_that_has_the_limit_is_left_alone(tmp_path: Path) -> None:
     with control_socket(process(tmp_path, 7), of_switch(1000)) as asked:
-        assert ConnectionLimit(tmp_path).apply(1000) == ""
-    assert [method for method, _ in asked] == ["dpctl/ct-get-maxconns"]
+        assert UserspaceTables(tmp_path).apply(1000) == ""
+    assert "dpctl/ct-set-maxconns" not in [method for method, _ in asked]
 
 
 def test_without_a_switch_nothing_is_wrong(tmp_path: Path) -> None:
-    assert ConnectionLimit(tmp_path).apply(1000) == ""
+    assert UserspaceTables(tmp_path).apply(1000) == ""
 
 
 def test_a_refusal_is_told_and_tried_again(tmp_path: Path) -> None:
-    keeper = ConnectionLimit(tmp_path)
+    keeper = UserspaceTables(tmp_path)
     with control_socket(process(tmp_path, 7), lambda *_: (None, "opening datapath: No such device\n")) as asked:
-        assert keeper.apply(1000) == f"conntrack limit of {DATAPATH}: opening datapath: No such device"
+        assert keeper.apply(1000) == f"conntrack limits of {DATAPATH}: opening datapath: No such device"
         assert keeper.apply(1000)
         assert len(asked) == 2
 

@@ -1,7 +1,8 @@
-"""The number of connections that conntrack of the userspace datapath takes: kept, also when the switch restarts.
+"""How many connections, and fragments that wait for the rest, conntrack of the userspace datapath takes.
 
-`ConnectionLimit.apply` asks ovs-vswitchd by its control socket (`dpctl/ct-set-maxconns`
-of ovs-vswitchd(8)), which takes JSON-RPC as RFC 7047 section 4 describes it.
+`UserspaceTables.apply` asks ovs-vswitchd by its control socket (`dpctl/ct-set-maxconns` and
+`dpctl/ipf-set-max-nfrags` of ovs-vswitchd(8)), which takes JSON-RPC as RFC 7047 section 4
+describes it, and does so again when the switch restarts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ log = logging.getLogger("sluice.conntrack")
 
 # The one userspace datapath of a switch; bridges share it.
 DATAPATH = "netdev@ovs-netdev"
+# The most that it takes (lib/ipf.c of Open vSwitch); each is forgotten after 15 s.
+MAX_FRAGMENTS = 5000
 _TIMEOUT = 5.0
 _PART = 65536
 
@@ -46,8 +49,8 @@ def call(path: Path, method: str, *arguments: str) -> str:
     raise ControlError(f"{path}: no answer")
 
 
-class ConnectionLimit:
-    """Applies a limit once to each process of ovs-vswitchd, whose files are in `rundir`."""
+class UserspaceTables:
+    """Applies the limits once to each process of ovs-vswitchd, whose files are in `rundir`."""
 
     def __init__(self, rundir: Path) -> None:
         self._rundir = rundir
@@ -55,7 +58,10 @@ class ConnectionLimit:
         self._applied: tuple[Path, int, int] | None = None
 
     def apply(self, limit: int) -> str:
-        """Have conntrack take `limit` connections; returns what is wrong, empty when nothing is or no switch runs."""
+        """Have conntrack take `limit` connections and `MAX_FRAGMENTS`; returns what is wrong.
+
+        That is empty when nothing is, or no switch runs.
+        """
         found = self._socket()
         if found is None or (*found, limit) == self._applied:
             return ""
@@ -64,8 +70,9 @@ class ConnectionLimit:
             if call(path, "dpctl/ct-get-maxconns", DATAPATH) != str(limit):
                 call(path, "dpctl/ct-set-maxconns", DATAPATH, str(limit))
                 log.info("conntrack limit set", extra={"datapath": DATAPATH, "max_entries": limit})
+            call(path, "dpctl/ipf-set-max-nfrags", DATAPATH, str(MAX_FRAGMENTS))
         except ControlError as error:
-            return f"conntrack limit of {DATAPATH}: {error}"
+            return f"conntrack limits of {DATAPATH}: {error}"
         self._applied = (path, inode, limit)
         return ""
 
