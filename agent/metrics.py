@@ -15,6 +15,11 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
+REQUESTS_MISSING = Counter(
+    "sluice_api_requests_missing",
+    "Calls ended because their request did not come while others began.",
+    registry=REGISTRY,
+)
 INTERNAL = Counter("sluice_internal_errors", "Faults of the agent itself; each is in the log.", registry=REGISTRY)
 CONFLICTS = Counter(
     "sluice_store_conflicts",

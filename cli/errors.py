@@ -24,18 +24,19 @@ class Failure(click.ClickException):
     """A command that could not do its work.
 
     `code` is the gRPC status name, or `SWITCH` and the like for what does not
-    come from the API. Ends the process with exit code 1.
+    come from the API; `left_out` how many violations there are that the answer
+    had no room for. Ends the process with exit code 1.
     """
 
-    def __init__(self, code: str, message: str, violations: tuple[Violation, ...] = ()) -> None:
+    def __init__(self, code: str, message: str, violations: tuple[Violation, ...] = (), left_out: int = 0) -> None:
         super().__init__(message)
-        self.code, self.violations, self.as_json = code, violations, False
+        self.code, self.violations, self.left_out, self.as_json = code, violations, left_out, False
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the refusal to stderr: text, or one JSON object where JSON was asked for."""
         if self.as_json:
             details = [{"subject": v.subject, "description": v.description} for v in self.violations]
-            error = {"code": self.code, "message": self.message, "violations": details}
+            error = {"code": self.code, "message": self.message, "violations": details, "left_out": self.left_out}
             click.echo(json.dumps({"error": error}), file=file, err=True)
             return
         click.echo(f"error: {self.message} ({self.code})", file=file, err=True)
@@ -44,6 +45,8 @@ class Failure(click.ClickException):
             if violation.subject in self.message and violation.description in self.message:
                 continue
             click.echo(f"  {violation.subject}: {violation.description}", file=file, err=True)
+        if self.left_out:
+            click.echo(f"  and {self.left_out} more", file=file, err=True)
 
 
 class Unreachable(Failure):
@@ -71,15 +74,17 @@ def from_call(error: grpc.RpcError, api: str) -> Failure:
         return Unreachable(code.name, f"no API at {api}: {text.rpartition('error: ')[2]}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unreachable(code.name, f"no answer from the API at {api} in time")
-    return Failure(code.name, text, tuple(_violations(error)))
+    return Failure(code.name, text, *_violations(error))
 
 
-def _violations(error: grpc.Call) -> list[Violation]:
+def _violations(error: grpc.Call) -> tuple[tuple[Violation, ...], int]:
     status = rpc_status.from_call(error)
     found: list[Violation] = []
+    left_out = 0
     for detail in status.details if status is not None else ():
         bad, failed = error_details_pb2.BadRequest(), error_details_pb2.PreconditionFailure()
         quota, resource = error_details_pb2.QuotaFailure(), error_details_pb2.ResourceInfo()
+        info = error_details_pb2.ErrorInfo()
         if detail.Unpack(bad):
             found += [Violation(v.field, v.description) for v in bad.field_violations]
         elif detail.Unpack(failed):
@@ -88,4 +93,6 @@ def _violations(error: grpc.Call) -> list[Violation]:
             found += [Violation(v.subject, v.description) for v in quota.violations]
         elif detail.Unpack(resource):
             found.append(Violation(resource.resource_name, resource.description or resource.resource_type))
-    return found
+        elif detail.Unpack(info):
+            left_out = int(info.metadata.get("left_out", 0))
+    return tuple(found), left_out

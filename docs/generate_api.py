@@ -40,7 +40,9 @@ gRPC, package `sluice.v1`. Names, paging, masks and errors follow the
 [Google AIPs](https://google.aip.dev). Refusals carry `google.rpc` details:
 `BadRequest` with every field that is wrong, `ResourceInfo`,
 `PreconditionFailure`, `QuotaFailure`, and `ErrorInfo` with a reason for
-programs. After a refusal nothing has changed.
+programs. Of more violations than every client takes (8 KiB) a refusal has the
+first, and under `left_out` of `ErrorInfo` how many are missing. After a refusal
+nothing has changed. A request has at most 1 MiB.
 """
 
 _Comments = Mapping[tuple[int, ...], str]

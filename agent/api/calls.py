@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from agent import metrics
 from agent.api import errors
+from agent.api.arrivals import Arrivals, awaiting
 from agent.faults import Exhausted, Fault, Invalid, Violation
 from agent.intent import Idempotency
 
@@ -116,17 +117,26 @@ class _Call:
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Serves each call of this API as a `_Call`."""
+    """Serves each call of this API as a `_Call`, and has every call wait for its request in `arrivals`."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler of a method of `sluice.v1`; others pass."""
+        """Wrap the handler of a method; those that are not of `sluice.v1` answer their faults themselves."""
         handler: Any = continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/sluice.v1."):
+        if handler is None:
             return handler
+        if handler_call_details.method.startswith("/sluice.v1."):
+            handler = self._served(handler, handler_call_details)
+        return awaiting(self._arrivals, handler)
+
+    @staticmethod
+    def _served(handler: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method.rpartition("/")[2]
         decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -21,6 +24,7 @@ from agent.faults import (
 )
 
 DOMAIN = "sluice"
+M = TypeVar("M", bound=Message)
 
 CODES: dict[type[Fault], int] = {
     Invalid: code_pb2.INVALID_ARGUMENT,
@@ -45,11 +49,21 @@ RESOURCE_TYPES = {
 }
 
 
+# Clients take 8 KiB of metadata by default. The message is in it twice, and details as base64.
+_LONGEST_MESSAGE = 1000
+_MOST_DETAILS = 3000
+
+
 def to_status(fault: Fault) -> status_pb2.Status:
-    """The status of a refused call: code, message, ErrorInfo and what belongs to the code."""
-    info = error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN, metadata=fault.metadata)
-    details: list[Message] = [info, *_details(fault)]
-    status = status_pb2.Status(code=CODES[type(fault)], message=fault.message)
+    """The status of a refused call: code, message, ErrorInfo and what belongs to the code.
+
+    Of more violations than every client takes it has the first; the ErrorInfo
+    says under `left_out` how many are missing.
+    """
+    details, left_out = _details(fault)
+    metadata = fault.metadata | ({"left_out": str(left_out)} if left_out else {})
+    details = [error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN, metadata=metadata), *details]
+    status = status_pb2.Status(code=CODES[type(fault)], message=shortened(fault.message))
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -64,22 +78,52 @@ def internal(call: str) -> status_pb2.Status:
     )
 
 
-def _details(fault: Fault) -> list[Message]:
+def shortened(message: str) -> str:
+    """A message that goes with every answer: its beginning, at a word, where it is longer."""
+    # What is not ASCII is written as three characters a byte.
+    if sum(1 if character.isascii() else 3 * len(character.encode()) for character in message) <= _LONGEST_MESSAGE:
+        return message
+    end, room = 0, _LONGEST_MESSAGE - 4
+    while (room := room - (1 if message[end].isascii() else 3 * len(message[end].encode()))) > 0:
+        end += 1
+    return message[: message.rfind(" ", 0, end) if " " in message[:end] else end] + " ..."
+
+
+def _fitting(violations: Iterable[M]) -> tuple[list[M], int]:
+    """The first violations that a client takes, and how many there are more."""
+    kept: list[M] = []
+    room, left_out = _MOST_DETAILS, 0
+    for violation in violations:
+        room -= violation.ByteSize() + 4
+        if room < 0:
+            left_out += 1
+        else:
+            kept.append(violation)
+    return kept, left_out
+
+
+def _details(fault: Fault) -> tuple[list[Message], int]:
     match fault:
         case Invalid():
-            violations = [
-                error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            violations, left_out = _fitting(
+                error_details_pb2.BadRequest.FieldViolation(field=v.field, description=shortened(v.description))
                 for v in fault.violations
-            ]
-            return [error_details_pb2.BadRequest(field_violations=violations)]
+            )
+            return [error_details_pb2.BadRequest(field_violations=violations)], left_out
         case InUse():
-            failures = [
+            failures, left_out = _fitting(
                 error_details_pb2.PreconditionFailure.Violation(
-                    type="IN_USE", subject=subject, description=fault.message
+                    type="IN_USE", subject=subject, description=shortened(fault.message)
                 )
                 for subject in fault.users or (fault.resource,)
-            ]
-            return [_resource(fault), error_details_pb2.PreconditionFailure(violations=failures)]
+            )
+            return [_resource(fault), error_details_pb2.PreconditionFailure(violations=failures)], left_out
+        case _:
+            return _other_details(fault), 0
+
+
+def _other_details(fault: Fault) -> list[Message]:
+    match fault:
         case Unsuitable():
             failure = error_details_pb2.PreconditionFailure.Violation(
                 type=fault.reason, subject=fault.subject, description=fault.message
@@ -101,6 +145,6 @@ def _details(fault: Fault) -> list[Message]:
 def _resource(fault: NamesResource) -> Message:
     collection = fault.resource.partition("/")[0]
     info: Message = error_details_pb2.ResourceInfo(
-        resource_type=RESOURCE_TYPES[collection], resource_name=fault.resource, description=fault.message
+        resource_type=RESOURCE_TYPES[collection], resource_name=fault.resource, description=shortened(fault.message)
     )
     return info

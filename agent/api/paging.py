@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent.faults import Invalid, Violation
-from agent.validation import DEFAULT_PAGE, page_size
+from agent.validation import DEFAULT_PAGE, MAX_PAGE, page_size
 
 T = TypeVar("T")
+# Names and filters are much shorter; what is nested deeper than Python follows is longer.
+_LONGEST_TOKEN = 2048
 
 
 def encode(collection: str, selection: str, last: str) -> str:
@@ -28,8 +30,10 @@ def decode(collection: str, selection: str, token: str) -> str:
     if not token:
         return ""
     try:
+        if len(token) > _LONGEST_TOKEN:
+            raise ValueError
         of, selected, last = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         of, selected, last = None, None, None
     if of == collection and selected == selection and isinstance(last, str):
         return last
@@ -43,11 +47,11 @@ def unknown_token() -> Invalid:
 
 
 def size(asked: int) -> int:
-    """How many objects the page holds. Raises Invalid."""
+    """How many objects the page holds (https://google.aip.dev/158). Raises Invalid."""
     violations = list(page_size(asked))
     if violations:
         raise Invalid(violations)
-    return asked or DEFAULT_PAGE
+    return min(asked, MAX_PAGE) or DEFAULT_PAGE
 
 
 def cut(

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from agent.api.arrivals import Arrivals
 from agent.api.calls import Guard, Seats
 from agent.api.drive import DriveService
 from agent.api.interconnect import InterconnectService
@@ -47,6 +48,10 @@ log = logging.getLogger("sluice.api")
 
 # Threads for calls that neither wait for flows nor watch.
 OTHER_CALLS = 32
+# Threads for calls whose request has not come yet.
+AWAITED_CALLS = 64
+# Bytes of a request: a batch of 1,000 machines, or a VPN connection with certificates, has less than half of it.
+LARGEST_REQUEST = 1 << 20
 HEALTH_INTERVAL = 0.2
 
 SERVICES = (
@@ -70,9 +75,13 @@ class Server:
         limits = config.limits
         waiting = Seats("waiting calls", limits.waiting_calls)
         watching = Seats("watch streams", limits.watches)
-        # Threads are made as they are needed; each health watch and reflection stream holds one too.
-        pool = futures.ThreadPoolExecutor(limits.waiting_calls + limits.watches + OTHER_CALLS, "call")
-        self._server = grpc.server(pool, interceptors=[Guard()], options=[("grpc.so_reuseport", 0)])
+        # Threads are made as they are needed.
+        threads = limits.waiting_calls + limits.watches + OTHER_CALLS + AWAITED_CALLS
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(threads, "call"),
+            interceptors=[Guard(Arrivals(AWAITED_CALLS))],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", LARGEST_REQUEST)],
+        )
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(store, waiting, watching), self._server)
         machine_pb2_grpc.add_MachineServiceServicer_to_server(MachineService(store, waiting, watching), self._server)
         public_address_pb2_grpc.add_PublicAddressServiceServicer_to_server(

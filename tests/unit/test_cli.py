@@ -142,6 +142,7 @@ def test_refusals_are_json_where_json_was_asked_for(api: FakeApi, sluicectl: Slu
         "code": "ALREADY_EXISTS",
         "message": "a network of this name exists",
         "violations": [{"subject": "networks/lab", "description": "exists"}],
+        "left_out": 0,
     }
 
 
