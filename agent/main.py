@@ -14,6 +14,7 @@ from prometheus_client import start_http_server
 from agent import metrics
 from agent.api.server import Server
 from agent.config import Config, ConfigError, load, own_ports
+from agent.daemons import Daemons
 from agent.host.bridge import Bridge, BridgeDriver
 from agent.sealing import Seal, SealError
 from agent.store import Store
@@ -55,7 +56,7 @@ def serve(config: Config) -> None:
     except SealError as error:
         log.error("secrets cannot be stored", extra={"error": str(error)})
     client = Client(config.database)
-    store = Store(client, config)
+    store, daemons = Store(client, config), Daemons(config.database)
     upkeep = Upkeep(store)
     bridge = BridgeDriver(config.bridge.ovsdb)
     bridge.set(
@@ -69,7 +70,7 @@ def serve(config: Config) -> None:
         )
     )
     try:
-        server = Server(store, config)
+        server = Server(store, config, daemons)
         if config.api.metrics:
             host, _, port = config.api.metrics.rpartition(":")
             start_http_server(int(port), host, metrics.REGISTRY)
@@ -84,6 +85,7 @@ def serve(config: Config) -> None:
     server.stop(GRACE)
     upkeep.stop()
     bridge.stop()
+    daemons.close()
     client.close()
 
 

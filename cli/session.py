@@ -12,6 +12,7 @@ import click
 import grpc
 
 from sluice.v1 import (
+    appliance_pb2_grpc,
     drive_pb2_grpc,
     interconnect_pb2_grpc,
     machine_pb2_grpc,
@@ -50,6 +51,11 @@ class Session:
     def networks(self) -> network_pb2_grpc.NetworkServiceStub:
         """Calls about networks."""
         return network_pb2_grpc.NetworkServiceStub(channel(self.api))
+
+    @property
+    def appliance(self) -> appliance_pb2_grpc.ApplianceServiceStub:
+        """Calls about the appliance itself."""
+        return appliance_pb2_grpc.ApplianceServiceStub(channel(self.api))
 
     @property
     def machines(self) -> machine_pb2_grpc.MachineServiceStub:

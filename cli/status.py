@@ -22,12 +22,14 @@ from cli.errors import Failure, NotPermitted, from_call
 from cli.interconnect.words import session_word
 from cli.session import Session, channel, output_option, pass_session
 from cli.vpn.connections import tunnel_word
+from sluice.v1 import appliance_pb2
 from state import datapath
 
 _METRIC = re.compile(r"^(sluice_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 _HTTP_TIMEOUT = 3
-# States that are no fault: what a datapath cannot do, and what this user may not look at.
-LIMITED, NOT_PERMITTED = "limited", "not permitted"
+# States that are no fault: what a datapath cannot do, what this user may not look at, and what need not run.
+LIMITED, NOT_PERMITTED, UNUSED = "limited", "not permitted", "unused"
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Check:
 @output_option
 @pass_session
 def status(session: Session) -> None:
-    """Show whether API, database, switch and next hop are healthy; exit code 1 when not.
+    """Show whether API, database, switch, daemons, next hop, tunnels and sessions are healthy; exit code 1 when not.
 
     What only root may look at is shown as `not permitted` to others, and does
     not count.
@@ -52,7 +54,7 @@ def status(session: Session) -> None:
     counts: dict[str, dict[str, int]] = {}
     checks += _api(session, counts)
     limits: list[dict[str, str]] = []
-    checks += _bridge(session, limits)
+    checks += _bridge(session, limits, by_lock=all(check.name != "controller" for check in checks))
     metrics, silent = _metrics(session)
     checks += silent
     if session.json:
@@ -67,7 +69,7 @@ def status(session: Session) -> None:
             click.echo(f"{what}: {parts or 'none'}")
         for name, value in metrics.items():
             click.echo(f"{name} {value:g}")
-    wrong = [check.name for check in checks if check.state not in ("ok", LIMITED, NOT_PERMITTED)]
+    wrong = [check.name for check in checks if check.state not in ("ok", LIMITED, NOT_PERMITTED, UNUSED)]
     if wrong:
         raise Failure("UNHEALTHY", f"unhealthy: {', '.join(wrong)}")
 
@@ -80,25 +82,66 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
         served = Check("api", "ok" if word == "SERVING" else "failed", session.api if word == "SERVING" else word)
         networks = [creation.state_word(n.status) for n in names.all_networks(session.networks, "", session.timeout)]
         machines = [creation.state_word(m.status) for m in names.all_machines(session.machines, "", session.timeout)]
-        connections = names.all_vpn_connections(session.vpn_connections, timeout=session.timeout)
+        connections = list(names.all_vpn_connections(session.vpn_connections, timeout=session.timeout))
         tunnels = [tunnel_word(connection.tunnel) or "pending" for connection in connections]
-        joined = names.all_interconnects(session.interconnects, timeout=session.timeout)
+        joined = list(names.all_interconnects(session.interconnects, timeout=session.timeout))
         sessions = [session_word(interconnect.session) or "pending" for interconnect in joined]
+        daemons = _daemons(session)
     except grpc.RpcError as error:
         return [Check("api", "failed", from_call(error, session.api).message)]
     counted = {"networks": networks, "machines": machines, "tunnels": tunnels, "sessions": sessions}
     counts |= {what: dict(Counter(words)) for what, words in counted.items()}
     # Lists are read from the database, so their answer is its answer too.
-    return [served, Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")]
+    database = Check("database", "ok", f"{len(networks)} networks, {len(machines)} machines")
+    down = [c.name for c, word in zip(connections, tunnels, strict=True) if word == "down"]
+    lost = [i.name for i, word in zip(joined, sessions, strict=True) if word in ("down", "held")]
+    ends = [_ends("tunnels", down), _ends("sessions", lost)]
+    return [served, database, *daemons, *(end for end in ends if end is not None)]
 
 
-def _bridge(session: Session, limits: list[dict[str, str]]) -> list[Check]:
-    return [
-        _check("switch", lambda: _switch(session)),
-        _check("datapath", lambda: _datapath(session, limits)),
-        _controller(session),
-        _check("next hop", lambda: _next_hop(session)),
-    ]
+def _daemons(session: Session) -> list[Check]:
+    try:
+        appliance = session.appliance.GetAppliance(appliance_pb2.GetApplianceRequest(), timeout=session.timeout)
+    except grpc.RpcError as error:
+        # An agent of an older version.
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return []
+        raise
+    return [_daemon(daemon) for daemon in appliance.daemons]
+
+
+def _daemon(daemon: appliance_pb2.Daemon) -> Check:
+    state = appliance_pb2.Daemon.State.Name(daemon.state).lower()
+    if state == UNUSED:
+        return Check(daemon.name, UNUSED, "nothing for it to do")
+    if not daemon.pid:
+        return Check(daemon.name, state, "it is not running; traffic goes on by the flows there are")
+    since = max(0, round(time.time() - daemon.start_time.seconds))
+    said = f"process {daemon.pid}, for {since} s"
+    if state == "silent":
+        said += f"; nothing heard from it for {daemon.silence.seconds} s"
+    if daemon.problem:
+        said += f"; {daemon.problem}"
+    return Check(daemon.name, "ok" if state == "running" else state, said)
+
+
+def _ends(what: str, broken: list[str]) -> Check | None:
+    if not broken:
+        return None
+    shown = ", ".join(map(names.short, broken[:_MOST_NAMED])) + (", ..." if len(broken) > _MOST_NAMED else "")
+    return Check(what, "down", f"{len(broken)}: {shown}")
+
+
+def _bridge(session: Session, limits: list[dict[str, str]], *, by_lock: bool) -> list[Check]:
+    of_switch = [_check("switch", lambda: _switch(session))]
+    if of_switch[0].state == "failed":
+        of_switch += [Check(name, "unknown", "the switch does not answer") for name in ("datapath", "next hop")]
+    else:
+        of_switch += [
+            _check("datapath", lambda: _datapath(session, limits)),
+            _check("next hop", lambda: _next_hop(session)),
+        ]
+    return [*of_switch, *([_controller(session)] if by_lock else [])]
 
 
 def _check(name: str, look: Callable[[], Check]) -> Check:
@@ -132,7 +175,8 @@ def _datapath(session: Session, limits: list[dict[str, str]]) -> Check:
 
 
 def _controller(session: Session) -> Check:
-    # Held by the controller's process and written by it (controller.presence): Open vSwitch does not know.
+    # Where the API does not say. Held by the controller's process and written by it (controller.presence): Open
+    # vSwitch does not know.
     path = session.rundir / f"{session.bridge}.sluice.lock"
     try:
         with path.open() as file:

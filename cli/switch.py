@@ -16,7 +16,8 @@ from cli.session import Session
 from controller import explain
 from controller.pipeline import Table
 
-_TIMEOUT = 30
+_TIMEOUT = 30.0
+_QUICK = 5.0
 _NEXT_HOP_MAC = re.compile(r"set_field:([0-9a-f:]{17})->(?:eth_dst|dl_dst)")
 
 
@@ -42,8 +43,8 @@ def trace(session: Session, packet: str, *options: str) -> str:
 
 
 def version(session: Session) -> str:
-    """Version of the running ovs-vswitchd."""
-    return _appctl(session, "version").splitlines()[0].rpartition(" ")[2]
+    """Version of the running ovs-vswitchd, which answers this at once unless it is stuck."""
+    return _appctl(session, "version", seconds=_QUICK).splitlines()[0].rpartition(" ")[2]
 
 
 def max_meters(session: Session) -> int:
@@ -70,13 +71,13 @@ def next_hop_mac(session: Session) -> str:
     return ""
 
 
-def _appctl(session: Session, *command: str) -> str:
+def _appctl(session: Session, *command: str, seconds: float = _TIMEOUT) -> str:
     pid_file = session.rundir / "ovs-vswitchd.pid"
     pattern = f"ovs-vswitchd.{pid_file.read_text().strip()}.ctl" if pid_file.exists() else "*vswitchd*.ctl"
     sockets = sorted(session.rundir.glob(pattern))
     if not sockets:
         raise _silent(session, f"no ovs-vswitchd in {session.rundir}")
-    return _run(session, "ovs-appctl", "-t", str(sockets[0]), *command)
+    return _run(session, "ovs-appctl", "-t", str(sockets[0]), *command, seconds=seconds)
 
 
 def rows(session: Session, table: str, *columns: str, name: str | None = None) -> list[dict[str, Any]]:
@@ -93,13 +94,13 @@ def _ofctl(session: Session, command: str, *filters: str) -> str:
     return _run(session, "ovs-ofctl", "-O", "OpenFlow14", "--names", command, target, *filters)
 
 
-def _run(session: Session, *command: str) -> str:
+def _run(session: Session, *command: str, seconds: float = _TIMEOUT) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except FileNotFoundError as error:
         raise _silent(session, f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise _silent(session, f"{command[0]} had no answer within {_TIMEOUT} s") from error
+        raise _silent(session, f"{command[0]} had no answer within {seconds:g} s") from error
     if done.returncode:
         raise _silent(session, done.stderr.strip() or f"{command[0]} failed")
     return done.stdout

@@ -25,6 +25,7 @@ from controller.status import Statuses
 from controller.switch import Switch
 from controller.table_names import name_tables
 from state import logs
+from state.heartbeat import Heartbeat, Name
 from state.ovsdb import DatabaseError
 
 log = logging.getLogger("sluice.controller")
@@ -89,6 +90,8 @@ def main(
     reconciler.committer.drive_zones.gone = connections.forget_zone
     reconciler.committer.assignments.new = announcer.announce
     reconciler.gateway_up = announcer.announce_all
+    heartbeat = Heartbeat(source.client, Name.CONTROLLER, lambda: "" if switch.connected else "no switch is connected")
+    reconciler.turning = heartbeat.mark
     answers = Answers(source, switch, reconciler)
     collector = Collector(database, mgmt, usage_seconds) if usage_seconds else None
     if collector is not None:
@@ -107,6 +110,7 @@ def main(
     gc.freeze()
     worker = threading.Thread(target=reconciler.run, name="reconcile", daemon=True)
     worker.start()
+    heartbeat.start()
     answers.start()
     connections.start()
     if collector is not None:
@@ -127,6 +131,7 @@ def main(
     log.info("stopping; flows stay")
     reconciler.post(Stop())
     worker.join(5)
+    heartbeat.stop()
     statuses.close(2)
     if collector is not None:
         collector.close(2)

@@ -62,6 +62,7 @@ class Reconciler:
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink, *, force: bool = False) -> None:
         self._source, self._switch, self._statuses, self._force = source, switch, statuses, force
         self.committer = Committer(source, switch, statuses)
+        self.turning: Callable[[], None] = lambda: None
         self.gateway_up: Callable[[list[Assignment]], None] = lambda assignments: None
         self._events: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
         self._adopted = False
@@ -108,6 +109,7 @@ class Reconciler:
         self._receive()
         if self._stopped:
             return
+        self.turning()
         if self._switch.connected and not self._adopted:
             self._adopt()
         if self._site is None or not self._adopted:

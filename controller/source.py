@@ -65,7 +65,7 @@ class Source:
         self._appliances: dict[str, Appliance] = {}
         self._neighbors: dict[str, tuple[str, str]] = {}
         self._statuses: dict[str, tuple[str, NetworkStatus]] = {}
-        self._client = Client(path)
+        self.client = Client(path)
 
     def watch(self, on_change: Callable[[Changed], None]) -> None:
         """Read the state, and report all of it and then every change.
@@ -74,20 +74,20 @@ class Source:
         not call back into the database.
         """
         self._on_change = on_change
-        self._client.monitor(_TABLES, self._handle)
+        self.client.monitor(_TABLES, self._handle)
 
     def close(self) -> None:
         """End the connection."""
-        self._client.close()
+        self.client.close()
 
     def wait_loaded(self, timeout: float) -> None:
         """Wait until the state has been read once. Raises Unavailable."""
-        self._client.wait_connected(timeout)
+        self.client.wait_connected(timeout)
 
     @property
     def connected(self) -> bool:
         """Whether the database answers now."""
-        return self._client.connected.is_set()
+        return self.client.connected.is_set()
 
     @property
     def appliance(self) -> Appliance | None:
@@ -137,7 +137,7 @@ class Source:
                 del row["network"]
                 operations.append({"op": "update", "table": "Network_Status", "where": [where], "row": row})
         if operations:
-            self._client.transact(operations, durable=False)
+            self.client.transact(operations, durable=False)
 
     def forgotten_statuses(self) -> list[str]:
         """Names in the status table of networks that do not exist any more; peerings have none."""
@@ -156,14 +156,14 @@ class Source:
         if address in known:
             where = [["address", "==", address]]
             operation = {"op": "update", "table": "Neighbor", "where": where, "row": {"mac": mac}}
-        self._client.transact([operation], durable=False)
+        self.client.transact([operation], durable=False)
 
     def forget_neighbors(self, addresses: Collection[str]) -> None:
         """Remember no MAC of these any more. Raises DatabaseError."""
         operations: list[Operation] = [
             {"op": "delete", "table": "Neighbor", "where": [["address", "==", address]]} for address in addresses
         ]
-        self._client.transact(operations, durable=False)
+        self.client.transact(operations, durable=False)
 
     def _handle(self, changes: Sequence[Change], reset: bool) -> None:
         touched: dict[str, None] = {}

@@ -21,6 +21,7 @@ from settings import UPSTREAM, Settings
 
 from controller import explain
 from sluice.v1 import (
+    appliance_pb2_grpc,
     drive_pb2,
     drive_pb2_grpc,
     interconnect_pb2,
@@ -80,6 +81,7 @@ class Sandbox:
         self.responders = Responders()
         self.upstream: NameServer | None = None
         self._channel = grpc.insecure_channel(self.appliance.paths.api)
+        self.daemons = appliance_pb2_grpc.ApplianceServiceStub(self._channel)
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.machines = machine_pb2_grpc.MachineServiceStub(self._channel)
         self.public_addresses = public_address_pb2_grpc.PublicAddressServiceStub(self._channel)

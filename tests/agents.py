@@ -23,8 +23,10 @@ from grpc_status import rpc_status
 
 from agent.api.server import Server
 from agent.config import Config, parse
+from agent.daemons import Daemons
 from agent.store import Store
 from sluice.v1 import (
+    appliance_pb2_grpc,
     drive_pb2_grpc,
     interconnect_pb2_grpc,
     machine_pb2_grpc,
@@ -212,6 +214,7 @@ class Api:
         self.interconnects = interconnect_pb2_grpc.InterconnectServiceStub(self.channel)
         self.translations = translation_pb2_grpc.TranslationServiceStub(self.channel)
         self.usage = usage_pb2_grpc.UsageServiceStub(self.channel)
+        self.appliance = appliance_pb2_grpc.ApplianceServiceStub(self.channel)
 
 
 @contextmanager
@@ -225,13 +228,15 @@ def connected(target: str) -> Iterator[Api]:
 @contextmanager
 def served(store: Store) -> Iterator[Api]:
     """A server of `store` in this process and stubs for it."""
-    server = Server(store, store.config)
+    daemons = Daemons(store.config.database)
+    server = Server(store, store.config, daemons)
     server.start()
     try:
         with connected(store.config.api.listen[0]) as api:
             yield api
     finally:
         server.stop(0.5)
+        daemons.close()
 
 
 MAC = "02:00:00:00:00:{:02x}"

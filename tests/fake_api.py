@@ -22,6 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.main import run
 from sluice.v1 import (
+    appliance_pb2,
+    appliance_pb2_grpc,
     drive_pb2,
     drive_pb2_grpc,
     interconnect_pb2,
@@ -103,10 +105,22 @@ class FakeApi:
     # As `connection_events`, of interconnects.
     interconnect_events: list[interconnect_pb2.InterconnectEvent] = field(default_factory=list)
     watch_ends: bool = False
+    # None: an agent that does not know yet.
+    daemons: list[appliance_pb2.Daemon] | None = None
 
     def last(self) -> Any:
         """The last request."""
         return self.requests[-1]
+
+
+class _Appliance(appliance_pb2_grpc.ApplianceServiceServicer):
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+
+    def GetAppliance(self, request: Any, context: Any) -> appliance_pb2.Appliance:
+        if self.api.daemons is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        return appliance_pb2.Appliance(daemons=self.api.daemons)
 
 
 class _Networks(network_pb2_grpc.NetworkServiceServicer):
@@ -253,6 +267,7 @@ def fake_api() -> Iterator[FakeApi]:
         vpn_connection_pb2_grpc.add_VpnConnectionServiceServicer_to_server(VpnConnections(api), server)
         interconnect_pb2_grpc.add_InterconnectServiceServicer_to_server(Interconnects(api), server)
         drive_pb2_grpc.add_DriveServiceServicer_to_server(Drives(api), server)
+        appliance_pb2_grpc.add_ApplianceServiceServicer_to_server(_Appliance(api), server)
         health_pb2_grpc.add_HealthServicer_to_server(_Health(), server)
         server.add_insecure_port(api.target)
         server.start()

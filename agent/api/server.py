@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from agent.api.appliance import ApplianceService
 from agent.api.arrivals import Arrivals
 from agent.api.calls import Guard, Seats
 from agent.api.drive import DriveService
@@ -22,8 +23,11 @@ from agent.api.usage import UsageService
 from agent.api.vpn_connection import VpnConnectionService
 from agent.api.vpn_gateway import VpnGatewayService
 from agent.config import Config
+from agent.daemons import Daemon, Daemons
 from agent.store import Store
 from sluice.v1 import (
+    appliance_pb2,
+    appliance_pb2_grpc,
     drive_pb2,
     drive_pb2_grpc,
     interconnect_pb2,
@@ -64,14 +68,15 @@ SERVICES = (
     interconnect_pb2.DESCRIPTOR.services_by_name["InterconnectService"].full_name,
     translation_pb2.DESCRIPTOR.services_by_name["TranslationService"].full_name,
     usage_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
+    appliance_pb2.DESCRIPTOR.services_by_name["ApplianceService"].full_name,
 )
 
 
 class Server:
     """Serves `store` on the configured addresses. Raises RuntimeError when one cannot be bound."""
 
-    def __init__(self, store: Store, config: Config) -> None:
-        self._store = store
+    def __init__(self, store: Store, config: Config, daemons: Daemons) -> None:
+        self._store, self._daemons = store, daemons
         limits = config.limits
         waiting = Seats("waiting calls", limits.waiting_calls)
         watching = Seats("watch streams", limits.watches)
@@ -99,6 +104,7 @@ class Server:
         )
         translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationService(store), self._server)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(store), self._server)
+        appliance_pb2_grpc.add_ApplianceServiceServicer_to_server(ApplianceService(store, daemons), self._server)
         # Not on the pool's account: its own watch streams are callbacks without a thread.
         self._health = health.HealthServicer()
         self._set_health(serving=False)
@@ -123,13 +129,26 @@ class Server:
 
     def _tell_health(self) -> None:
         told = False
+        well: dict[str, bool] = {}
         while not self._stop.is_set():
             serving = self._store.serving
             if serving is not told:
                 self._set_health(serving=serving)
                 log.info("health", extra={"serving": serving})
                 told = serving
+            for daemon in self._daemons.all(self._store.has_work_for):
+                self._tell_daemon(daemon, well)
             self._stop.wait(HEALTH_INTERVAL)
+
+    def _tell_daemon(self, daemon: Daemon, told: dict[str, bool]) -> None:
+        service, well = f"sluice.{daemon.name.value}", daemon.condition.well
+        if told.get(service) is well:
+            return
+        told[service] = well
+        status = health_pb2.HealthCheckResponse
+        self._health.set(service, status.SERVING if well else status.NOT_SERVING)
+        extra = {"daemon": daemon.name.value, "condition": daemon.condition.value, "problem": daemon.problem}
+        log.log(logging.INFO if well else logging.WARNING, "health of a daemon", extra=extra)
 
     def _set_health(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse

@@ -20,6 +20,7 @@ from agent.bgp.source import Source
 from agent.host.legs import Legs
 from agent.sealing import Seal, SealError
 from state import logs
+from state.heartbeat import INTERVAL, Heartbeat, Name
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.bgp")
@@ -71,12 +72,16 @@ def main(
     report = Report(client, source.statuses, source.parts)
     driver = Driver(Surroundings(files, seal, legs, report))
     report.start()
+    heartbeat = Heartbeat(client, Name.BGP)
     source.watch(driver.set)
-    stopped.wait()
+    heartbeat.start()
+    while not stopped.wait(INTERVAL / 2):
+        heartbeat.mark()
     log.info("stopping; sessions go on")
     driver.stop()
     report.stop()
     legs.stop()
+    heartbeat.stop()
     client.close()
 
 

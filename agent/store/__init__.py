@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.history import Assignment, Holding
 from agent.store.accounts import Accounts
+from agent.store.daemons import Work
 from agent.store.drives import Drives
 from agent.store.interconnects import Interconnects
 from agent.store.machines import Machines
@@ -16,7 +17,7 @@ from agent.store.vpn_gateways import VpnGateways
 _LAST = 2**62
 
 
-class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, Accounts):
+class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, Accounts, Work):
     """The only writer of desired state, as `DesiredState` says."""
 
     def translation(self, address: str, port: int, moment: int | None) -> Holding | None:

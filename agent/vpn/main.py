@@ -21,6 +21,7 @@ from agent.vpn.peers import Peers
 from agent.vpn.report import Report
 from agent.vpn.source import Source
 from state import logs
+from state.heartbeat import INTERVAL, Heartbeat, Name
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.vpn")
@@ -74,13 +75,17 @@ def main(
     peers = Peers(report.tell_peer)
     driver = Driver(Surroundings(files, seal, legs, report, kernel_esp), peers)
     report.start()
+    heartbeat = Heartbeat(client, Name.VPN)
     source.watch(driver.set)
-    stopped.wait()
+    heartbeat.start()
+    while not stopped.wait(INTERVAL / 2):
+        heartbeat.mark()
     log.info("stopping; gateways go on")
     peers.stop()
     driver.stop()
     report.stop()
     legs.stop()
+    heartbeat.stop()
     client.close()
 
 

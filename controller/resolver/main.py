@@ -22,6 +22,7 @@ from controller.resolver.tunnels import Tunnels
 from controller.resolver.upstream import Upstream
 from controller.source import Changed, Source
 from state import logs
+from state.heartbeat import INTERVAL, Heartbeat, Name
 
 log = logging.getLogger("sluice.resolver")
 
@@ -72,18 +73,32 @@ async def _run(source: Source, home: Namespace, udp: socket.socket, tcp: socket.
     # Changes come on the thread of the database client.
     source.watch(lambda changed: _hand_over(loop, take, changed))
     service = Service(directory, Upstream(home.client, tunnels.client))
-    tasks = [asyncio.create_task(service.serve(udp, tcp)), asyncio.create_task(_keep_linked(source, home, settings))]
+    heartbeat = Heartbeat(source.client, Name.RESOLVER)
+    heartbeat.start()
+    tasks = [
+        asyncio.create_task(service.serve(udp, tcp)),
+        asyncio.create_task(_keep_linked(source, home, settings)),
+        asyncio.create_task(_mark(heartbeat)),
+    ]
     ending = asyncio.create_task(stopped.wait())
     done, _ = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping; the namespace stays")
     for task in (*tasks, ending):
         task.cancel()
     await asyncio.gather(*tasks, ending, return_exceptions=True)
+    heartbeat.stop()
     source.close()
     tunnels.close()
     for task in done - {ending}:
         # What never ends by itself has failed: the supervisor starts all anew.
         task.result()
+
+
+async def _mark(heartbeat: Heartbeat) -> None:
+    """The loop goes round: questions are answered."""
+    while True:
+        heartbeat.mark()
+        await asyncio.sleep(INTERVAL / 2)
 
 
 async def _keep_linked(source: Source, home: Namespace, settings: asyncio.Event) -> None:

@@ -158,9 +158,11 @@ def test_fragments_from_everywhere_leave_room_for_those_of_networks(sandbox: San
     machine = tenants.isolated()
     assert SERVER in ask_udp(machine.pid, [SERVER], SECONDS)
     before = sandbox.drops(0).get("outside-fragment-rate", 0)
-    each = rates(sandbox)[1].burst // 10
-    for last in range(64, 127):
-        flood(sandbox.internet, unfinished(f"198.51.100.{last}", NEXT_HOP_MAC, SHARED_ADDRESS, GATEWAY_MAC, each))
+    senders = [f"198.51.100.{last}" for last in range(64, 127)]
+    each = 4 * fragments(2 * rates(sandbox)[1].value).burst // len(senders)
+    flood(sandbox.internet, [
+        frame for sender in senders for frame in unfinished(sender, NEXT_HOP_MAC, SHARED_ADDRESS, GATEWAY_MAC, each)
+    ])  # fmt: skip
     with no_drops(sandbox, tenants, machine), Wire(sandbox.internet.pid) as server:
         machine.run("sh", "-c", f"ping -n -c 1 -W 1 -s 3000 {SERVER}; true")
         assert server.receive(lambda seen: IP in seen and seen[IP].dst == SERVER and seen[IP].frag > 0, 2) is not None

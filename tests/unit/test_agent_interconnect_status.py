@@ -246,7 +246,7 @@ def test_routes_by_pages(bgp_api: Api, bgp: BgpDaemon) -> None:
     wait_until(lambda: len(routes(bgp_api, "dc").routes) == 2)
     second = routes(bgp_api, "dc", page_size=3, page_token=first.next_page_token)
     assert [route.prefix for route in second.routes] == ["10.9.0.0/24"]
-    for options in ({"page_token": "x"}, {"page_token": refused.next_page_token}, {"page_size": 1001}):
+    for options in ({"page_token": "x"}, {"page_token": refused.next_page_token}, {"page_size": -1}):
         request = interconnects.ListInterconnectRoutesRequest(parent="interconnects/dc", **options)
         assert refusal(bgp_api.interconnects.ListInterconnectRoutes, request)[0] == "INVALID_ARGUMENT"
 

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agent.api.server import Server
 from agent.config import Limits
+from agent.daemons import Daemons
 from agent.records import WAITING, NetworkView
 from agent.store import Store
 from sluice.v1 import machine_pb2 as machines
@@ -215,7 +216,8 @@ def test_contents_that_cannot_be_understood_end_the_service(
 
 
 def test_a_stopping_server_ends_streams_and_answers_who_waits(store: Store) -> None:
-    server = Server(store, store.config)
+    daemons = Daemons(store.config.database)
+    server = Server(store, store.config, daemons)
     server.start()
     with connected(store.config.api.listen[0]) as api:
         watch = api.machines.WatchMachines(machines.WatchMachinesRequest())
@@ -224,6 +226,7 @@ def test_a_stopping_server_ends_streams_and_answers_who_waits(store: Store) -> N
         wait_until(lambda: "n" in store.replica.networks)
         began = time.monotonic()
         server.stop(5)
+        daemons.close()
         assert waiting.result().status.state == status_pb2.Status.PENDING
         assert time.monotonic() - began < 2
         with pytest.raises(grpc.RpcError) as caught:

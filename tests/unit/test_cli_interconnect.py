@@ -388,4 +388,8 @@ def test_status_counts_sessions(api: FakeApi, sluicectl: Sluicectl) -> None:
     put(api, *(cross(name=f"interconnects/{name}", session=session) for name, session in sessions.items()))
     put(api, cross(name="interconnects/e"))
     # Without a switch it is not well, and says what it knows.
-    assert "sessions: 1 down, 2 established, 1 held, 1 pending" in sluicectl("status").out.splitlines()
+    told = sluicectl("status")
+    assert "sessions: 1 down, 2 established, 1 held, 1 pending" in told.out.splitlines()
+    assert next(line.split() for line in told.out.splitlines() if line.startswith("sessions ")) == [
+        "sessions", "down", "2:", "c,", "d",
+    ]  # fmt: skip

@@ -386,15 +386,3 @@ def test_names_are_completed_from_the_api(
         run([])
     assert ended.value.code == 0
     assert capsys.readouterr().out.split() == completed
-
-
-def test_status_counts_tunnels(api: FakeApi, sluicectl: Sluicectl) -> None:
-    states = {"a": pb.VpnTunnel.ESTABLISHED, "b": pb.VpnTunnel.ESTABLISHED, "c": pb.VpnTunnel.DOWN}
-    for name, state in states.items():
-        made = berlin(name=f"vpnConnections/{name}", tunnel=tunnel(state))
-        api.vpn_connections[made.name] = made
-    unseen = berlin(name="vpnConnections/d")
-    unseen.ClearField("tunnel")
-    api.vpn_connections[unseen.name] = unseen
-    # Without a switch it is not well, and says what it knows.
-    assert "tunnels: 1 down, 2 established, 1 pending" in sluicectl("status").out.splitlines()

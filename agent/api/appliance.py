@@ -1,0 +1,37 @@
+"""ApplianceService: how the appliance itself is."""
+
+from __future__ import annotations
+
+from agent.api.calls import Context
+from agent.daemons import Condition, Daemon, Daemons
+from agent.store import Store
+from sluice.v1 import appliance_pb2, appliance_pb2_grpc
+
+_STATES = {
+    Condition.RUNNING: appliance_pb2.Daemon.RUNNING,
+    Condition.HINDERED: appliance_pb2.Daemon.HINDERED,
+    Condition.SILENT: appliance_pb2.Daemon.SILENT,
+    Condition.STOPPED: appliance_pb2.Daemon.STOPPED,
+    Condition.UNUSED: appliance_pb2.Daemon.UNUSED,
+}
+
+
+class ApplianceService(appliance_pb2_grpc.ApplianceServiceServicer):
+    """The appliance over gRPC; the contract is appliance.proto. Faults become statuses in `calls`."""
+
+    def __init__(self, store: Store, daemons: Daemons) -> None:
+        self._store, self._daemons = store, daemons
+
+    def GetAppliance(self, request: appliance_pb2.GetApplianceRequest, context: Context) -> appliance_pb2.Appliance:
+        """Which daemons work."""
+        return appliance_pb2.Appliance(daemons=map(_daemon, self._daemons.all(self._store.has_work_for)))
+
+
+def _daemon(daemon: Daemon) -> appliance_pb2.Daemon:
+    made = appliance_pb2.Daemon(
+        name=daemon.name.value, state=_STATES[daemon.condition], pid=daemon.pid, problem=daemon.problem
+    )
+    if daemon.started_at:
+        made.start_time.FromMilliseconds(daemon.started_at)
+        made.silence.FromMilliseconds(round(daemon.silence * 1000))
+    return made

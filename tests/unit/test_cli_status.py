@@ -1,0 +1,75 @@
+"""`sluicectl status` says of every daemon whether it works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from fake_api import Done, FakeApi, command, fake_api
+from fake_vpn import berlin
+
+from sluice.v1 import vpn_connection_pb2 as pb
+from sluice.v1.appliance_pb2 import Daemon
+
+Sluicectl = Callable[..., Done]
+State = Daemon.State
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with fake_api() as served:
+        yield served
+
+
+@pytest.fixture
+def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
+    return partial(command, api, capsys)
+
+
+def daemon(name: str, state: State.ValueType, *, silence: int = 0, problem: str = "") -> Daemon:
+    made = Daemon(name=name, state=state, problem=problem)
+    if state not in (Daemon.STOPPED, Daemon.UNUSED):
+        made.pid = 7
+        made.start_time.FromSeconds(int(time.time()) - 60)
+        made.silence.FromSeconds(silence)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("of", "state", "says"),
+    [
+        (daemon("vpn", Daemon.RUNNING), "ok", "process 7, for "),
+        (daemon("vpn", Daemon.UNUSED), "unused", "nothing for it to do"),
+        (daemon("vpn", Daemon.STOPPED), "stopped", "not running"),
+        (daemon("vpn", Daemon.SILENT, silence=9), "silent", "nothing heard from it for 9 s"),
+        (daemon("vpn", Daemon.HINDERED, problem="no switch is connected"), "hindered", "no switch is connected"),
+    ],
+)
+def test_each_daemon_has_a_line(api: FakeApi, sluicectl: Sluicectl, of: Daemon, state: str, says: str) -> None:
+    api.daemons = [daemon("controller", Daemon.RUNNING), of]
+    told = sluicectl("-o", "json", "status")
+    checks = {check["name"]: check for check in told.json()["checks"]}
+    assert checks["controller"]["state"] == "ok"
+    assert (checks["vpn"]["state"], says in checks["vpn"]["detail"]) == (state, True)
+    assert ("vpn" in told.err) == (state not in ("ok", "unused"))
+
+
+def test_an_older_agent_says_nothing_of_daemons(api: FakeApi, sluicectl: Sluicectl) -> None:
+    """Then the controller's lock does."""
+    checks = [check["name"] for check in sluicectl("-o", "json", "status").json()["checks"]]
+    assert (checks.count("controller"), "vpn" in checks) == (1, False)
+
+
+def test_status_counts_tunnels(api: FakeApi, sluicectl: Sluicectl) -> None:
+    states = {"a": pb.VpnTunnel.ESTABLISHED, "b": pb.VpnTunnel.ESTABLISHED, "c": pb.VpnTunnel.DOWN}
+    for name, state in states.items():
+        made = berlin(name=f"vpnConnections/{name}", tunnel=pb.VpnTunnel(state=state))
+        api.vpn_connections[made.name] = made
+    unseen = berlin(name="vpnConnections/d")
+    unseen.ClearField("tunnel")
+    api.vpn_connections[unseen.name] = unseen
+    told = [line.split() for line in sluicectl("status").out.splitlines()]
+    assert ["tunnels:", "1", "down,", "2", "established,", "1", "pending"] in told
+    assert ["tunnels", "down", "1:", "c"] in told
