@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -155,6 +156,18 @@ def test_the_database_is_made_once_and_converted_when_the_schema_is_newer(databa
     assert [path.read_bytes() for path in kept if not path.name.endswith("lock")] == [made]
     version = subprocess.run(["ovsdb-tool", "db-version", database], capture_output=True, text=True, check=True)
     assert version.stdout.strip() == "99.0.0"
+
+
+def test_a_database_that_has_grown_is_compacted(database: Path) -> None:
+    schema = ROOT / "state" / "sluice.ovsschema"
+    prepare(database, schema)
+    row = {"op": "insert", "table": "Daemon", "row": {"name": "x" * 100_000}}
+    for operation in [row, {"op": "delete", "table": "Daemon", "where": []}] * 45:
+        transaction = json.dumps(["Sluice", operation])
+        subprocess.run(["ovsdb-tool", "transact", database, transaction], stdout=subprocess.DEVNULL, check=True)
+    assert database.stat().st_size > 4 << 20
+    prepare(database, schema)
+    assert database.stat().st_size < 100_000
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
