@@ -77,9 +77,14 @@ class BgpSpeaker:
 
     def __init__(self, namespace: str, directory: Path) -> None:
         self._namespace, self._directory = namespace, directory
+        self._listens = True
 
-    def start(self, bgp: str, bfd: str = "") -> None:
-        """Start all three with these lines; answers once bgpd does. Raises CalledProcessError, TimeoutError."""
+    def start(self, bgp: str, bfd: str = "", *, listens: bool = True) -> None:
+        """Start all three with these lines; answers once bgpd does. Raises CalledProcessError, TimeoutError.
+
+        One that does not listen opens its sessions itself, or has none.
+        """
+        self._listens = listens
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True, mode=0o755)
         for program, text in (("zebra", "hostname peer\n"), ("bfdd", bfd), ("bgpd", bgp)):
@@ -89,11 +94,11 @@ class BgpSpeaker:
             self._launch(program)
         await_condition(lambda: self._answers("bgpd"), "bgpd answers", _ANSWER_SECONDS)
 
-    def start_with(self, router: str, asn: int, *neighbors: Neighbor) -> None:
+    def start_with(self, router: str, asn: int, *neighbors: Neighbor, listens: bool = True) -> None:
         """As `start`, with sessions to these neighbors."""
         intervals = [one.bfd_milliseconds for one in neighbors if one.bfd_milliseconds]
         bfd = bfd_configuration(intervals[0]) if intervals else ""
-        self.start(bgp_configuration(router, asn, neighbors), bfd)
+        self.start(bgp_configuration(router, asn, neighbors), bfd, listens=listens)
 
     def stop(self) -> None:
         """End all three in order: bgpd closes its sessions."""
@@ -163,6 +168,7 @@ class BgpSpeaker:
         command += ["-f", str(directory / f"{program}.conf"), "-i", str(directory / f"{program}.pid")]
         command += ["-z", str(directory / "zserv.api"), "--log", f"file:{directory / program}.log"]
         command += ["--bfdctl", str(directory / "bfdd.sock")] if program == "bfdd" else []
+        command += ["--bgp_port", "0"] if program == "bgpd" and not self._listens else []
         nothing = subprocess.DEVNULL
         subprocess.run(command, check=True, start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing)
 

@@ -77,10 +77,12 @@ class Peer:
         shown = json.loads(in_namespace(self.name, "ip", "-json", "link", "show", "wan"))
         return str(shown[0]["address"])
 
-    def start(self, *networks: str, asn: int = PEER_AS, expected: int = OUR_AS, **settings: Any) -> None:
+    def start(
+        self, *networks: str, asn: int = PEER_AS, expected: int = OUR_AS, listens: bool = True, **settings: Any
+    ) -> None:
         """Start its FRR, of AS `asn`, which announces these networks; `settings` are those of `Neighbor`."""
         neighbor = Neighbor(**{"address": HERE, "asn": expected, "networks": networks, **settings})
-        self.frr.start_with(THERE, asn, neighbor)
+        self.frr.start_with(THERE, asn, neighbor, listens=listens)
 
     def cut(self) -> None:
         """Take its cable out, which the other end does not notice."""

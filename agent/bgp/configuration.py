@@ -111,6 +111,8 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
         ("most", f"{peer} maximum-prefix {one.maximum_prefixes}"),
     ):
         yield Line(BGPD, unicast, key, text)
+    # FRR also takes it for the peers it makes of incoming connections, and closes those.
+    yield Line(BGPD, bgp, "open", "no bgp default shutdown")
     yield Line(BGPD, bgp, _ACTIVE, f"{peer} shutdown" if closed else f"no {peer} shutdown")
 
 

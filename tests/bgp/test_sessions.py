@@ -37,6 +37,15 @@ def test_a_session_with_a_password(lab: Lab) -> None:
     no_secret_anywhere(lab, number)
 
 
+@pytest.mark.parametrize("password", ["", PASSWORD], ids=["plain", "password"])
+@pytest.mark.parametrize("way", ["only connects", "only listens"])
+def test_a_peer_that_opens_sessions_or_waits_for_them(lab: Lab, way: str, password: str) -> None:
+    """ExaBGP and OpenBGPD as they come only connect; others are told to be passive (RFC 4271 section 8.1.1)."""
+    alone = {"listens": False} if way == "only connects" else {"more": ("passive",)}
+    number, _ = lab.pair(LAN, password=password, bfd_milliseconds=0, **alone)
+    lab.await_routes(number, {LAN})
+
+
 def no_secret_anywhere(lab: Lab, number: int) -> None:
     """Fail when the password is somewhere but in the memory of the two that need it."""
     secret = PASSWORD.encode()
