@@ -12,8 +12,8 @@ from itertools import groupby
 from agent.bgp.source import Link
 from agent.host.programs import BFDD, BGPD
 
-# AS paths of the Internet have less; longer ones only cost memory.
-LONGEST_PATH = 64
+# Routes with longer AS paths are not even kept: they would only cost memory.
+LONGEST_KEPT_PATH = 128
 # Half-life and longest time in minutes, penalties below which a prefix is used again and above which it is not
 # (bgpd(8)). A withdrawal costs 1000, other attributes 500: seven withdrawals within a minute are too many, as RFC 7196
 # has it (section 6: 6000 at least), and three minutes of quiet are enough.
@@ -73,7 +73,7 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
             yield Line(BFDD, profile, key, f"{key} {one.bfd_milliseconds}")
         # RFC 5880 section 6.4: a peer that sends echo packets to itself by us would wait for them in vain.
         yield Line(BFDD, profile, "echo", "echo receive-interval disabled")
-    for number, what in ((5, f"deny ^([0-9]+ ){{{LONGEST_PATH}}}"), (10, "permit .*")):
+    for number, what in ((5, f"deny ^([0-9]+ ){{{LONGEST_KEPT_PATH}}}"), (10, "permit .*")):
         yield Line(BGPD, (), f"in {number}", f"bgp as-path access-list in seq {number} {what}")
     yield Line(BGPD, (), "own", "bgp as-path access-list own seq 5 permit ^$")
     bgp = (f"router bgp {one.local_as}",)
@@ -108,7 +108,8 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
         ("activate", f"{peer} activate"),
         ("in", f"{peer} filter-list in in"),
         ("out", f"{peer} filter-list own out"),
-        ("most", f"{peer} maximum-prefix {one.maximum_prefixes}"),
+        # One more than allowed, bgpd would lose without a word; the keeper holds the session for it.
+        ("most", f"{peer} maximum-prefix {one.maximum_prefixes + 1}"),
     ):
         yield Line(BGPD, unicast, key, text)
     # FRR also takes it for the peers it makes of incoming connections, and closes those.

@@ -10,16 +10,15 @@ import select
 import shutil
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.bgp import metrics, sight
+from agent.bgp import metrics, sight, words
 from agent.bgp.configuration import configuration, resets, steps, uses_bfd
 from agent.bgp.diagnosis import Diagnosis
 from agent.bgp.frr import Frr, FrrError, FrrRefused
-from agent.bgp.holds import Harm
+from agent.bgp.holds import Harm, Holds
 from agent.bgp.memory import Memory
 from agent.bgp.namespace import Namespace
 from agent.bgp.progress import Progress, Seen
@@ -268,8 +267,7 @@ class Keeper:
 
     def _observe(self, link: Link, progress: Progress, now: float) -> None:
         one = link.interconnect
-        shown = self._frr.shown(BGPD, "bgp ipv4 unicast summary")
-        seen = _seen(shown, one.peer_address)
+        seen = Seen.of(self._frr.shown(BGPD, "bgp ipv4 unicast summary"), one.peer_address)
         if self._memory.holds.on:
             # Not even for the moment until bgpd has closed it.
             seen = replace(seen, established=False)
@@ -277,6 +275,8 @@ class Keeper:
         lost, blamed = progress.saw(seen)
         if lost:
             self._on_loss(link, progress, blamed, now)
+        if progress.up and seen.table[1] > one.maximum_prefixes:
+            self._hold(link, progress, Harm.PREFIXES, words.too_many(one))
         if progress.up:
             if lost or not was_up:
                 log.info("session established", extra=self._named(link))
@@ -307,15 +307,27 @@ class Keeper:
             log.warning("session lost: %s", reason, extra=self._named(link))
             holds = self._memory.holds
             holds = holds.hold(Harm.PREFIXES, reason, wall) if too_many else holds.went_down(blamed, wall)
-            if holds.on:
-                metrics.HOLDS.labels((Harm.PREFIXES if too_many else Harm.FLAPS).value).inc()
-                log.warning("session held: %s", holds.detail, extra=self._named(link))
-                progress.up, self._settled = False, False
-            self._memory.holds = holds
+            self._held(link, progress, holds, Harm.PREFIXES if too_many else Harm.FLAPS)
         self._bfd = 0.0
         if not progress.up:
             self._tell(link, progress)
             self._around.report.tell_routes(one.name, ())
+
+    def _hold(self, link: Link, progress: Progress, harm: Harm, reason: str) -> None:
+        """The session is there, and must not be."""
+        wall = _wall()
+        log.warning("session closed: %s", reason, extra=self._named(link))
+        self._held(link, progress, self._memory.holds.hold(harm, reason, wall), harm)
+        progress.blame(reason, wall, anew=True)
+        self._tell(link, progress)
+        self._around.report.tell_routes(link.interconnect.name, ())
+
+    def _held(self, link: Link, progress: Progress, holds: Holds, harm: Harm) -> None:
+        if holds.on:
+            metrics.HOLDS.labels(harm.value).inc()
+            log.warning("session held: %s", holds.detail, extra=self._named(link))
+            progress.up, self._settled = False, False
+        self._memory.holds = holds
 
     def _see_peer(self, link: Link, progress: Progress, now: float) -> None:
         _, mac = sight.arp(self._frr.process(), link.interconnect.peer_address)
@@ -379,13 +391,6 @@ class Keeper:
 
     def _named(self, link: Link) -> dict[str, Any]:
         return {"interconnect": link.interconnect.name, "number": self._number}
-
-
-def _seen(summary: Mapping[str, Any], peer: str) -> Seen:
-    found: Mapping[str, Any] = summary.get("peers", {}).get(peer, {})
-    table = int(summary.get("tableVersion", 0)), int(found.get("pfxRcd", 0)), int(found.get("pfxSnt", 0))
-    state = found.get("state", "")
-    return Seen(state == "Established", "PfxCt" in state, int(found.get("connectionsDropped", 0)), table)
 
 
 def _wall() -> int:

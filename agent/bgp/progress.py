@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agent.bgp.holds import Holds
 from agent.bgp.source import Link
@@ -25,6 +26,14 @@ class Seen:
     overflown: bool = False
     dropped: int = 0
     table: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any], peer: str) -> Seen:
+        """What that answers of one peer."""
+        found: Mapping[str, Any] = summary.get("peers", {}).get(peer, {})
+        table = int(summary.get("tableVersion", 0)), int(found.get("pfxRcd", 0)), int(found.get("pfxSnt", 0))
+        state = found.get("state", "")
+        return cls(state == "Established", "PfxCt" in state, int(found.get("connectionsDropped", 0)), table)
 
 
 class Progress:
@@ -63,8 +72,9 @@ class Progress:
         self._dropped = seen.dropped
         if times:
             self.session = replace(self.session, flaps=self.session.flaps + times)
-        blamed = 0 if self._ours else times
-        self._ours = self._ours and not seen.established
+        # What we did ends one session, not those that the peer opens and ends after it.
+        blamed = max(0, times - 1) if self._ours else times
+        self._ours = self._ours and not seen.established and not times
         if seen.established and (times or not self.up):
             self._reason, self._bfd_came = "", False
         self.up = seen.established

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.bgp.source import Link
@@ -13,6 +13,8 @@ from state.interconnect import InterconnectKind, Route
 
 SHORTEST, LONGEST = 8, {InterconnectKind.DIRECT_CONNECT: 32, InterconnectKind.PEERING: 24}
 DAMPED = "flapping: damped"
+# AS paths of the Internet have less.
+LONGEST_PATH = 64
 _NUMBER = re.compile(r"\d+")
 
 Network = tuple[int, int]
@@ -24,6 +26,7 @@ class Judge:
     def __init__(self, link: Link) -> None:
         one = link.interconnect
         self._peer, self._most, self._longest = one.peer_address, one.maximum_prefixes, LONGEST[one.kind]
+        self._peer_as = str(one.peer_as)
         self._any = one.kind is InterconnectKind.PEERING and not one.accept
         self._accepted = [network(prefix) for prefix in one.accept]
         closed = [(network(prefix), f"within {prefix}, {what}") for prefix, what in link.own]
@@ -60,7 +63,7 @@ class Judge:
     def _route(self, prefix: str, path: Mapping[str, Any]) -> Route:
         # A set of ASs, which no longer is to be used (RFC 9774), counts by its members.
         as_path = " ".join(_NUMBER.findall(path.get("path", "")))
-        refusal = self.refusal(prefix)
+        refusal = self.refusal(prefix) or self._of_path(as_path.split())
         if not refusal:
             hops = [hop.get("ip", "") for hop in path.get("nexthops", ())]
             if hops != [self._peer]:
@@ -68,6 +71,14 @@ class Judge:
             elif path.get("damped"):
                 refusal = DAMPED
         return Route(prefix, as_path, int(path.get("metric", 0)), refusal)
+
+    def _of_path(self, path: Sequence[str]) -> str:
+        """Why a path is refused (RFC 4271 sections 6.3 and 9.1.2); empty: it is not."""
+        if path[:1] != [self._peer_as]:
+            return f"the AS path does not begin with the peer's AS {self._peer_as}"
+        if len(path) > LONGEST_PATH:
+            return f"the AS path has {len(path)} ASes, more than {LONGEST_PATH}"
+        return ""
 
     def _refusal(self, route: Network) -> str:
         length = route[1]

@@ -14,6 +14,8 @@ _NOTHING = frozenset(
     {"", "Waiting for peer OPEN", "No AFI/SAFI activated for peer", "Waiting for NHT", "Admin. shutdown"}
 )
 _COLLISION = "0607"
+# RFC 8203 section 2.
+_LONGEST_TEXT = 128
 _SENT, _RECEIVED, _CLOSED = "BGP Notification send", "BGP Notification received", "Peer closed the session"
 _BAD_AS, _HOLD, _PREFIXES, _BFD = "0202", "0400", "0601", "060A"
 # By the peer, RFC 4486.
@@ -35,13 +37,15 @@ _OPEN_TYPE, _AS_AT, _OPTIONS_AT, _CAPABILITIES, _AS4 = 1, 20, 28, 2, 65
 class Reset:
     """How a session or an attempt at one ended: bgpd's reason, the code of the notification, and its words.
 
-    `count` changes with each notification and each session lost.
+    `count` changes with each notification and each session lost, `text` is for
+    people, by the peer's operator (RFC 8203).
     """
 
     due: str = ""
     code: str = ""
     said: str = ""
     count: tuple[int, int, int] = (0, 0, 0)
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def reset(neighbor: Mapping[str, Any]) -> Reset:
              int(neighbor.get("connectionsDropped", 0)))  # fmt: skip
     return Reset(
         neighbor.get("lastResetDueTo", ""), neighbor.get("lastErrorCodeSubcode", ""),
-        neighbor.get("lastNotificationReason", ""), count,
+        neighbor.get("lastNotificationReason", ""), count, _printable(neighbor.get("lastShutdownDescription", "")),
     )  # fmt: skip
 
 
@@ -112,7 +116,12 @@ def _received(found: Reset, one: Interconnect) -> str:
         return "the peer closed the session: it takes fewer prefixes than are announced to it"
     if found.code == _HOLD:
         return "the peer closed the session: it heard nothing for its hold time"
-    return _CEASE.get(found.code) or f"the peer closed the session: {found.said or f'notification {found.code}'}"
+    said = _CEASE.get(found.code) or f"the peer closed the session: {found.said or f'notification {found.code}'}"
+    return f"{said}: '{found.text}'" if found.text else said
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)[:_LONGEST_TEXT]
 
 
 def too_many(one: Interconnect) -> str:

@@ -133,8 +133,9 @@ def test_closed_by_the_peer(running: Lab, losses: Losses) -> None:
     session = running.session(number)
     assert session.detail == ""
     assert session.error in (reset, "the peer closed the connection without saying why")
-    peer.frr.configure(f"router bgp {PEER_AS}", f"neighbor {HERE} shutdown")
-    assert running.await_reason(number, "shutdown") == "the peer closed the session: administrative shutdown"
+    peer.frr.configure(f"router bgp {PEER_AS}", f"neighbor {HERE} shutdown message move to rack 7")
+    reason = "the peer closed the session: administrative shutdown: 'move to rack 7'"
+    assert running.await_reason(number, "shutdown") == reason
     assert running.session(number).flaps >= 2
 
 

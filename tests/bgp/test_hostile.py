@@ -106,7 +106,7 @@ def test_endless_paths_are_not_taken(running: Lab, announcing: Announcing) -> No
     peer.frr.configure("route-map out permit 20")
     peer.frr.configure(*BGP, "neighbor 169.254.101.1 route-map out out")
     peer.frr.vty("clear bgp * soft out")
-    refusals(running, number, {LAN: ""})
+    refusals(running, number, {LAN: "", SECOND: "the AS path has 101 ASes, more than 64"})
 
 
 def test_too_many_prefixes_close_the_session_for_a_while(lab: Lab) -> None:
@@ -135,6 +135,30 @@ def test_too_many_prefixes_close_the_session_for_a_while(lab: Lab) -> None:
     lab.change(number, maximum_prefixes=100)
     lab.await_routes(number, {LAN, *flood}, 15)
     assert lab.session(other).flaps == 0
+
+
+def test_one_prefix_too_many_closes_it_as_well(lab: Lab) -> None:
+    """Of FRR's own limit the first prefix over it is lost without a word."""
+    few = [f"172.21.{at}.0/24" for at in range(4)]
+    number, peer = lab.pair(LAN, *few, fields={"maximum_prefixes": 5})
+    lab.await_routes(number, {LAN, *few})
+    peer.frr.announce(PEER_AS, "172.21.9.0/24")
+    lab.await_state(number, "held", 3)
+    lab.await_routes(number, set(), 1)
+    assert lab.session(number).error == "the peer announced more than 5 prefixes"
+    await_condition(lambda: not peer.frr.established("169.254.101.1"), "closed", 2)
+
+
+def test_a_peer_that_closes_its_sessions_at_once_is_held(lab: Lab) -> None:
+    """Before they are seen: within a second."""
+    number, peer = lab.pair(LAN)
+
+    def held() -> bool:
+        if peer.frr.established("169.254.101.1"):
+            peer.frr.vty("clear bgp *")
+        return bool(lab.session(number).state.value == "held")
+
+    await_condition(held, "held", 60)
 
 
 def wait_until(moment: str) -> float:

@@ -29,7 +29,7 @@ def limited(sandbox: Sandbox) -> bool:
 def test_a_killed_switch_has_the_limits_again(sandbox: Sandbox) -> None:
     if sandbox.appliance.datapath != "netdev":
         pytest.skip("the kernel's limits are set by sluice-host-setup")
-    assert limited(sandbox)
+    wait_until(lambda: limited(sandbox), what="the limits of conntrack are set")
     deaths = len(sandbox.appliance.daemon(SWITCH).deaths)
     sandbox.appliance.kill(SWITCH)
     sandbox.appliance.await_restart(SWITCH, deaths)

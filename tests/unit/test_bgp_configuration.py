@@ -33,7 +33,7 @@ def test_all_of_it_from_nothing() -> None:
     for line in (
         "no bgp ebgp-requires-policy", "bgp graceful-restart-disable", f"neighbor {PEER} remote-as 65001",
         f"neighbor {PEER} timers 3 9", f"neighbor {PEER} bfd profile link", "network 10.1.0.0/16",
-        "network 10.250.0.9/32", f"neighbor {PEER} maximum-prefix 50", f"neighbor {PEER} filter-list own out",
+        "network 10.250.0.9/32", f"neighbor {PEER} maximum-prefix 51", f"neighbor {PEER} filter-list own out",
         "transmit-interval 100", "receive-interval 100", "echo receive-interval disabled",
     ):  # fmt: skip
         assert line in lines
@@ -50,7 +50,7 @@ def test_the_same_again_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "lines"),
     [
-        ({"maximum_prefixes": 50}, {"maximum_prefixes": 60}, [f"neighbor {PEER} maximum-prefix 60"]),
+        ({"maximum_prefixes": 50}, {"maximum_prefixes": 60}, [f"neighbor {PEER} maximum-prefix 61"]),
         ({"hold_seconds": 9}, {"hold_seconds": 30}, [f"neighbor {PEER} timers 10 30"]),
         ({"bfd_milliseconds": 100}, {"bfd_milliseconds": 50}, ["receive-interval 50", "transmit-interval 50"]),
         ({"preference": 1}, {"preference": 2}, []),

@@ -185,3 +185,11 @@ def test_a_hold_is_never_longer_than_the_longest_and_is_remembered_whole(events:
         assert held.until <= now + MOST
         assert len(held.downs) < FLAPS
         assert holds(held.kept()) == held
+
+
+def test_what_we_closed_excuses_one_loss_and_no_more() -> None:
+    """A peer whose sessions end before they are seen is blamed for all but the one that we ended."""
+    progress = started()
+    progress.replaced(link(), reset=True)
+    assert progress.saw(Seen(dropped=3)) == (True, 2)
+    assert progress.saw(Seen(dropped=5)) == (True, 2)

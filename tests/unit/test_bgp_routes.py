@@ -142,3 +142,22 @@ def test_within_is_what_it_says(one: int, length: int, other: int, long: int) ->
         ipaddress.IPv4Network((other, long), strict=False),
     )
     assert within(network(str(inner)), network(str(outer))) == inner.subnet_of(outer)
+
+
+@pytest.mark.parametrize(
+    ("as_path", "refusal"),
+    [
+        ("65001", ""),
+        ("65001 65002", ""),
+        ("65001 " * 64, ""),
+        ("65001 " * 65, "the AS path has 65 ASes, more than 64"),
+        ("65002 65001", "the AS path does not begin with the peer's AS 65001"),
+        ("", "the AS path does not begin with the peer's AS 65001"),
+    ],
+)
+def test_paths(as_path: str, refusal: str) -> None:
+    """RFC 4271 section 6.3; a path with our own AS is a loop, which bgpd does not even keep (section 9.1.2)."""
+    shown = {"routes": {"192.168.20.0/24": [path(path=as_path)]}}
+    for one in (judge("192.168.0.0/16"), judge("0.0.0.0/0")):
+        (route,) = one.routes(shown)
+        assert route.refusal == refusal
