@@ -120,6 +120,8 @@ class Tunnel:
     for a network engineer; empty: nothing); `since` is when it came into
     `state`, `error_at` when the error was seen, in ms since the epoch. Bytes
     and packets are those inside the tunnel, since the connection was created.
+    `missing` are the pairs of prefixes that it has no part for while it is
+    established, each `LOCAL-REMOTE`, separated by spaces.
     """
 
     state: TunnelState = TunnelState.DOWN
@@ -134,3 +136,4 @@ class Tunnel:
     bytes_out: int = 0
     packets_in: int = 0
     packets_out: int = 0
+    missing: str = ""

@@ -82,4 +82,10 @@ def tunnel(value: Tunnel) -> vpn_connection_pb2.VpnTunnel:
         bytes_out=value.bytes_out,
         packets_in=value.packets_in,
         packets_out=value.packets_out,
+        missing_pairs=map(_pair, value.missing.split()),
     )
+
+
+def _pair(missing: str) -> vpn_connection_pb2.VpnPrefixPair:
+    local, _, remote = missing.partition("-")
+    return vpn_connection_pb2.VpnPrefixPair(local_prefix=local, remote_prefix=remote)

@@ -16,6 +16,7 @@ from agent.vpn.source import Site
 from state.vpn import Authentication, Role, VpnConnection
 
 Message = dict[str, Any]
+Pair = tuple[str, str]
 
 # What the API writes out for a connection that names none.
 IKE_PROPOSALS, ESP_PROPOSALS = DEFAULT_IKE[2], DEFAULT_ESP[2]
@@ -26,13 +27,26 @@ _OVER = 10
 _ANSWER_SECONDS = 4
 
 
+def pairs(site: Site, connection: VpnConnection) -> dict[Pair, str]:
+    """Every local and remote prefix that a tunnel is for, with the name of a child for that pair alone."""
+    both = [(one, other) for one in site.local_prefixes(connection) for other in connection.remote_prefixes]
+    if connection.ike_version == 2 and len(both) == 1:
+        return {both[0]: connection.name}
+    return {pair: f"{connection.name}-{number}" for number, pair in enumerate(both, 1)}
+
+
 def children(site: Site, connection: VpnConnection) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Name → local and remote prefixes of what is to be installed; IKEv1 takes one pair of prefixes each."""
-    local, remote = site.local_prefixes(connection), connection.remote_prefixes
+    """Name → local and remote prefixes of what may be installed.
+
+    IKEv1 takes one pair of prefixes each. So do peers with IKEv2 that narrow
+    what is asked for to one pair (RFC 7296 section 2.9): the child for all
+    comes first, then those for the pairs that it left out.
+    """
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    found = {name: ((one,), (other,)) for (one, other), name in pairs(site, connection).items()}
     if connection.ike_version == 2:
-        return {connection.name: (local, remote)}
-    pairs = [((one,), (other,)) for one in local for other in remote]
-    return {f"{connection.name}-{number}": pair for number, pair in enumerate(pairs, 1)}
+        found = {connection.name: (site.local_prefixes(connection), connection.remote_prefixes)} | found
+    return found
 
 
 def ike_proposals(connection: VpnConnection) -> tuple[str, ...]:

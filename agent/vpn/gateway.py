@@ -20,7 +20,7 @@ from agent.vpn import metrics, words
 from agent.vpn.charon import Charon, CharonError, CharonRefused, Memory
 from agent.vpn.connection import certificates, connection_message, fingerprint, shared_message
 from agent.vpn.namespace import Namespace
-from agent.vpn.progress import Progress
+from agent.vpn.progress import Progress, unreachable
 from agent.vpn.repetition import Repetition
 from agent.vpn.report import Report
 from agent.vpn.source import Site
@@ -69,12 +69,12 @@ class Gateway:
         self._site: Site | None = None
         self._progress: dict[str, Progress] = {}
         self._narrowed: set[str] = set()
+        self._closed: frozenset[str] = frozenset()
         self._repetition = Repetition()
         self._peers: dict[str, str] = {}
         self._strangers: dict[str, tuple[str, str, str]] = {}
         self._ending = ""
-        self._fresh = True
-        self._settled = False
+        self._fresh, self._settled = True, False
         self._look = self._see = self._count = self._mend = 0.0
         self._born, self._pause, self._retry = 0.0, PAUSE_SECONDS, 0.0
         self._told = ""
@@ -266,7 +266,7 @@ class Gateway:
 
     def _keep_connections(self, site: Site) -> None:
         """Load what is new or changed, and forget what is gone; the others are not touched."""
-        self._namespace.route(site, self._narrowed)
+        self._namespace.route(site, self._narrowed, self._closed)
         wanted = {one.name: one for one in site.gateway.connections}
         for name in self._memory.loaded.keys() - wanted.keys():
             self._unload(name)
@@ -344,6 +344,9 @@ class Gateway:
             for old in list(counted)[:-_REMEMBERED]:
                 del counted[old]
             self._around.report.tell(progress.status())
+        closed = unreachable(self._progress.values())
+        if closed != self._closed:
+            self._closed, self._settled = closed, False
         alive = {facts["uniqueid"] for associations in found.values() for facts in associations}
         for known in (self._peers, self._strangers):
             for number in list(known)[:-_REMEMBERED]:
@@ -363,7 +366,7 @@ class Gateway:
             # What was sent with the old keys is not told afterwards.
             self._observe(now)
         for name in rekeyed:
-            self._try("rekey", {"child": name}, name)
+            self._try("rekey", {"child": min(self._progress[name].children, default=name)}, name)
 
     def _try(self, command: str, message: dict[str, str], name: str) -> bool:
         """Whether charon did it. Raises CharonError."""

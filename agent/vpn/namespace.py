@@ -148,18 +148,18 @@ class Namespace(NetworkNamespace):
         self.ip(f"link set {OUTSIDE} alias {alias}")
         return True
 
-    def route(self, site: Site, narrowed: Iterable[str] = ()) -> None:
+    def route(self, site: Site, narrowed: Iterable[str] = (), closed: Iterable[str] = ()) -> None:
         """Have the routes of all prefixes, and the addresses charon needs. Raises NamespaceError.
 
-        `narrowed` are prefixes inside the local ones that peers asked for. Only what differs is touched, so that
-        the traffic of others goes on.
+        `narrowed` are prefixes inside the local ones that peers asked for, `closed` remote ones that no tunnel is
+        for: who sends there is told. Only what differs is touched, so that the traffic of others goes on.
         """
         local = {prefix for one in site.gateway.connections for prefix in site.local_prefixes(one)}
         remote = {prefix for one in site.gateway.connections for prefix in one.remote_prefixes}
         tunnel = self.within(lambda: exists(TUNNEL))
         self._addresses({site.router, *(_address(prefix, site.router) for prefix in {*local, *narrowed})})
         inward = {("unicast", prefix, INSIDE, 0) for prefix in local}
-        outward: set[Route] = {("unicast", prefix, TUNNEL, 0) for prefix in remote} if tunnel else set()
+        outward: set[Route] = {("unicast", prefix, TUNNEL, 0) for prefix in remote - set(closed)} if tunnel else set()
         nowhere: set[Route] = {("unreachable", prefix, "", _LAST) for prefix in remote}
         stop: set[Route] = {("unreachable", "default", "", _LAST)}
         self._table("main", inward | outward | nowhere, site.router)

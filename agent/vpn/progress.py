@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from agent.vpn import words
-from agent.vpn.connection import children, esp_proposals, expiry, ike_proposals, local_identity, remote_identity
+from agent.vpn.connection import esp_proposals, expiry, ike_proposals, local_identity, pairs, remote_identity
 from agent.vpn.source import Site
-from agent.vpn.tunnels import Seen, add, settle
+from agent.vpn.tunnels import Seen, add, missing, settle
 from state.model import State
 from state.vpn import Authentication, Role, Tunnel, TunnelState, VpnConnection
 from state.vpn_rows import VpnStatus
 
 FIRST_SECONDS, MOST_SECONDS = 1.0, 30.0
 # Until keys are replaced for the first time: that shows whether both ends agree on perfect forward secrecy.
+# So long a tunnel for a part of the prefixes is one that is still being opened.
+PARTLY_SECONDS = 3.0
 PROBE_SECONDS = {Role.INITIATOR: 0.3, Role.RESPONDER: 2.0}
 
 
@@ -30,7 +32,10 @@ class Progress:
         self.tunnel = tunnel
         self.problem = ""
         self._site = site
-        self._wanted = frozenset(children(site, connection))
+        self._wanted = pairs(site, connection)
+        self._missing = tuple(self._wanted)
+        self._opened: float | None = None
+        self._partly = False
         self._seen = Seen()
         self._failed = tunnel.error if adopted and tunnel.state is TunnelState.DOWN else ""
         self._failed_of = self._keyed = ""
@@ -52,18 +57,27 @@ class Progress:
 
     @property
     def children(self) -> frozenset[str]:
-        """Names of the CHILD SAs that it has when it is established."""
-        return self._wanted
+        """Names of the CHILD SAs that carry traffic."""
+        return self._seen.children
 
     @property
     def established(self) -> bool:
-        """Whether all of it carries traffic."""
-        return self._seen.children >= self._wanted
+        """Whether all of it carries traffic, or as much as the peer agrees to."""
+        return bool(self._seen.children) and (self._partly or not self._missing)
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """Remote prefixes that it has no tunnel for while it has one for others."""
+        if not self.established:
+            return frozenset()
+        there = {remote for pair in self._wanted if pair not in self._missing for remote in pair[1:]}
+        return frozenset(self.connection.remote_prefixes) - there
 
     def replaced(self, site: Site, connection: VpnConnection, *, changed: bool) -> None:
         """Be about another revision; `changed`: it is opened anew."""
         self._site, self.connection = site, connection
-        self._wanted = frozenset(children(site, connection))
+        self._wanted = pairs(site, connection)
+        self._miss()
         if changed:
             self.loaded = False
             self.problem = self._failed = self._rekey_problem = ""
@@ -73,6 +87,8 @@ class Progress:
         """The IKE daemon knows nothing of it any more."""
         self.loaded = self._probed = False
         self._seen, self._probe = Seen(), None
+        self._opened, self._partly = None, False
+        self._miss()
         self._backoff, self._next = FIRST_SECONDS, 0.0
 
     def lost(self, problem: str, wall: int) -> None:
@@ -106,13 +122,19 @@ class Progress:
     def saw(self, seen: Seen, counted: dict[str, list[int]], now: float, wall: int) -> None:
         """What charon has of it now; `counted` is brought up to date."""
         before, self._seen = self.established, seen
+        self._miss()
+        self._opened = (self._opened if self._opened is not None else now) if seen.children else None
+        self._partly = self._opened is not None and now - self._opened >= PARTLY_SECONDS
         self.count(counted, seen.counters or {})
         ends = expiry(self.connection)
         if ends and wall > ends:
             moment = datetime.datetime.fromtimestamp(ends / 1000, datetime.UTC)
             self.problem = f"the gateway's certificate expired at {moment:%Y-%m-%d %H:%M} UTC"
         if self.established:
-            self._failed, self._backoff = "", FIRST_SECONDS
+            if self._missing:
+                self._note(words.narrowed_error(self._missing), wall)
+            else:
+                self._failed, self._backoff = "", FIRST_SECONDS
             if not self._probed and self.connection.ike_version == 2:
                 self._probed = True
                 self._probe = now + PROBE_SECONDS[self.connection.role]
@@ -120,7 +142,7 @@ class Progress:
             self._probed, self._probe, self._rekey_problem = False, None, ""
             self._next = now + FIRST_SECONDS
         state, detail = self._state()
-        self.tunnel = settle(self.tunnel, state, detail, seen, wall)
+        self.tunnel = settle(self.tunnel, state, detail, seen, wall, self._missing)
 
     def count(self, counted: dict[str, list[int]], counters: Mapping[str, tuple[int, ...]]) -> None:
         """Add what its children counted."""
@@ -128,13 +150,18 @@ class Progress:
 
     def to_initiate(self, now: float) -> list[str]:
         """Names of children to open now; charon goes on by itself with those that are under way."""
-        if self.connection.role is not Role.INITIATOR or not self.loaded or self.established:
+        if self.connection.role is not Role.INITIATOR or not self.loaded or not self._missing:
             return []
         if self._seen.under_way or now < self._next:
             return []
+        wanted = {self._wanted[pair] for pair in self._missing}
+        if self.connection.ike_version == 2 and not self._seen.children:
+            wanted = {self.connection.name}
+        if not wanted - self._seen.children:
+            return []
         self._next = now + self._backoff
         self._backoff = min(self._backoff * 2, MOST_SECONDS)
-        return sorted(self._wanted - self._seen.children)
+        return sorted(wanted - self._seen.children)
 
     def to_rekey(self, now: float) -> bool:
         """Whether to replace keys now, for the sake of the test."""
@@ -158,7 +185,7 @@ class Progress:
 
     def _state(self) -> tuple[TunnelState, str]:
         if self.established:
-            return TunnelState.ESTABLISHED, ""
+            return TunnelState.ESTABLISHED, words.narrowed_error(self._missing) if self._missing else ""
         if self.problem:
             return TunnelState.DOWN, self.problem
         if self._nowhere:
@@ -169,6 +196,16 @@ class Progress:
             return TunnelState.CONNECTING, "the peer has not answered yet"
         return TunnelState.DOWN, "waiting for the peer to open it"
 
+    def _miss(self) -> None:
+        self._missing = missing(self._wanted, self._seen.agreed)
+
     def _note(self, error: str, wall: int) -> None:
         if error != self.tunnel.error:
             self.tunnel = replace(self.tunnel, error=error, error_at=wall)
+
+
+def unreachable(all_of_gateway: Iterable[Progress]) -> frozenset[str]:
+    """Remote prefixes that peers with a tunnel did not agree to, and that no other tunnel is for."""
+    opened = [one for one in all_of_gateway if one.established]
+    there = {prefix for one in opened for prefix in set(one.connection.remote_prefixes) - one.closed}
+    return frozenset(prefix for one in opened for prefix in one.closed) - there

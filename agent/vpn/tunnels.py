@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Any
 
+from agent.vpn.connection import Pair
 from state.vpn import Tunnel, TunnelState
 
 Facts = Mapping[str, Any]
@@ -17,12 +19,14 @@ _INSTALLED = frozenset({"INSTALLED", "REKEYING", "REKEYED"})
 class Seen:
     """The IKE SAs of one connection at one moment, summed up.
 
-    `children` are the names of those that carry traffic; `counters` those of
+    `children` are the names of those that carry traffic, `agreed` the local and
+    remote prefixes that each is for; `counters` those of
     each CHILD SA by its number, in the order of `COUNTERS`.
     """
 
     ike: str = ""
     children: frozenset[str] = frozenset()
+    agreed: frozenset[Pair] = frozenset()
     under_way: bool = False
     peer_address: str = ""
     ike_proposal: str = ""
@@ -57,6 +61,7 @@ def see(associations: Iterable[Facts]) -> Seen:
     """Sum up the IKE SAs of one connection (`list-sa` of vici)."""
     seen = Seen()
     children: set[str] = set()
+    agreed: set[Pair] = set()
     counters: dict[str, tuple[int, ...]] = {}
     for facts in associations:
         state = facts.get("state", "")
@@ -71,8 +76,30 @@ def see(associations: Iterable[Facts]) -> Seen:
             counters[child["uniqueid"]] = count(child)
             if child.get("state") in _INSTALLED:
                 children.add(child["name"])
+                agreed |= {(one, other) for one in child.get("local-ts", ()) for other in child.get("remote-ts", ())}
                 seen = replace(seen, esp_proposal=proposal(child))
-    return replace(seen, children=frozenset(children), counters=counters)
+    return replace(seen, children=frozenset(children), agreed=frozenset(agreed), counters=counters)
+
+
+def missing(wanted: Iterable[Pair], agreed: Iterable[Pair]) -> tuple[Pair, ...]:
+    """The pairs of prefixes that no child is for, as a whole and for all protocols."""
+    have = [(_network(one), _network(other)) for one, other in agreed]
+    return tuple(
+        (one, other) for one, other in wanted
+        if not any(_within(one, here) and _within(other, there) for here, there in have)
+    )  # fmt: skip
+
+
+def _network(selector: str) -> IPv4Network | None:
+    # One for a protocol, a port or a range is written in other ways.
+    try:
+        return IPv4Network(selector)
+    except ValueError:
+        return None
+
+
+def _within(prefix: str, network: IPv4Network | None) -> bool:
+    return network is not None and IPv4Network(prefix).subnet_of(network)
 
 
 def count(child: Facts) -> tuple[int, ...]:
@@ -101,15 +128,18 @@ def add(tunnel: Tunnel, counted: dict[str, list[int]], counters: Mapping[str, tu
     return replace(tunnel, **totals)
 
 
-def settle(tunnel: Tunnel, state: TunnelState, detail: str, seen: Seen, now: int) -> Tunnel:
-    """A tunnel in a state, with what is seen of it; `now` is in ms since the epoch."""
+def settle(
+    tunnel: Tunnel, state: TunnelState, detail: str, seen: Seen, now: int, lacking: Iterable[Pair] = ()
+) -> Tunnel:
+    """A tunnel in a state, with what is seen of it and pairs `lacking` in it; `now` is in ms since the epoch."""
     up = state is TunnelState.ESTABLISHED
     return replace(
         tunnel,
         state=state,
-        detail="" if up else detail,
+        detail=detail,
         since=tunnel.since if tunnel.since and tunnel.state is state else now,
         peer_address=seen.peer_address if up else "",
         ike_proposal=seen.ike_proposal if up else "",
         esp_proposal=seen.esp_proposal if up else "",
+        missing=" ".join("-".join(pair) for pair in lacking) if up else "",
     )

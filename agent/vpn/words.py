@@ -112,6 +112,7 @@ _QUICK = re.compile(r"received NO_PROPOSAL_CHOSEN error notify")
 _NOBODY = re.compile(r"no IKE config found for (?P<local>\S+?)\.\.\.(?P<peer>\S+?), sending")
 _STRANGER = re.compile(r"looking for peer configs matching \S+\[(.+)\]\.\.\.(\S+)\[(.+)\]")
 _REKEY = re.compile(r"CHILD_SA rekeying failed|received (NO_PROPOSAL_CHOSEN|INVALID_KE_PAYLOAD) notify, no CHILD_SA")
+_MOST_PAIRS = 4
 _POLICY = re.compile(r"error installing route with policy (\S+) === \S+ out")
 
 
@@ -170,6 +171,13 @@ def rekey_error(offer: Offer) -> str:
         "the peer refuses to replace the keys of ESP: perfect forward secrecy differs, its key exchange group is not "
         f"that of {_listed(offer.esp)}; the tunnel ends with its keys"
     )
+
+
+def narrowed_error(missing: Sequence[tuple[str, str]]) -> str:
+    """In words, that a peer agrees to less than it is asked for; `missing` are our and its prefixes."""
+    shown = ", ".join(f"{one} to {other}" for one, other in missing[:_MOST_PAIRS])
+    more = f" and {len(missing) - _MOST_PAIRS} more" if len(missing) > _MOST_PAIRS else ""
+    return f"no tunnel from {shown}{more}: the peer agrees to others only, its list of prefixes is not ours"
 
 
 def narrowed(line: str) -> str:

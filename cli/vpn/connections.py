@@ -69,6 +69,7 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
             ("detail", connection.status.detail),
             ("tunnel", tunnel_word(tunnel)),
             ("tunnel detail", tunnel.detail),
+            ("no tunnel for", ", ".join(f"{one.local_prefix} to {one.remote_prefix}" for one in tunnel.missing_pairs)),
             ("since", output.moment(tunnel.since_time)),
             ("last error", tunnel.last_error),
             ("last error at", output.moment(tunnel.last_error_time)),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from agent.vpn.progress import Progress
+from agent.vpn.connection import pairs
+from agent.vpn.progress import PARTLY_SECONDS, Progress, unreachable
 from agent.vpn.tunnels import Seen
 from state.model import State
 from state.vpn import Role, Tunnel, TunnelState, VpnConnection
 from tests.unit.test_vpn_connection import PSK, SITE
 
-UP = Seen(ike="1", children=frozenset({"hq"}), peer_address="198.51.100.2", counters={})
+ALL = tuple(pairs(SITE, PSK))
+UP = Seen(ike="1", children=frozenset({"hq"}), agreed=frozenset(ALL), peer_address="198.51.100.2", counters={})
 NOTHING = Seen(counters={})
 REFUSED = "received AUTHENTICATION_FAILED notify error"
 
@@ -51,9 +53,51 @@ def test_nothing_is_opened_that_is_open_or_under_way_or_the_peers_to_open() -> N
 
 def test_an_old_peer_has_its_missing_pairs_opened_alone() -> None:
     old = progress(dataclasses.replace(PSK, ike_version=1))
-    old.saw(dataclasses.replace(UP, children=frozenset({"hq-1", "hq-3"})), {}, 0, 0)
+    old.saw(dataclasses.replace(UP, children=frozenset({"hq-1", "hq-3"}), agreed=frozenset(ALL[::2])), {}, 0, 0)
     assert old.tunnel.state is TunnelState.CONNECTING
     assert old.to_initiate(0) == ["hq-2", "hq-4"]
+
+
+def test_a_peer_that_narrows_has_the_other_pairs_opened_alone() -> None:
+    one = progress()
+    some = dataclasses.replace(UP, agreed=frozenset(ALL[:1]))
+    one.saw(some, {}, 0, 0)
+    assert (one.tunnel.state, one.established) == (TunnelState.CONNECTING, False)
+    assert one.to_initiate(0) == ["hq-2", "hq-3", "hq-4"]
+    # What it does not agree to is told, and tried again now and then.
+    one.saw(dataclasses.replace(some, agreed=frozenset(ALL[:3])), {}, PARTLY_SECONDS, 1000)
+    assert one.tunnel.state is TunnelState.ESTABLISHED
+    local, remote = ALL[3]
+    assert (
+        one.tunnel.detail
+        == one.tunnel.error
+        == (f"no tunnel from {local} to {remote}: the peer agrees to others only, its list of prefixes is not ours")
+    )
+    assert one.tunnel.missing == f"{local}-{remote}"
+    assert one.to_initiate(100) == ["hq-4"]
+    one.saw(UP, {}, 101, 2000)
+    assert (one.tunnel.detail, one.tunnel.missing, one.to_initiate(200)) == ("", "", [])
+
+
+def test_a_part_of_a_prefix_or_one_protocol_is_not_the_prefix() -> None:
+    local, remote = ALL[0]
+    for agreed in ((local, "192.168.50.0/25"), ("10.9.1.0/24", remote), (local, f"{remote}[tcp/80]")):
+        one = progress(dataclasses.replace(PSK, local_prefixes=(local,), remote_prefixes=(remote,)))
+        one.saw(dataclasses.replace(UP, agreed=frozenset({agreed})), {}, 0, 0)
+        assert not one.established
+        # There is nothing smaller to ask for.
+        assert one.to_initiate(0) == []
+
+
+def test_a_remote_prefix_is_closed_where_no_tunnel_is_for_it() -> None:
+    one, other = progress(), progress(dataclasses.replace(PSK, name="other"))
+    half = frozenset(pair for pair in ALL if pair[1] == PSK.remote_prefixes[0])
+    one.saw(dataclasses.replace(UP, agreed=half), {}, 0, 0)
+    assert unreachable([one]) == frozenset()
+    one.saw(dataclasses.replace(UP, agreed=half), {}, PARTLY_SECONDS, 0)
+    assert unreachable([one]) == {PSK.remote_prefixes[1]}
+    other.saw(UP, {}, 0, 0)
+    assert unreachable([one, other]) == frozenset()
 
 
 def test_keys_are_replaced_once_for_the_test() -> None:
