@@ -16,9 +16,11 @@ import pytest
 import results
 from host import Host, build_package, install
 from images import RELEASES, Release
-from virtual_machine import VirtualMachine
+from virtual_machine import MachineHung, VirtualMachine
 
 TIMEOUT = 1800.0
+# EX_TEMPFAIL of sysexits(3): `make` runs all once more.
+HUNG = 75
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +41,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     page = session.config.getoption("--table", None)
     if page and results.FILE.exists():
         results.write_table(page)
+
+
+def pytest_exception_interact(call: pytest.CallInfo[object]) -> None:
+    """A machine that hangs says nothing of what runs in it: end at once, with an exit status of its own."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, MachineHung):
+        pytest.exit(f"an emulated machine hung: {call.excinfo.value}", returncode=HUNG)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

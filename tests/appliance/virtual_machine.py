@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from images import NETWORK, Image
@@ -19,6 +20,9 @@ BOOT_SECONDS = 300.0
 _MEMORY = "3072"
 PR_SET_PDEATHSIG = 1
 _SSH_FAILED = 255
+# What Linux writes when a processor gets nowhere (Documentation/admin-guide/lockup-watchdogs.rst, RCU/stallwarn.rst).
+_STUCK = re.compile(r"soft lockup|rcu: INFO: .* stall|blocked for more than \d+ seconds")
+_TROUBLE_LINES, _LAST_LINES = 60, 30
 
 
 class CommandError(Exception):
@@ -27,6 +31,10 @@ class CommandError(Exception):
 
 class MachineLost(Exception):
     """SSH to the machine ended, as when its kernel does; the text has the end of the console."""
+
+
+class MachineHung(MachineLost):
+    """The machine does not answer, and its console says that one of its processors is stuck."""
 
 
 class VirtualMachine:
@@ -75,20 +83,32 @@ class VirtualMachine:
 
     def attempt(self, command: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
         """As `run`, whatever its exit status. Raises TimeoutExpired, MachineLost."""
-        done = subprocess.run(
-            [*self._ssh(), f"sh -ec {shlex.quote(command)}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
-        )  # fmt: skip
-        if done.returncode == _SSH_FAILED and self._booted:
-            raise MachineLost(f"{command}\n{done.stdout}{done.stderr}\nThe console ends with:\n{self._console()}")
+        with self._answering(command):
+            done = subprocess.run(
+                [*self._ssh(), f"sh -ec {shlex.quote(command)}"],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
+            )  # fmt: skip
+            if done.returncode == _SSH_FAILED and self._booted:
+                raise MachineLost(f"{command}\n{done.stdout}{done.stderr}\nThe console says:\n{self._console()}")
         return done
 
+    @contextlib.contextmanager
+    def _answering(self, command: str) -> Iterator[None]:
+        """Tell a machine that is stuck from one that is slow. Raises MachineHung."""
+        try:
+            yield
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError, MachineLost) as error:
+            if self._booted and _STUCK.search(self._log()):
+                raise MachineHung(f"{command}\nThe console says:\n{self._console()}") from error
+            raise
+
     def write(self, path: str, text: str, mode: str = "644") -> None:
-        """Write a file, with its folders. Raises CommandError."""
+        """Write a file, with its folders. Raises CommandError, TimeoutExpired, MachineHung."""
         script = f"mkdir -p {shlex.quote(str(Path(path).parent))} && cat >{path} && chmod {mode} {path}"
-        done = subprocess.run(
-            [*self._ssh(), script], input=text, capture_output=True, text=True, timeout=60, check=False
-        )
+        with self._answering(f"writing {path}"):
+            done = subprocess.run(
+                [*self._ssh(), script], input=text, capture_output=True, text=True, timeout=60, check=False
+            )
         if done.returncode:
             raise CommandError(f"writing {path}: {done.stderr}")
 
@@ -143,7 +163,7 @@ class VirtualMachine:
 
     def _unpack(self, archive: Sequence[str], folder: str) -> None:
         script = f"mkdir -p {folder} && tar -x --no-same-owner -C {folder}"
-        with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+        with self._answering(script), subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
             subprocess.run([*self._ssh(), script], stdin=packed.stdout, check=True, timeout=300, capture_output=True)
 
     def _await_ssh(self, ready: Callable[[], bool] | None = None) -> None:
@@ -158,8 +178,14 @@ class VirtualMachine:
             time.sleep(0.5)
         raise TimeoutError(f"no SSH after {BOOT_SECONDS:g} s; the console ends with:\n{self._console()}")
 
+    def _log(self) -> str:
+        return (self._folder / "console.log").read_text(errors="replace")
+
     def _console(self) -> str:
-        return "\n".join((self._folder / "console.log").read_text(errors="replace").splitlines()[-30:])
+        lines = self._log().splitlines()
+        stuck = next((at for at, line in enumerate(lines) if _STUCK.search(line)), len(lines))
+        last = max(min(stuck + _TROUBLE_LINES, len(lines)), len(lines) - _LAST_LINES)
+        return "\n".join([*lines[stuck : stuck + _TROUBLE_LINES], *lines[last:]])
 
 
 def _free_port() -> int:
