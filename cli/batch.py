@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,45 @@ import click
 from google.protobuf.json_format import ParseDict, ParseError
 
 from cli import names
+from cli.errors import Failure, Violation
 from sluice.v1 import machine_pb2
 
+Placed = tuple[machine_pb2.CreateMachineRequest, str]
 COLUMNS = ("name", "network", "mac_address", "address", "hostname", "port", "vlan", "vni", "tenant")
 
 
-def read(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+# Where the API names one of the requests: `requests[3].machine.mac_address`, `requests[3]: ...`.
+_REQUEST = re.compile(r"requests\[(\d+)\](?:\.machine)?\.?(?::\s)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The requests in a file, and where each is in it: `hosts.csv, line 3`."""
+
+    path: str
+    requests: tuple[machine_pb2.CreateMachineRequest, ...]
+    places: tuple[str, ...]
+
+    def explain(self, failure: Failure) -> Failure:
+        """A refusal in the words of the file."""
+        violations = tuple(
+            Violation(self._placed(one.subject), self._placed(one.description)) for one in failure.violations
+        )
+        return Failure(failure.code, self._placed(failure.message), violations, failure.left_out)
+
+    def _placed(self, text: str) -> str:
+        text = text.replace("requests holds", f"{self.path} holds")
+        return _REQUEST.sub(lambda found: f"{self.places[int(found[1])]}: ", text)
+
+
+def read(path: str, text: str) -> Batch:
     """The requests in `text`, the contents of `path`: CSV where its name ends so, else JSON.
 
     JSON is a list of machines with their proto JSON names; CSV has a header
     line of `COLUMNS` in any order. Raises click.UsageError with the place.
     """
-    return _read_csv(path, text) if Path(path).suffix == ".csv" else _read_json(path, text)
+    found = _read_csv(path, text) if Path(path).suffix == ".csv" else _read_json(path, text)
+    return Batch(path, tuple(request for request, _ in found), tuple(place for _, place in found))
 
 
 def _request(machine: machine_pb2.Machine) -> machine_pb2.CreateMachineRequest:
@@ -37,7 +66,7 @@ def _request(machine: machine_pb2.Machine) -> machine_pb2.CreateMachineRequest:
     return machine_pb2.CreateMachineRequest(machine_id=identifier, machine=machine)
 
 
-def _read_json(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+def _read_json(path: str, text: str) -> list[Placed]:
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
@@ -45,15 +74,16 @@ def _read_json(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
     if not isinstance(items, list):
         raise click.UsageError(f"{path} holds no list of machines")
     requests = []
-    for index, item in enumerate(items):
+    for number, item in enumerate(items, 1):
+        place = f"{path}, machine {number}"
         try:
-            requests.append(_request(ParseDict(item, machine_pb2.Machine())))
+            requests.append((_request(ParseDict(item, machine_pb2.Machine())), place))
         except (ParseError, AttributeError, TypeError) as error:
-            raise click.UsageError(f"{path}, machine {index}: {error}") from error
+            raise click.UsageError(f"{place}: {error}") from error
     return requests
 
 
-def _read_csv(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
+def _read_csv(path: str, text: str) -> list[Placed]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     if not reader.fieldnames:
         raise click.UsageError(f"{path} is empty; its first line names columns: {', '.join(COLUMNS)}")
@@ -62,13 +92,13 @@ def _read_csv(path: str, text: str) -> list[machine_pb2.CreateMachineRequest]:
         raise click.UsageError(f"{path}: unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     requests = []
     for row in reader:
+        place = f"{path}, line {reader.line_num}"
         if None in row:
-            more = len(row[None])
-            raise click.UsageError(f"{path}, line {reader.line_num}: {more} more cells than the first line has columns")
+            raise click.UsageError(f"{place}: {len(row[None])} more cells than the first line has columns")
         try:
-            requests.append(_request(_from_row(row)))
+            requests.append((_request(_from_row(row)), place))
         except (ValueError, TypeError) as error:
-            raise click.UsageError(f"{path}, line {reader.line_num}: {error}") from error
+            raise click.UsageError(f"{place}: {error}") from error
     return requests
 
 

@@ -40,13 +40,17 @@ class Failure(click.ClickException):
             click.echo(json.dumps({"error": error}), file=file, err=True)
             return
         click.echo(f"error: {self.message} ({self.code})", file=file, err=True)
-        for violation in self.violations:
-            # What the message says already need not be said twice to people.
-            if violation.subject in self.message and violation.description in self.message:
-                continue
-            click.echo(f"  {violation.subject}: {violation.description}", file=file, err=True)
+        for line in dict.fromkeys(filter(None, map(self._line, self.violations))):
+            click.echo(f"  {line}", file=file, err=True)
         if self.left_out:
             click.echo(f"  and {self.left_out} more", file=file, err=True)
+
+    def _line(self, violation: Violation) -> str:
+        """What the message, for people, does not say of a violation yet; empty: nothing."""
+        if violation.description not in self.message:
+            return f"{violation.subject}: {violation.description}"
+        # A collection, such as `publicAddresses`, names no object.
+        return "" if violation.subject in self.message or "/" not in violation.subject else violation.subject
 
 
 class Unreachable(Failure):

@@ -1,10 +1,11 @@
-"""Waiting until what was created is established, a tunnel or a session."""
+"""Waiting until what was created or changed is established, a tunnel or a session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
+import click
 import grpc
 
 from cli.errors import Failure, Unreachable
@@ -21,6 +22,17 @@ class Named(Protocol):
 
 
 Made = TypeVar("Made", bound=Named)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def established_option(what: str) -> Callable[[Command], Command]:
+    """Give a command `--wait-established`; `what` is to be established."""
+    return click.option(
+        "--wait-established",
+        type=click.FloatRange(0.1),
+        metavar="SECONDS",
+        help=f"As --wait, then wait at most so long for the {what}; exit code 3 when it is not established.",
+    )
 
 
 def await_established(
@@ -52,5 +64,5 @@ def await_established(
         if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
             raise
     reason = why(seen) or "it says nothing of why"
-    message = f"{seen.name} was created, but its {what} is not established after {seconds:g} s: {reason}"
+    message = f"{seen.name} is there, but its {what} is not established after {seconds:g} s: {reason}"
     raise Unreachable("NOT_ESTABLISHED", message)

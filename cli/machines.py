@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TextIO
 
 import click
+import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import batch, creation, deletion, limits, names, output
+from cli.errors import from_call
 from cli.integers import INT32
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import machine_pb2
@@ -168,12 +170,16 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
         text = source.read()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{source.name} is not text in UTF-8") from error
+    wanted = batch.read(source.name, text)
     request = machine_pb2.BatchCreateMachinesRequest(
-        requests=batch.read(source.name, text),
+        requests=wanted.requests,
         request_id=creation.new_request_id(request_id),
         wait_live=wait,
     )
-    made = creation.create(session.machines.BatchCreateMachines, request, session.timeout).machines
+    try:
+        made = creation.create(session.machines.BatchCreateMachines, request, session.timeout).machines
+    except grpc.RpcError as error:
+        raise wanted.explain(from_call(error, session.api)) from error
     if session.json:
         output.print_json([output.to_json(machine) for machine in made])
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.api.encode import moment, status
 from agent.records import InterconnectView
 from sluice.v1 import interconnect_pb2
@@ -51,9 +53,18 @@ def interconnect(view: InterconnectView) -> interconnect_pb2.Interconnect:
         disabled=not value.enabled,
         tenant=view.tenant,
         status=status(view.status),
-        session=None if view.session is None else session(view.session),
+        session=None if view.session is None else session(_as_configured(view.session, enabled=value.enabled)),
         create_time=moment(value.created_at),
     )
+
+
+def _as_configured(value: BgpSession, *, enabled: bool) -> BgpSession:
+    """The session as it is to be from now on, where its daemon has not yet said so."""
+    if not enabled:
+        return replace(value, state=SessionState.DISABLED, detail="it is disabled")
+    if value.state is SessionState.DISABLED:
+        return replace(value, state=SessionState.CONNECTING, detail="the peer has not answered yet")
+    return value
 
 
 def session(value: BgpSession) -> interconnect_pb2.InterconnectSession:

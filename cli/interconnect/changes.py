@@ -8,11 +8,12 @@ import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import creation, deletion, names
-from cli.establishment import await_established
+from cli.establishment import await_established, established_option
 from cli.interconnect import words
 from cli.interconnect.options import interconnect_of, interconnect_options
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import interconnect_pb2 as pb
+from sluice.v1.status_pb2 import Status
 
 _REQUIRED = {
     "port": "--port",
@@ -36,9 +37,7 @@ _REQUIRED = {
               help="Its private network, for direct-connect.")  # fmt: skip
 @interconnect_options
 @creation.wait_options
-@click.option("--wait-established", type=click.FloatRange(0.1), metavar="SECONDS",
-              help="As --wait, then wait at most so long for the session; exit code 3 when it is not established.",
-              )  # fmt: skip
+@established_option("session")
 @output_option
 @pass_session
 def create(
@@ -78,13 +77,18 @@ def create(
     if wait:
         creation.require_live([(made.name, made.status)])
     if wait_established is not None:
-        watched = pb.WatchInterconnectsRequest(network=made.network)
-        events = session.interconnects.WatchInterconnects(watched, timeout=wait_established)
-        words.show(session, await_established(
-            made, events, lambda event: event.interconnect,
-            lambda seen: seen.session.state == pb.InterconnectSession.SESSION_ESTABLISHED, words.why,
-            "session", wait_established,
-        ))  # fmt: skip
+        _await(session, made, wait_established)
+
+
+def _await(session: Session, interconnect: pb.Interconnect, seconds: float) -> None:
+    watched = pb.WatchInterconnectsRequest(network=interconnect.network)
+    events = session.interconnects.WatchInterconnects(watched, timeout=seconds)
+    established = pb.InterconnectSession.SESSION_ESTABLISHED
+    words.show(session, await_established(
+        interconnect, events, lambda event: event.interconnect,
+        lambda seen: seen.status.state == Status.LIVE and seen.session.state == established, words.why,
+        "session", seconds,
+    ))  # fmt: skip
 
 
 @click.command(
@@ -96,9 +100,12 @@ def create(
 @interconnect_options
 @click.option("--no-password", is_flag=True, help="Take the password away.")
 @click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@established_option("session")
 @output_option
 @pass_session
-def set_(session: Session, /, interconnect: str, no_password: bool, wait: bool, **given: Any) -> None:
+def set_(
+    session: Session, /, interconnect: str, no_password: bool, wait: bool, wait_established: float | None, **given: Any
+) -> None:
     """Change an interconnect; its session goes on where the change allows it.
 
     What is not given stays as it is; a list given takes the place of the whole list.
@@ -111,8 +118,14 @@ def set_(session: Session, /, interconnect: str, no_password: bool, wait: bool, 
     if not paths:
         raise click.UsageError("nothing to change: give what is to be another, such as --preference or --accept")
     changed.name = names.interconnect_name(interconnect)
-    request = pb.UpdateInterconnectRequest(interconnect=changed, update_mask=FieldMask(paths=paths), wait_live=wait)
-    words.show(session, session.interconnects.UpdateInterconnect(request, timeout=session.timeout))
+    request = pb.UpdateInterconnectRequest(
+        interconnect=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None
+    )
+    made = session.interconnects.UpdateInterconnect(request, timeout=session.timeout)
+    if wait_established is None:
+        words.show(session, made)
+    else:
+        _await(session, made, wait_established)
 
 
 @click.command(epilog="Example: sluicectl interconnects delete berlin-dc")

@@ -48,10 +48,12 @@ def row(interconnect: pb.Interconnect) -> tuple[object, ...]:
 
 
 def why(interconnect: pb.Interconnect) -> str:
-    """What went wrong last, else why it is not live or established; of one held until when. Empty: nothing."""
+    """Why it is not established: what went wrong last, of one held until when; else why it is not live."""
     session = interconnect.session
     if session.state == pb.InterconnectSession.SESSION_HELD:
         return session.detail
+    if session.state == pb.InterconnectSession.SESSION_ESTABLISHED:
+        return session.detail or interconnect.status.detail
     return session.last_error or session.detail or interconnect.status.detail
 
 

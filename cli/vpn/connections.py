@@ -8,11 +8,12 @@ import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import creation, deletion, names, output
-from cli.establishment import await_established
+from cli.establishment import await_established, established_option
 from cli.session import Session, output_option, pass_session
 from cli.vpn import proof
 from cli.vpn.options import connection_of, connection_options
 from sluice.v1 import vpn_connection_pb2 as pb
+from sluice.v1.status_pb2 import Status
 
 _COLUMNS = ("NAME", "GATEWAY", "PEER", "REMOTE PREFIXES", "STATE", "TUNNEL", "SINCE", "LAST ERROR")
 
@@ -36,7 +37,7 @@ def _row(connection: pb.VpnConnection) -> tuple[object, ...]:
         creation.state_word(connection.status),
         tunnel_word(tunnel),
         output.moment(tunnel.since_time),
-        tunnel.last_error,
+        tunnel.detail if tunnel.state == pb.VpnTunnel.ESTABLISHED else tunnel.last_error or tunnel.detail,
     )
 
 
@@ -120,9 +121,7 @@ def show(session: Session, connection: str, wait: bool) -> None:
 @click.option("--gateway", required=True, shell_complete=names.complete_vpn_gateway, help="Its VPN gateway.")
 @connection_options
 @creation.wait_options
-@click.option("--wait-established", type=click.FloatRange(0.1), metavar="SECONDS",
-              help="As --wait, then wait at most so long for the tunnel; exit code 3 when it is not established.",
-              )  # fmt: skip
+@established_option("tunnel")
 @output_option
 @pass_session
 def create(
@@ -159,22 +158,27 @@ def create(
     if wait:
         creation.require_live([(made.name, made.status)])
     if wait_established is not None:
-        watched = pb.WatchVpnConnectionsRequest(gateway=made.gateway)
-        events = session.vpn_connections.WatchVpnConnections(watched, timeout=wait_established)
-        _show(session, await_established(
-            made, events, lambda event: event.vpn_connection,
-            lambda seen: seen.tunnel.state == pb.VpnTunnel.ESTABLISHED,
-            lambda seen: seen.tunnel.last_error or seen.tunnel.detail, "tunnel", wait_established,
-        ))  # fmt: skip
+        _await(session, made, wait_established)
+
+
+def _await(session: Session, connection: pb.VpnConnection, seconds: float) -> None:
+    watched = pb.WatchVpnConnectionsRequest(gateway=connection.gateway)
+    events = session.vpn_connections.WatchVpnConnections(watched, timeout=seconds)
+    _show(session, await_established(
+        connection, events, lambda event: event.vpn_connection,
+        lambda seen: seen.status.state == Status.LIVE and seen.tunnel.state == pb.VpnTunnel.ESTABLISHED,
+        lambda seen: seen.tunnel.last_error or seen.tunnel.detail, "tunnel", seconds,
+    ))  # fmt: skip
 
 
 @connections.command("set", epilog="Example: sluicectl vpn connections set berlin --peer 198.51.100.9 --psk-file -")
 @click.argument("connection", shell_complete=names.complete_vpn_connection)
 @connection_options
 @click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
+@established_option("tunnel")
 @output_option
 @pass_session
-def set_(session: Session, /, connection: str, wait: bool, **given: Any) -> None:
+def set_(session: Session, /, connection: str, wait: bool, wait_established: float | None, **given: Any) -> None:
     """Change a connection, which is then opened anew.
 
     What is not given stays as it is; a list given takes the place of the whole list.
@@ -184,9 +188,13 @@ def set_(session: Session, /, connection: str, wait: bool, **given: Any) -> None
         raise click.UsageError("nothing to change: give what is to be another, such as --peer or --psk-file")
     changed.name = names.vpn_connection_name(connection)
     request = pb.UpdateVpnConnectionRequest(
-        vpn_connection=changed, update_mask=FieldMask(paths=paths), wait_live=wait
+        vpn_connection=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None
     )  # fmt: skip
-    _show(session, session.vpn_connections.UpdateVpnConnection(request, timeout=session.timeout))
+    made = session.vpn_connections.UpdateVpnConnection(request, timeout=session.timeout)
+    if wait_established is None:
+        _show(session, made)
+    else:
+        _await(session, made, wait_established)
 
 
 @connections.command(epilog="Example: sluicectl vpn connections delete berlin paris")

@@ -21,7 +21,7 @@ def shared(site: Site) -> Iterator[Flow]:
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """One flow a machine; in a private network one that stops foreign servers."""
+    """One flow a machine; in a private network one that stops foreign servers, by whatever port they send."""
     key = network.key
     for machine in network.machines:
         yield flow(
@@ -35,4 +35,4 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         )
     if network.kind is Kind.PRIVATE:
         yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION,
-                   match("udp", metadata=key, udp_src=67, udp_dst=68), (), "dhcp-server", key)  # fmt: skip
+                   match("udp", metadata=key, udp_dst=68), (), "dhcp-server", key)  # fmt: skip

@@ -230,15 +230,16 @@ def test_neighbours_do_not_hear_a_discover(office: list[Machine]) -> None:
 
 
 @pytest.mark.parametrize("everybody", [True, False], ids=["broadcast", "unicast"])
+@pytest.mark.parametrize("port", [67, 6767])
 def test_a_foreign_server_is_not_heard(
-    sandbox: Sandbox, maker: Tenants, office: list[Machine], everybody: bool
+    sandbox: Sandbox, maker: Tenants, office: list[Machine], port: int, everybody: bool
 ) -> None:
     victim, rogue = office
     options = [("message-type", "offer"), ("server_id", rogue.address), ("router", rogue.address), "end"]
     offer = (
         Ether(src=rogue.mac, dst=EVERYBODY if everybody else victim.mac)
         / IP(src=rogue.address, dst="255.255.255.255" if everybody else victim.address)
-        / UDP(sport=67, dport=68)
+        / UDP(sport=port, dport=68)
         / BOOTP(op=2, yiaddr="10.0.99.99", chaddr=bytes.fromhex(victim.mac.replace(":", "")), xid=71)
         / DHCP(options=options)
     )

@@ -31,17 +31,19 @@ def test_a_foreign_mac_asks_in_vain(tracer: Tracer) -> None:
     assert (verdict.controller, verdict.dropped) == ((), "source-mac")
 
 
-@pytest.mark.parametrize("more", ["udp_src=68,udp_dst=68", "udp_src=1068,udp_dst=67", "udp_src=67,udp_dst=67"])
+@pytest.mark.parametrize("more", ["udp_src=68,udp_dst=69", "udp_src=1068,udp_dst=67", "udp_src=67,udp_dst=67"])
 def test_only_clients_port_speaks_without_an_address(tracer: Tracer, more: str) -> None:
     assert tracer.trace(ip(OFFICE[3], "255.255.255.255", BROADCAST, source="0.0.0.0", more=more)).dropped == "source-ip"
 
 
 @pytest.mark.parametrize("machine", [*OFFICE, *SHOP], ids=lambda m: m.name)
 @pytest.mark.parametrize("more", ["", ",nw_frag=first"], ids=["whole", "first-fragment"])
-def test_foreign_servers_do_not_answer(tracer: Tracer, machine: Machine, more: str) -> None:
+@pytest.mark.parametrize("port", [67, 68, 6767])
+def test_foreign_servers_do_not_answer(tracer: Tracer, machine: Machine, port: int, more: str) -> None:
+    """Clients take offers from any port (RFC 2131 says nothing of it)."""
     for target, mac in (("255.255.255.255", BROADCAST), ("10.0.0.5", OFFICE[3].mac), ("10.0.0.3", SHOP[1].mac)):
         for source in (machine.address, "10.0.0.1"):
-            verdict = tracer.trace(ip(machine, target, mac, source=source, more=f"udp_src=67,udp_dst=68{more}"))
+            verdict = tracer.trace(ip(machine, target, mac, source=source, more=f"udp_src={port},udp_dst=68{more}"))
             assert (verdict.output, verdict.controller, verdict.dropped) == ((), (), "dhcp-server")
 
 

@@ -162,7 +162,7 @@ def test_what_is_shown_of_a_session(bgp_api: Api, bgp: BgpDaemon) -> None:
 
 @pytest.mark.parametrize("state", SessionState)
 def test_every_state_of_a_session(bgp_api: Api, bgp: BgpDaemon, state: SessionState) -> None:
-    create(bgp_api, peering("ix"))
+    create(bgp_api, peering("ix", disabled=state is SessionState.DISABLED))
     for bfd in BfdState:
         bgp.say("ix", session=BgpSession(state, bfd=bfd))
         names = f"SESSION_{state.name}", f"BFD_{bfd.name}"
@@ -173,6 +173,19 @@ def test_every_state_of_a_session(bgp_api: Api, bgp: BgpDaemon, state: SessionSt
             return of.State.Name(session.state), of.Bfd.Name(session.bfd)
 
         wait_until(lambda names=names, shown=shown: shown() == names)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("disabled", "said", "state"),
+    [(True, SessionState.ESTABLISHED, "SESSION_DISABLED"), (False, SessionState.DISABLED, "SESSION_CONNECTING")],
+)
+def test_a_change_counts_before_the_daemon_has_heard_of_it(
+    bgp_api: Api, bgp: BgpDaemon, disabled: bool, said: SessionState, state: str
+) -> None:
+    create(bgp_api, peering("ix", disabled=disabled))
+    bgp.say("ix", session=BgpSession(said))
+    of = interconnects.InterconnectSession
+    wait_until(lambda: of.State.Name(get(bgp_api, "ix").session.state) == state)
 
 
 def test_changes_are_streamed(bgp_api: Api, bgp: BgpDaemon) -> None:

@@ -263,8 +263,8 @@ def test_what_list_writes_create_reads(api: FakeApi, sluicectl: Sluicectl, tmp_p
         ("m.csv", CSV.replace(",10\n", ",ten\n"), "line 2: vlan is 'ten'"),
         ("m.json", "{", "is not JSON"),
         ("m.json", "{}", "no list"),
-        ("m.json", '[{"mac": "x"}]', "machine 0:"),
-        ("m.json", "[7]", "machine 0:"),
+        ("m.json", '[{"mac": "x"}]', "machine 1:"),
+        ("m.json", "[7]", "machine 1:"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(
