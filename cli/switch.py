@@ -63,6 +63,12 @@ def capabilities(session: Session, datapath_type: str) -> dict[str, str]:
     return {}
 
 
+def ports(session: Session) -> dict[int, str]:
+    """Names of the ports of all bridges that have a number."""
+    found = {row["ofport"]: str(row["name"]) for row in rows(session, "Interface", "name", "ofport")}
+    return {number: name for number, name in found.items() if isinstance(number, int)}
+
+
 def next_hop_mac(session: Session) -> str:
     """The MAC that flows send to at the gateway port; empty while it is not known."""
     for record in explain.parse_dump(dump_flows(session, f"table={Table.GATEWAY_OUT.number}")):

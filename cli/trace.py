@@ -7,7 +7,7 @@ import re
 
 import click
 
-from cli import names, output, switch
+from cli import names, output, switch, verdict
 from cli.errors import Failure
 from cli.session import Session, output_option, pass_session
 from controller import explain
@@ -33,9 +33,10 @@ _TRANSLATED = ("--ct-next", "trk,new", "--ct-next", "trk,new,snat")
 @output_option
 @pass_session
 def trace(session: Session, machine: str, destination: str, protocol: str, port: int, source: str | None) -> None:
-    """Show, table by table, what the bridge would do with a packet.
+    """Show, table by table, what the bridge would do with a packet, and in the last line where it ends.
 
-    Nothing is sent. MACHINE is the sender, DESTINATION an IPv4 address.
+    Nothing is sent. MACHINE is the sender, DESTINATION an IPv4 address. Exit
+    code 1 when the packet does not leave.
     """
     for address in (destination, source):
         _check(address)
@@ -45,11 +46,15 @@ def trace(session: Session, machine: str, destination: str, protocol: str, port:
     network = session.networks.GetNetwork(wanted, timeout=session.timeout)
     target = _next_mac(session, network, destination)
     packet = ",".join(_packet(sender, target, source or sender.address, destination, protocol, port))
-    text = explain.translate_trace(switch.trace(session, packet, *_TRANSLATED))
+    text = verdict.named(explain.translate_trace(switch.trace(session, packet, *_TRANSLATED)), switch.ports(session))
+    found = verdict.judge(text, sender.attachment.port)
     if session.json:
-        output.print_json({"machine": sender.name, "packet": packet, "trace": text.splitlines()})
+        told = {"delivered": found.delivered, "ports": found.ports, "reason": found.reason}
+        output.print_json({"machine": sender.name, "packet": packet, "trace": text.splitlines(), "verdict": told})
     else:
-        click.echo(text)
+        click.echo(f"{text}\n{found}")
+    if not found.delivered:
+        click.get_current_context().exit(1)
 
 
 def _packet(

@@ -136,12 +136,22 @@ def test_a_trace_to_the_internet_names_every_table(sluicectl: Sluicectl) -> None
     assert met[-1] == "gateway-out"
     assert {"port-security", "router", "transit", "snat", "snat-check"} <= set(met)
     assert "network 3, snat" in text
+    assert "output:uplink" in text
+    assert text.splitlines()[-1] == "verdict: leaves by uplink"
+
+
+def test_a_verdict_is_for_programs_too(sluicectl: Sluicectl) -> None:
+    told = json.loads(sluicectl("trace", "office3", "10.0.0.2", "-o", "json"))["verdict"]
+    assert told == {"delivered": True, "ports": ["vxlan"], "reason": ""}
+    told = json.loads(sluicectl("trace", "web1", "198.51.100.10", "--source", "172.16.9.9", "-o", "json", code=1))
+    assert told["verdict"] == {"delivered": False, "ports": [], "reason": "source-ip"}
 
 
 def test_a_trace_to_a_neighbour_is_switched_and_to_another_tenant_is_not(sluicectl: Sluicectl) -> None:
     assert "forward: " in sluicectl("trace", "office3", "10.0.0.2")
-    told = sluicectl("trace", "web1", "10.0.0.2")
+    told = sluicectl("trace", "web1", "10.0.0.2", code=1)
     assert "CONTROLLER:65535: unreachable, " in told
+    assert told.splitlines()[-1].startswith("verdict: dropped: unreachable, ")
     assert "switch: " not in told
 
 
@@ -153,8 +163,9 @@ def test_a_trace_to_a_group_goes_to_all_neighbours(sluicectl: Sluicectl, group: 
 
 
 def test_a_trace_with_a_foreign_source_is_dropped(sluicectl: Sluicectl) -> None:
-    told = sluicectl("trace", "web1", "198.51.100.10", "--source", "172.16.9.9")
+    told = sluicectl("trace", "web1", "198.51.100.10", "--source", "172.16.9.9", code=1)
     assert "drop: source-ip" in told
+    assert told.splitlines()[-1] == "verdict: dropped: source-ip, the source address is not the machine's own"
     assert "Datapath actions: drop" in told
 
 
