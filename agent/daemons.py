@@ -15,7 +15,7 @@ from state.ovsdb import Change, Client
 SILENCE = 5.0
 """Seconds without a heartbeat after which a daemon is taken to be dead or stuck."""
 
-_COLUMNS = ("name", "pid", "started_at", "beats", "problem")
+_COLUMNS = ("name", "pid", "started_at", "beats", "problem", "remark")
 
 
 class Condition(enum.Enum):
@@ -43,16 +43,18 @@ class Daemon:
     started_at: int = 0
     silence: float = 0.0
     problem: str = ""
+    remark: str = ""
 
 
 def judge(name: Name, row: Mapping[str, Any] | None, silence: float, *, wanted: bool) -> Daemon:
     """How a daemon is, from its row and the seconds since that last changed; without work it need not run."""
     if row is None:
         return Daemon(name, Condition.STOPPED if wanted else Condition.UNUSED)
-    facts = (int(row["pid"]), int(row["started_at"]), silence, str(row["problem"]))
+    problem = str(row["problem"])
+    facts = (int(row["pid"]), int(row["started_at"]), silence, problem, str(row["remark"]))
     if silence > SILENCE:
         return Daemon(name, Condition.SILENT if wanted else Condition.UNUSED, *facts)
-    return Daemon(name, Condition.HINDERED if facts[-1] else Condition.RUNNING, *facts)
+    return Daemon(name, Condition.HINDERED if problem else Condition.RUNNING, *facts)
 
 
 class Daemons:

@@ -120,8 +120,8 @@ def _daemon(daemon: appliance_pb2.Daemon) -> Check:
     said = f"process {daemon.pid}, for {since} s"
     if state == "silent":
         said += f"; nothing heard from it for {daemon.silence.seconds} s"
-    if daemon.problem:
-        said += f"; {daemon.problem}"
+    for more in (daemon.problem, daemon.remark):
+        said += f"; {more}" if more else ""
     return Check(daemon.name, "ok" if state == "running" else state, said)
 
 

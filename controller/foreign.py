@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import time
 from collections.abc import Mapping
 
 from controller import metrics
@@ -12,6 +14,8 @@ from controller.pipeline import Table
 log = logging.getLogger("sluice.reconcile")
 
 _MOST_SECONDS = 600.0
+_REMARK_SECONDS = 3600.0
+_MOST_NAMED = 3
 _TITLES = {table.number: table.title for table in Table}
 
 
@@ -22,6 +26,16 @@ class FlowCounts:
         self._last: Mapping[int, int] = {}
         self._times = 0
         self._again = 0.0
+        self._seen: tuple[float, str] = (0.0, "")
+
+    @property
+    def remark(self) -> str:
+        """What was seen of that within the last hour, for a person; empty: nothing."""
+        at, tables = self._seen
+        if time.time() - at > _REMARK_SECONDS:
+            return ""
+        moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+        return f"somebody else changed flows of the switch at {moment:%H:%M:%S} UTC ({tables}); they were put right"
 
     def due(self, now: float) -> bool:
         """Whether it is time to count."""
@@ -37,9 +51,12 @@ class FlowCounts:
         if self._times > 1:
             self._again = now + min(_MOST_SECONDS, 2.0**self._times)
         tables = sorted(number for number in found.keys() | given.keys() if found.get(number) != given.get(number))
+        titles = [_TITLES.get(number, str(number)) for number in tables]
+        more = f" and {len(titles) - _MOST_NAMED} more" if len(titles) > _MOST_NAMED else ""
+        self._seen = time.time(), f"table {', '.join(titles[:_MOST_NAMED])}{more}"
         log.error("somebody else changed flows of the switch", extra={
             "found": sum(found.values()), "given": sum(given.values()),
-            "tables": [_TITLES.get(number, str(number)) for number in tables[:20]],
+            "tables": titles[:20],
         })  # fmt: skip
         metrics.FOREIGN_CHANGES.inc()
         return self._times

@@ -90,7 +90,10 @@ def main(
     reconciler.committer.drive_zones.gone = connections.forget_zone
     reconciler.committer.assignments.new = announcer.announce
     reconciler.gateway_up = announcer.announce_all
-    heartbeat = Heartbeat(source.client, Name.CONTROLLER, lambda: "" if switch.connected else "no switch is connected")
+    heartbeat = Heartbeat(
+        source.client, Name.CONTROLLER, lambda: "" if switch.connected else "no switch is connected",
+        lambda: reconciler.remark,
+    )  # fmt: skip
     reconciler.turning = heartbeat.mark
     answers = Answers(source, switch, reconciler)
     collector = Collector(database, mgmt, usage_seconds) if usage_seconds else None

@@ -88,6 +88,11 @@ class Reconciler:
         """What flows depend on besides networks; None while the appliance's settings are missing."""
         return self._site
 
+    @property
+    def remark(self) -> str:
+        """What an operator should know of that does not hinder it; empty: nothing."""
+        return self._flow_counts.remark
+
     def run(self) -> None:
         """Work until `Stop`. No fault ends it: each is logged and counted."""
         while not self._stopped:

@@ -36,11 +36,14 @@ class Name(enum.Enum):
 class Heartbeat:
     """Tells of one daemon from `start` to `stop`, as long as whoever works calls `mark`.
 
-    `problem` says what keeps the daemon from its work, empty when nothing does.
+    `problem` says what keeps the daemon from its work, `remark` what an operator
+    should know besides; empty when there is nothing.
     """
 
-    def __init__(self, client: Client, name: Name, problem: Callable[[], str] = str) -> None:
-        self._client, self._name, self._problem = client, name, problem
+    def __init__(
+        self, client: Client, name: Name, problem: Callable[[], str] = str, remark: Callable[[], str] = str
+    ) -> None:
+        self._client, self._name, self._problem, self._remark = client, name, problem, remark
         self._started_at = round(time.time() * 1000)
         self._marked = threading.Event()
         self._stopped = threading.Event()
@@ -69,7 +72,10 @@ class Heartbeat:
                 self._beat(beat)
 
     def _beat(self, beat: int) -> None:
-        row = {"pid": os.getpid(), "started_at": self._started_at, "beats": beat, "problem": self._problem()}
+        row = {
+            "pid": os.getpid(), "started_at": self._started_at, "beats": beat,
+            "problem": self._problem(), "remark": self._remark(),
+        }  # fmt: skip
         found = self._tell([{"op": "update", "table": _TABLE, "where": self._own(), "row": row}])
         if found == 0:
             self._tell([{"op": "insert", "table": _TABLE, "row": row | {"name": self._name.value}}])

@@ -29,7 +29,11 @@ class ApplianceService(appliance_pb2_grpc.ApplianceServiceServicer):
 
 def _daemon(daemon: Daemon) -> appliance_pb2.Daemon:
     made = appliance_pb2.Daemon(
-        name=daemon.name.value, state=_STATES[daemon.condition], pid=daemon.pid, problem=daemon.problem
+        name=daemon.name.value,
+        state=_STATES[daemon.condition],
+        pid=daemon.pid,
+        problem=daemon.problem,
+        remark=daemon.remark,
     )
     if daemon.started_at:
         made.start_time.FromMilliseconds(daemon.started_at)

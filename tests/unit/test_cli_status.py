@@ -56,6 +56,14 @@ def test_each_daemon_has_a_line(api: FakeApi, sluicectl: Sluicectl, of: Daemon, 
     assert ("vpn" in told.err) == (state not in ("ok", "unused"))
 
 
+def test_a_remark_is_shown_and_is_no_fault(api: FakeApi, sluicectl: Sluicectl) -> None:
+    of = daemon("controller", Daemon.RUNNING)
+    of.remark = "somebody else changed flows"
+    api.daemons = [of]
+    check = next(one for one in sluicectl("-o", "json", "status").json()["checks"] if one["name"] == "controller")
+    assert (check["state"], check["detail"].endswith("; somebody else changed flows")) == ("ok", True)
+
+
 def test_an_older_agent_says_nothing_of_daemons(api: FakeApi, sluicectl: Sluicectl) -> None:
     """Then the controller's lock does."""
     checks = [check["name"] for check in sluicectl("-o", "json", "status").json()["checks"]]

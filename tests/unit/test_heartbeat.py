@@ -15,7 +15,7 @@ from tests.agents import Api, Database, Store, network, opened, served
 from tests.dummy_switch import wait_until
 from tests.vpn_calls import gateway
 
-ROW = {"pid": 7, "started_at": 1000, "beats": 3, "problem": ""}
+ROW = {"pid": 7, "started_at": 1000, "beats": 3, "problem": "", "remark": "somebody was here"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from examples import ISOLATED, ISOLATED_VLAN, OFFICE, SHOP
 from fake_switch import World, watch_compiling
@@ -22,13 +23,18 @@ def test_flows_that_somebody_takes_are_back_at_the_next_count() -> None:
     world.sent()
     world.reconciler.post(CountFlows())
     world.settle()
-    assert (world.sent(), read) == ({}, [])
+    assert (world.sent(), read, world.reconciler.remark) == ({}, [], "")
     for identity in [one for one in right if one[0] == Table.CLASSIFY.number]:
         del world.switch.table[identity]
     compiled = watch_compiling(world)
     world.reconciler.post(CountFlows())
     world.settle()
     assert world.switch.table == right
+    # Whoever asks is told for an hour.
+    assert re.fullmatch(
+        r"somebody else changed flows of the switch at \d\d:\d\d:\d\d UTC \(table classify\); they were put right",
+        world.reconciler.remark,
+    )
     # Only what lost flows is compiled, and no table is read whole.
     assert set(compiled) == {
         split_cookie(cookie)[0] for one, (cookie, _) in right.items() if one[0] == Table.CLASSIFY.number
