@@ -48,7 +48,8 @@ class Daemon:
 
 def judge(name: Name, row: Mapping[str, Any] | None, silence: float, *, wanted: bool) -> Daemon:
     """How a daemon is, from its row and the seconds since that last changed; without work it need not run."""
-    if row is None:
+    # The name alone outlives a restart of the database.
+    if row is None or not row["beats"]:
         return Daemon(name, Condition.STOPPED if wanted else Condition.UNUSED)
     problem = str(row["problem"])
     facts = (int(row["pid"]), int(row["started_at"]), silence, problem, str(row["remark"]))

@@ -28,6 +28,7 @@ ROW = {"pid": 7, "started_at": 1000, "beats": 3, "problem": "", "remark": "someb
         (ROW | {"problem": "no switch"}, SILENCE + 0.1, True, Condition.SILENT),
         (ROW, SILENCE + 0.1, False, Condition.UNUSED),
         (None, 0.0, True, Condition.STOPPED),
+        (ROW | {"beats": 0, "pid": 0}, 0.0, True, Condition.STOPPED),
         (None, 0.0, False, Condition.UNUSED),
     ],
 )
