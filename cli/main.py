@@ -7,35 +7,41 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import click
 import grpc
 
 from cli import errors
-from cli.addresses import addresses
-from cli.completion import completion
-from cli.doctor.command import doctor
-from cli.drives import drives
-from cli.flows import drops, flows
-from cli.interconnect.group import interconnects
-from cli.machines import machines
+from cli.lazy import LazyGroup
 from cli.names import DEFAULT_API
-from cli.networks import networks
 from cli.session import FORMATS, Session
-from cli.status import status
-from cli.trace import trace
-from cli.usage import usage
-from cli.vpn.group import vpn
-from cli.who import who
 
 _INTERRUPTED = 130
 
 
-class _Root(click.Group):
+class _Root(LazyGroup):
     """The root group: turns failures into words and exit codes once for all commands."""
+
+    places: ClassVar[Mapping[str, str]] = {
+        "networks": "cli.networks:networks",
+        "machines": "cli.machines:machines",
+        "addresses": "cli.addresses:addresses",
+        "drives": "cli.drives:drives",
+        "vpn": "cli.vpn.group:vpn",
+        "interconnects": "cli.interconnect.group:interconnects",
+        "flows": "cli.flows:flows",
+        "drops": "cli.flows:drops",
+        "usage": "cli.usage:usage",
+        "status": "cli.status:status",
+        "doctor": "cli.doctor.command:doctor",
+        "who": "cli.who:who",
+        "trace": "cli.trace:trace",
+        "completion": "cli.completion:completion",
+    }
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -92,13 +98,6 @@ def sluicectl(
     doctor look at the bridge and the host as well: run those on the appliance.
     """
     context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
-
-
-for _command in (
-    networks, machines, addresses, drives, vpn, interconnects,
-    flows, drops, usage, status, doctor, who, trace, completion,
-):  # fmt: skip
-    sluicectl.add_command(_command)
 
 
 def run(arguments: Sequence[str]) -> int:

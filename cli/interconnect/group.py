@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import click
 
-from cli.interconnect.changes import create, delete, set_
-from cli.interconnect.config import config
-from cli.interconnect.reading import list_, routes, show, watch
+from cli.lazy import LazyGroup
 
 
-@click.group()
+class _Interconnects(LazyGroup):
+    places: ClassVar[Mapping[str, str]] = {
+        "list": "cli.interconnect.reading:list_",
+        "show": "cli.interconnect.reading:show",
+        "create": "cli.interconnect.changes:create",
+        "set": "cli.interconnect.changes:set_",
+        "delete": "cli.interconnect.changes:delete",
+        "watch": "cli.interconnect.reading:watch",
+        "routes": "cli.interconnect.reading:routes",
+        "config": "cli.interconnect.config:config",
+    }
+
+
+@click.group(cls=_Interconnects)
 def interconnects() -> None:
     """Direct Connect and peering: VLANs on physical ports, each with a BGP session to one peer."""
-
-
-for _command in (list_, show, create, set_, delete, watch, routes, config):
-    interconnects.add_command(_command)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import click
 
-from cli.vpn.config import config
-from cli.vpn.connections import connections
-from cli.vpn.gateways import gateways
+from cli.lazy import LazyGroup
 
 
-@click.group()
+class _Vpn(LazyGroup):
+    places: ClassVar[Mapping[str, str]] = {
+        "gateways": "cli.vpn.gateways:gateways",
+        "connections": "cli.vpn.connections:connections",
+        "config": "cli.vpn.config:config",
+    }
+
+
+@click.group(cls=_Vpn)
 def vpn() -> None:
     """IPsec between private networks and sites elsewhere."""
-
-
-for _command in (gateways, connections, config):
-    vpn.add_command(_command)

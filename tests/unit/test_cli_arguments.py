@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -15,8 +17,20 @@ from cli.main import sluicectl
 def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """A command and all below it, by what is typed."""
     yield " ".join(path), group
-    for name, one in getattr(group, "commands", {}).items():
-        yield from commands(one, (*path, name))
+    if isinstance(group, click.Group):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            one = group.get_command(context, name)
+            assert one is not None
+            yield from commands(one, (*path, name))
+
+
+def test_a_call_imports_its_own_command_only() -> None:
+    """Vendors' configurations, certificates and the checks of a host take longer to load than a call does."""
+    code = "import sys, cli.main; cli.main.run(['machines', '--help']); print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "cli.machines" in loaded
+    assert not [name for name in loaded if name.startswith(("cli.vpn", "cli.doctor", "cryptography", "agent"))]
 
 
 def test_no_number_is_too_large_for_its_field() -> None:

@@ -53,7 +53,9 @@ def test_manual_pages_name_every_command_and_option() -> None:
     def options(context: click.Context) -> set[str]:
         found = {name for parameter in context.command.params for name in parameter.opts if name.startswith("--")}
         if isinstance(context.command, click.Group):
-            for name, below in context.command.commands.items():
+            for name in context.command.list_commands(context):
+                below = context.command.get_command(context, name)
+                assert below is not None
                 found |= options(click.Context(below, info_name=name, parent=context))
         return found
 
