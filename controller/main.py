@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import click
 
@@ -31,6 +32,7 @@ from state.ovsdb import DatabaseError
 log = logging.getLogger("sluice.controller")
 
 _LOAD_SECONDS = 5.0
+_NAME_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
 
 
@@ -129,8 +131,8 @@ def main(
     except OSError as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
-    name_tables(ovs_database or os.path.join(ovs_rundir, "db.sock"), bridge)
-    _wait(stopped, reconciler, verify_seconds)
+    database_of_switch = ovs_database or os.path.join(ovs_rundir, "db.sock")
+    _wait(stopped, reconciler, verify_seconds, lambda: name_tables(database_of_switch, bridge))
     log.info("stopping; flows stay")
     reconciler.post(Stop())
     worker.join(5)
@@ -142,9 +144,13 @@ def main(
     presence.close()
 
 
-def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float) -> None:
+def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float, name: Callable[[], bool]) -> None:
     due = time.monotonic() + verify_seconds
+    named, name_due = name(), time.monotonic() + _NAME_SECONDS
     while not stopped.wait(_COUNT_SECONDS):
+        # The bridge may come after the controller.
+        if not named and time.monotonic() > name_due:
+            named, name_due = name(), time.monotonic() + _NAME_SECONDS
         reconciler.post(CountFlows())
         if verify_seconds and time.monotonic() > due:
             reconciler.post(Verify())

@@ -44,6 +44,11 @@ def _name(client: Client, bridge: str) -> bool:
     present: dict[int, list[str]] = dict(bridges["rows"][0]["flow_tables"][1])
     names = {row["_uuid"][1]: row["name"] for row in tables["rows"]}
     operations: list[Operation] = []
+    ours, numbers = {table.title for table in Table}, {table.number for table in Table}
+    # Of another version, where the table had another number: no two may have one name.
+    stale = [number for number, one in present.items() if number not in numbers and names.get(one[1]) in ours]
+    for number in stale:
+        del present[number]
     for table in Table:
         reference = present.get(table.number)
         if reference is None:
@@ -55,7 +60,7 @@ def _name(client: Client, bridge: str) -> bool:
             operations.append(
                 {"op": "update", "table": "Flow_Table", "where": [where_table], "row": {"name": table.title}}
             )
-    if operations:
+    if operations or stale:
         row: Row = {"flow_tables": ["map", list(present.items())]}
         operations.append({"op": "update", "table": "Bridge", "where": [where], "row": row})
         client.transact(operations)

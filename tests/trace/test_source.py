@@ -208,6 +208,18 @@ def test_tables_of_others_keep_their_names(world: ControllerWorld) -> None:
     switch.vsctl("remove", "Bridge", switch.bridge, "flow_tables", "200")
 
 
+def test_a_table_that_had_another_number_has_one_name(world: ControllerWorld) -> None:
+    """As after an upgrade: Open vSwitch knows no table by a name that two have."""
+    switch = world.switch
+    switch.vsctl(
+        "set", "Bridge", switch.bridge, "flow_tables:201=@t", "--", "--id=@t", "create", "Flow_Table", "name=route"
+    )
+    assert name_tables(switch.ovsdb, switch.bridge)
+    named = switch.vsctl("get", "Bridge", switch.bridge, "flow_tables")
+    assert "201=" not in named
+    assert f"{Table.ROUTE.number}=" in named
+
+
 @pytest.mark.parametrize("bridge", ["other"])
 def test_tables_of_no_bridge(world: ControllerWorld, bridge: str) -> None:
     assert not name_tables(world.switch.ovsdb, bridge)
