@@ -52,8 +52,8 @@ class Diagnosis:
         """Why it is not opened, as far as can be seen; empty: nothing new. Raises FrrError, OSError."""
         found, before = words.reset(self._neighbor(one)), self._reset
         self._reset = found
-        # What was there before this process has been told.
-        if before is not None and found != before:
+        # What was there before this process has been told. A peer that says why it closes the session ends BFD too.
+        if before is not None and found != before and not (now < self._fresh and words.is_bfd(found)):
             reason = words.of_reset(found, one, self._their_as(one, found))
             if reason:
                 self._fresh = now + FRESH_SECONDS

@@ -81,11 +81,16 @@ def is_wrong_as(found: Reset) -> bool:
     return found.due == _SENT and found.code == _BAD_AS
 
 
+def is_bfd(found: Reset) -> bool:
+    """Whether the session ended for BFD."""
+    return found.code == _BFD or found.due == "BFD down received"
+
+
 def of_reset(found: Reset, one: Interconnect, their_as: int = 0) -> str:
     """A reset in words; empty: nothing to tell. `their_as` is what a peer of another AS says it is (0: unknown)."""
     if found.due in _NOTHING or found.code == _COLLISION:
         return ""
-    if found.code == _BFD or found.due == "BFD down received":
+    if is_bfd(found):
         if found.due == _RECEIVED:
             return "the peer closed the session: by its BFD the appliance is not reached"
         return f"BFD down: the peer was silent for 3 times {one.bfd_milliseconds} ms"

@@ -113,7 +113,9 @@ class Progress:
     def fail(self, error: str, association: str, wall: int) -> None:
         """It cannot be opened now, as `error` says."""
         self._failed, self._failed_of = error, association
-        self._note(error, wall)
+        # While a part is open, the prefixes that are not say more than that their child was refused.
+        if not self.established:
+            self._note(error, wall)
 
     def rekeyed(self) -> None:
         """Keys of a child were replaced."""
