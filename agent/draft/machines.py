@@ -11,7 +11,7 @@ from agent.draft.transaction import clock_text, fresh
 from agent.faults import InUse, Invalid, Taken
 from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
 from agent.records import NetworkRecord
-from agent.validation import address_in
+from agent.validation import address_in, wrong
 from state import rows
 from state.model import Attachment, Kind, Machine, Network
 
@@ -37,6 +37,9 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
             network, reference = self._network(name, wanted, implicit=True)
         else:
             network, reference = record.network, ["uuid", record.uuid]
+            if new.tenant not in ("", network.tenant):
+                allowed = f"{network.tenant!r}, that of networks/{network.name}, or empty"
+                raise Invalid([wrong("machine.tenant", new.tenant, allowed)])
             self._admit(record, name)
             self._change(record)
         mac, hostname = new.mac.lower(), new.hostname.lower() or name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.draft.transaction import Transaction, clock_text, fresh
-from agent.faults import InUse, Invalid, Missing, Taken
+from agent.faults import InUse, Invalid, Missing, Taken, Unsuitable
 from agent.history import assignment_value
 from agent.intent import NewPublicAddress, PublicAddressChange
 from agent.records import MachineRecord, PublicAddressRecord
@@ -40,6 +40,7 @@ class PublicAddressPlans(Transaction):
         self._insert("Public_Address", rows.public_address_row(value))
         self._insert("Allocation", self._allocation_of("public-address", value.address, value.tenant))
         if machine is not None:
+            self._of_one_tenant(f"publicAddresses/{value.name}", value.tenant, machine)
             self._assign(value.address, machine)
         return value
 
@@ -75,6 +76,8 @@ class PublicAddressPlans(Transaction):
         tenant = before.tenant if change.tenant is None else change.tenant
         if (machine, tenant) == (before.machine, before.tenant):
             return False
+        if machine:
+            self._of_one_tenant(f"publicAddresses/{before.name}", tenant, self._machine_named(machine))
         row: Row = {"tenant": tenant}
         self._change_address(record)
         if machine != before.machine:
@@ -112,6 +115,13 @@ class PublicAddressPlans(Transaction):
             if present is not None:
                 owner = f"publicAddresses/{present.address.name}"
             raise InUse(of, f"{of} has {owner} already; a machine has at most one public address", [owner])
+
+    def _of_one_tenant(self, address: str, tenant: str, machine: MachineRecord) -> None:
+        """Raise Unsuitable where both have a tenant, and not the same one."""
+        theirs = machine.network.network.tenant
+        if tenant and theirs and tenant != theirs:
+            of = f"machines/{machine.machine.name}"
+            raise Unsuitable("OTHER_TENANT", of, f"{address} is of tenant {tenant!r} and {of} of tenant {theirs!r}")
 
     def _assign(self, address: str, machine: MachineRecord) -> None:
         self._change(machine.network)

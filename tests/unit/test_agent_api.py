@@ -20,9 +20,10 @@ from agent.config import Limits
 from agent.store import Store
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
+from sluice.v1 import public_address_pb2 as addresses
 from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
-from tests.agents import MAC, Api, Clock, Database, machine, network, opened, refusal, served
+from tests.agents import MAC, Api, Clock, Database, machine, network, opened, public_address, refusal, served
 from tests.dummy_switch import wait_until
 
 
@@ -298,3 +299,28 @@ def test_the_log_has_a_line_for_each_call_with_its_request_id(api: Api, caplog: 
     wait_until(lambda: [r for r in caplog.records if getattr(r, "request_id", "") == request_id])
     (record,) = [r for r in caplog.records if getattr(r, "request_id", "") == request_id]
     assert (record.method, record.code) == ("CreateNetwork", "OK")  # type: ignore[attr-defined]
+
+
+def test_tenants_do_not_mix(api: Api) -> None:
+    """Nothing given is ignored, and nothing of one tenant is given to another."""
+    api.networks.CreateNetwork(network("office", kind=networks.Network.PRIVATE, tenant="a"))
+    api.networks.CreateNetwork(network("free", kind=networks.Network.PRIVATE))
+    code, message, _ = refusal(api.machines.CreateMachine, machine("m", "office", tenant="b"))
+    assert (code, message) == (
+        "INVALID_ARGUMENT", "machine.tenant is 'b'; allowed: 'a', that of networks/office, or empty",
+    )  # fmt: skip
+    api.machines.CreateMachine(machine("m", "office", tenant="a"))
+    api.machines.CreateMachine(machine("n", "office", number=2))
+    api.machines.CreateMachine(machine("o", "free", number=3))
+    code, message, details = refusal(
+        api.public_addresses.CreatePublicAddress, public_address("www", tenant="b", machine="m")
+    )
+    assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "OTHER_TENANT")
+    assert message == "publicAddresses/www is of tenant 'b' and machines/m of tenant 'a'"
+    for name, tenant, to in (("one", "a", "m"), ("two", "", "n"), ("three", "b", "o")):
+        api.public_addresses.CreatePublicAddress(public_address(name, tenant=tenant, machine=to))
+    moved = addresses.UpdatePublicAddressRequest(
+        public_address=addresses.PublicAddress(name="publicAddresses/two", tenant="b"),
+        update_mask=FieldMask(paths=["tenant"]),
+    )
+    assert refusal(api.public_addresses.UpdatePublicAddress, moved)[0] == "FAILED_PRECONDITION"
