@@ -123,8 +123,10 @@ class Progress:
 
     def saw(self, seen: Seen, counted: dict[str, list[int]], now: float, wall: int) -> None:
         """What charon has of it now; `counted` is brought up to date."""
-        before, self._seen = self.established, seen
-        self._miss()
+        before, agreed = self.established, self._seen.agreed
+        self._seen = seen
+        if seen.agreed != agreed:
+            self._miss()
         self._opened = (self._opened if self._opened is not None else now) if seen.children else None
         self._partly = self._opened is not None and now - self._opened >= PARTLY_SECONDS
         self.count(counted, seen.counters or {})

@@ -81,11 +81,14 @@ def see(associations: Iterable[Facts]) -> Seen:
     return replace(seen, children=frozenset(children), agreed=frozenset(agreed), counters=counters)
 
 
-def missing(wanted: Iterable[Pair], agreed: Iterable[Pair]) -> tuple[Pair, ...]:
+def missing(wanted: Iterable[Pair], agreed: frozenset[Pair]) -> tuple[Pair, ...]:
     """The pairs of prefixes that no child is for, as a whole and for all protocols."""
+    rest = [pair for pair in wanted if pair not in agreed]
+    if not rest:
+        return ()
     have = [(_network(one), _network(other)) for one, other in agreed]
     return tuple(
-        (one, other) for one, other in wanted
+        (one, other) for one, other in rest
         if not any(_within(one, here) and _within(other, there) for here, there in have)
     )  # fmt: skip
 
