@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import probes
 from machines import MANAGEMENT, SERVERS
 from sandbox import Sandbox, Wanted
+from supervisor import PATIENCE
 
 INTERNET = "internet"
 ROUTER, ROUTERS, PING, UDP, TCP, APPLIANCE = "router", "others'", "ping", "udp", "tcp", "host"
+# Everybody asks everybody at once, and each is the first of its flow.
+_SECONDS = 1.0 * PATIENCE
 # Column → what it asks; machines are columns too, asked by UDP who they are.
 COLUMNS = {
     ROUTER: "the network's own router, by ping",
@@ -104,10 +107,10 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
 
     def look(name: str) -> tuple[frozenset[str], str]:
         pid = sandbox.site.net.get(name).pid
-        answers = probes.ask_udp(pid, {*addresses.values(), SERVER})
-        outside = probes.ask_tcp(pid, [SERVER]).get(SERVER)
+        answers = probes.ask_udp(pid, {*addresses.values(), SERVER}, _SECONDS)
+        outside = probes.ask_tcp(pid, [SERVER], 2 * _SECONDS).get(SERVER)
         own = routers.get(name, "")
-        pings = probes.ping(pid, {*routers.values(), SERVER, appliance, MANAGEMENT})
+        pings = probes.ping(pid, {*routers.values(), SERVER, appliance, MANAGEMENT}, _SECONDS)
         found = {to for to, address in addresses.items() if address in answers and answers[address].name == to}
         checks: dict[str, Callable[[], bool]] = {
             ROUTER: lambda: own in pings,

@@ -17,7 +17,7 @@ import pytest
 from images import ROOT, SOURCES, Release
 from results import Outcome, outcomes, record
 from sources import push
-from virtual_machine import VirtualMachine
+from virtual_machine import PATIENCE, VirtualMachine
 
 # One test of each feature; all the rest are for the whole run.
 CORE = ("mininet/test_nat_errors", "mininet/test_public", "mininet/test_path_mtu", "mininet/test_port_security")
@@ -27,8 +27,6 @@ MODULES = [
 ]
 PARAMETERS = [pytest.param(name, marks=[] if name in CORE else pytest.mark.whole) for name in MODULES]
 MOST_SECONDS = 4 * 3600.0
-# Emulated, everything takes longer (mininet/supervisor.py).
-PATIENCE = 5
 REPORT, LOG = "/root/packets.xml", "/root/packets.log"
 
 Report = Callable[[Sequence[str]], str]

@@ -17,6 +17,8 @@ from pathlib import Path
 from images import NETWORK, Image
 
 BOOT_SECONDS = 300.0
+# Emulated, everything takes longer (mininet/supervisor.py).
+PATIENCE = 5
 _MEMORY = "3072"
 PR_SET_PDEATHSIG = 1
 _SSH_FAILED = 255
