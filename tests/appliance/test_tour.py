@@ -12,5 +12,6 @@ def test_the_tour_is_as_expected(host: Host) -> None:
     push(host.machine, ROOT)
     # The tour has ports of the same names.
     host.run(f"python3 {LAB}/lab.py down")
-    tour = f"cd {SOURCES} && SLUICE_PATIENCE={PATIENCE} PYTHONPATH=.:proto:mininet .venv/bin/python tests/appliance/guest/tour.py </dev/null"
+    program = ".venv/bin/python tests/appliance/guest/tour.py"
+    tour = f"cd {SOURCES} && SLUICE_PATIENCE={PATIENCE} PYTHONPATH=.:proto:mininet {program} </dev/null"
     assert "tour: as expected" in host.run(f"{tour} 2>&1", 900)
