@@ -40,7 +40,7 @@ ROUTER_MAC, GATEWAY_MAC, NEXT_HOP_MAC = (
     bytes.fromhex(mac.replace(":", "")) for mac in ("02:00:00:00:ff:01", "02:00:00:00:ff:02", "02:00:00:00:fe:01")
 )
 LONGEST_NAME = b"\1a" * 127 + b"\0"
-NAME = b"\6victim\10internal\0"
+NAME = b"\6victim\6victim\10internal\0"
 _INTERVAL = 0.02
 
 

@@ -16,8 +16,10 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from cli import names
 from cli.errors import Failure, Violation
+from cli.mac import colons
 from sluice.v1 import machine_pb2
 
+STDIN = "<stdin>"
 Placed = tuple[machine_pb2.CreateMachineRequest, str]
 COLUMNS = ("name", "network", "mac_address", "address", "hostname", "port", "vlan", "vni", "tenant")
 
@@ -47,12 +49,14 @@ class Batch:
 
 
 def read(path: str, text: str) -> Batch:
-    """The requests in `text`, the contents of `path`: CSV where its name ends so, else JSON.
+    """The requests in `text`, the contents of `path`: CSV where its name ends so, or it looks so, else JSON.
 
     JSON is a list of machines with their proto JSON names; CSV has a header
     line of `COLUMNS` in any order. Raises click.UsageError with the place.
     """
-    found = _read_csv(path, text) if Path(path).suffix == ".csv" else _read_json(path, text)
+    # Standard input has no name: JSON is a list.
+    table = not text.lstrip().startswith("[") if path == STDIN else Path(path).suffix == ".csv"
+    found = _read_csv(path, text) if table else _read_json(path, text)
     return Batch(path, tuple(request for request, _ in found), tuple(place for _, place in found))
 
 
@@ -87,6 +91,8 @@ def _read_csv(path: str, text: str) -> list[Placed]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     if not reader.fieldnames:
         raise click.UsageError(f"{path} is empty; its first line names columns: {', '.join(COLUMNS)}")
+    # As the option is called.
+    reader.fieldnames = ["mac_address" if name == "mac" else name for name in reader.fieldnames]
     unknown = sorted(set(reader.fieldnames) - set(COLUMNS))
     if unknown:
         raise click.UsageError(f"{path}: unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
@@ -107,7 +113,7 @@ def _from_row(row: Mapping[str, Any]) -> machine_pb2.Machine:
     return machine_pb2.Machine(
         name=cells["name"],
         network=cells["network"],
-        mac_address=cells["mac_address"],
+        mac_address=colons(cells["mac_address"]),
         address=cells["address"],
         hostname=cells["hostname"],
         attachment=attachment(cells["port"], _tag(cells, "vlan"), _tag(cells, "vni")),

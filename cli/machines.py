@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from cli import batch, creation, deletion, limits, names, output
 from cli.errors import from_call
 from cli.integers import INT32
+from cli.mac import mac_option
 from cli.session import Session, output_option, pass_session
 from sluice.v1 import machine_pb2
 
@@ -97,7 +98,7 @@ def show(session: Session, machine: str, wait: bool) -> None:
     " sluicectl machines create --file machines.csv --wait"
 )
 @click.argument("machine", required=False, default="", callback=names.not_empty)
-@click.option("--mac", help="Ethernet address of the machine.")
+@click.option("--mac", callback=mac_option, help="Ethernet address of the machine.")
 @click.option("--port", help="Port of the bridge the machine is attached to.")
 @click.option("--vlan", type=INT32, help="VLAN id on that port.  [default: untagged]")
 @click.option("--vni", type=INT32, help="VNI on that port.")
@@ -113,7 +114,7 @@ def show(session: Session, machine: str, wait: bool) -> None:
     "source",
     type=click.File(encoding="utf-8-sig"),
     help=f"Create all machines of a file at once, all or none: a JSON list as `machines list -o json` writes it,"
-    f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads JSON from stdin.",
+    f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads either from stdin.",
 )
 @creation.wait_options
 @output_option
@@ -190,7 +191,7 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
 
 @machines.command("set", epilog="Example: sluicectl machines set web --port trunk1 --vlan 12")
 @click.argument("machine", shell_complete=names.complete_machine)
-@click.option("--mac", help="New Ethernet address.")
+@click.option("--mac", callback=mac_option, help="New Ethernet address.")
 @click.option("--port", help="New port; with --vlan or --vni where it is shared, else untagged.")
 @click.option("--vlan", type=INT32, help="VLAN id on the new port.")
 @click.option("--vni", type=INT32, help="VNI on the new port.")

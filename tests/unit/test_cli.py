@@ -256,7 +256,7 @@ def test_what_list_writes_create_reads(api: FakeApi, sluicectl: Sluicectl, tmp_p
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("m.csv", "name,mac\n", "unknown columns mac"),
+        ("m.csv", "name,macs\n", "unknown columns macs"),
         ("m.csv", "", "m.csv is empty; its first line names columns: name, network"),
         ("m.csv", CSV + "pc3,office,02:00:00:00:00:03,trunk,,x,y\n", "line 4: 2 more cells"),
         ("m.csv", CSV.replace(",10\n", ",99999999999\n"), "line 2: Value out of range"),

@@ -6,6 +6,7 @@ import pytest
 
 from cli import batch
 from cli.errors import Failure, Violation
+from cli.mac import colons
 
 CSV = "name,mac_address,port\na,02:00:00:00:00:01,p1\nb,bad,p2\n"
 JSON = '[{"name": "a"}, {"name": "b", "macAddress": "bad"}]'
@@ -44,3 +45,20 @@ def test_what_is_said_once_is_not_said_again(capsys: pytest.CaptureFixture[str])
         * 2,
     ).show()
     assert capsys.readouterr().err == f"error: {said} (FAILED_PRECONDITION)\n  networks/a\n"
+
+
+@pytest.mark.parametrize("text", ["02-00-00-00-CC-02", "0200.0000.cc02", "02000000CC02", "02:00:00:00:cc:02"])
+def test_macs_of_every_vendor(text: str) -> None:
+    assert colons(text) == "02:00:00:00:cc:02"
+    (request,) = batch.read("m.csv", f"name,mac,port\na,{text},p1\n").requests
+    assert request.machine.mac_address == "02:00:00:00:cc:02"
+
+
+@pytest.mark.parametrize("text", ["", "02:00:00:00:cc", "gg:00:00:00:00:00", "02:00:00:00:cc:02:01"])
+def test_what_is_no_mac_is_for_the_api_to_refuse(text: str) -> None:
+    assert colons(text) == text
+
+
+@pytest.mark.parametrize("text", [CSV.replace("bad", "02-00-00-00-00-02"), f" {JSON}"])
+def test_standard_input_may_be_either(text: str) -> None:
+    assert [one.machine_id for one in batch.read("<stdin>", text).requests] == ["a", "b"]
