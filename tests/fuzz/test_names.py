@@ -89,7 +89,9 @@ def test_servers_may_answer_what_they_want(wire: bytes) -> None:
     assert wire[:2] == b"\0\7"
     told = message.write(ASKED, found.reply)
     assert len(told) <= UDP_SIZE
-    assert dns.message.from_wire(told).question[0].name == ASKED.question.name
+    # Records go on as they came: what is in one of a type that the library knows is for the machine to judge.
+    read = dns.message.from_wire(told, continue_on_error=True)
+    assert read.question[0].name == ASKED.question.name
 
 
 @given(questions)
