@@ -113,8 +113,8 @@ class Progress:
     def fail(self, error: str, association: str, wall: int) -> None:
         """It cannot be opened now, as `error` says."""
         self._failed, self._failed_of = error, association
-        # While a part is open, the prefixes that are not say more than that their child was refused.
-        if not self.established:
+        # While only a part is open, the prefixes that are not say more than that their child was refused.
+        if not (self.established and self._missing):
             self._note(error, wall)
 
     def rekeyed(self) -> None:

@@ -79,6 +79,19 @@ def test_a_peer_that_narrows_has_the_other_pairs_opened_alone() -> None:
     assert (one.tunnel.detail, one.tunnel.missing, one.to_initiate(200)) == ("", "", [])
 
 
+def test_what_ends_a_tunnel_is_told_while_it_is_still_there() -> None:
+    """Charon gives a dead peer up before it closes the SA; of a tunnel in part, what is missing counts."""
+    one = progress()
+    one.saw(UP, {}, 0, 0)
+    one.fail("the peer does not answer", "1", 1000)
+    assert (one.tunnel.error, one.established) == ("the peer does not answer", True)
+    part = progress()
+    part.saw(dataclasses.replace(UP, agreed=frozenset(ALL[:1])), {}, 0, 0)
+    part.saw(dataclasses.replace(UP, agreed=frozenset(ALL[:1])), {}, PARTLY_SECONDS, 0)
+    part.fail("traffic selectors unacceptable", "1", 1000)
+    assert part.tunnel.error.startswith("no tunnel from ")
+
+
 def test_a_part_of_a_prefix_or_one_protocol_is_not_the_prefix() -> None:
     local, remote = ALL[0]
     for agreed in ((local, "192.168.50.0/25"), ("10.9.1.0/24", remote), (local, f"{remote}[tcp/80]")):
