@@ -9,6 +9,7 @@ time; `docs/security.md` holds a run.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import statistics
 import struct
@@ -42,6 +43,7 @@ ROUTER_MAC, GATEWAY_MAC, NEXT_HOP_MAC = (
 LONGEST_NAME = b"\1a" * 127 + b"\0"
 NAME = b"\6victim\6victim\10internal\0"
 _INTERVAL = 0.02
+FRAGMENTS = "in fragments"
 
 
 @dataclass
@@ -74,14 +76,17 @@ def repeat(what: Try, seconds: float, interval: float = _INTERVAL) -> Tries:
 
 
 def datagram(machine: Machine, size: int) -> Try:
-    """One datagram to the echo server and its answer."""
-    payload = bytes(size)
+    """One datagram to the echo server and its answer, from one port: a new one each time would use up the block."""
+    link = within(machine.pid, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    link.settimeout(1.0)
+    numbers = itertools.count(1)
 
     def one() -> None:
-        with within(machine.pid, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as link:
-            link.settimeout(1.0)
-            link.sendto(payload, (SERVER, ECHO_PORT))
-            link.recv(65536)
+        number = struct.pack("!Q", next(numbers))
+        link.sendto(number + bytes(size), (SERVER, ECHO_PORT))
+        # One that came too late for an earlier try is not this one's.
+        while number not in link.recv(65536):
+            pass
 
     return one
 
@@ -279,7 +284,7 @@ def main() -> None:
         stub = network_pb2_grpc.NetworkServiceStub(grpc.insecure_channel(api))
         router, theirs = (sandbox.network(one).router_address for one in ("victim", "attacker"))
         does: dict[str, Try] = {
-            "datagram": datagram(victim, 100), "in fragments": datagram(victim, 3000),
+            "datagram": datagram(victim, 100), FRAGMENTS: datagram(victim, 3000),
             "TCP connection": connection(victim), "name": name(victim, router),
             "API call": lambda: stub.ListNetworks(network_pb2.ListNetworksRequest(), timeout=1) and None,
         }  # fmt: skip
@@ -306,6 +311,9 @@ def main() -> None:
             for what in does:
                 print(f"| {title} | {what} | {before[what]} | {during[what]} | {after[what]} |", flush=True)
                 title = ""
+        for whose, key in (("the attacker", sandbox.network("attacker").key), ("the appliance", 0)):
+            counted = {word: count for word, count in sandbox.drops(key).items() if count and "rate" in word}
+            print(f"\nDropped for {whose}: " + ", ".join(f"{count} {word}" for word, count in sorted(counted.items())))
 
 
 def measure(does: dict[str, Try]) -> dict[str, Tries]:
@@ -313,7 +321,8 @@ def measure(does: dict[str, Try]) -> dict[str, Tries]:
     found: dict[str, Tries] = {}
 
     def one(what: str) -> None:
-        found[what] = repeat(does[what], SECONDS)
+        # Fragments stay within the network's own rate: three each, five times a second.
+        found[what] = repeat(does[what], SECONDS, 0.2 if what == FRAGMENTS else _INTERVAL)
 
     threads = [threading.Thread(target=one, args=(what,)) for what in does]
     for thread in threads:
