@@ -136,8 +136,7 @@ def test_closed_by_the_peer(running: Lab, losses: Losses) -> None:
     peer.frr.configure(f"router bgp {PEER_AS}", f"neighbor {HERE} shutdown message move to rack 7")
     reason = "the peer closed the session: administrative shutdown: 'move to rack 7'"
     assert running.await_reason(number, "shutdown") == reason
-    # That BFD goes down with it says less.
-    running.await_status(number, lambda one: one.session.bfd.value == "down", "BFD down", 5)
+    # That BFD may go down with it, within a second or two, says less.
     time.sleep(2)
     assert running.session(number).error == reason
     assert running.session(number).flaps >= 2
