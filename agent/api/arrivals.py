@@ -7,7 +7,7 @@ nothing would take all threads, of which other clients' calls need one each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,32 +62,17 @@ class Arrivals:
 def awaiting(arrivals: Arrivals, handler: Any) -> Any:
     """The handler of any method as one that waits for its requests there."""
     decode, encode = handler.request_deserializer, handler.response_serializer
-    if handler.unary_unary is not None:
-        return grpc.stream_unary_rpc_method_handler(_one(arrivals, handler.unary_unary), decode, encode)
-    if handler.unary_stream is not None:
-        return grpc.stream_stream_rpc_method_handler(_one(arrivals, handler.unary_stream), decode, encode)
-    if handler.stream_unary is not None:
-        return grpc.stream_unary_rpc_method_handler(_many(arrivals, handler.stream_unary), decode, encode)
-    return grpc.stream_stream_rpc_method_handler(_many(arrivals, handler.stream_stream), decode, encode)
+    # One of the four is set.
+    answers_once = handler.unary_unary or handler.stream_unary
+    serve = answers_once or handler.unary_stream or handler.stream_stream
+    wait = arrivals.each if handler.request_streaming else arrivals.first
 
-
-def _one(arrivals: Arrivals, serve: Callable[..., Any]) -> Callable[..., Any]:
     def served(requests: Iterator[Any], context: Context, *callbacks: Any) -> Any:
-        return serve(arrivals.first(requests, context), context, *callbacks)
+        return serve(wait(requests, context), context, *callbacks)
 
-    return _as(serve, served)
-
-
-def _many(arrivals: Arrivals, serve: Callable[..., Any]) -> Callable[..., Any]:
-    def served(requests: Iterator[Any], context: Context, *callbacks: Any) -> Any:
-        return serve(arrivals.each(requests, context), context, *callbacks)
-
-    return _as(serve, served)
-
-
-def _as(serve: Callable[..., Any], served: Callable[..., Any]) -> Callable[..., Any]:
     # How the library's own health service says that its streams need no thread.
     for name in ("experimental_non_blocking", "experimental_thread_pool"):
         if hasattr(serve, name):
             setattr(served, name, getattr(serve, name))
-    return served
+    make = grpc.stream_unary_rpc_method_handler if answers_once else grpc.stream_stream_rpc_method_handler
+    return make(served, decode, encode)

@@ -80,13 +80,17 @@ def internal(call: str) -> status_pb2.Status:
 
 def shortened(message: str) -> str:
     """A message that goes with every answer: its beginning, at a word, where it is longer."""
-    # What is not ASCII is written as three characters a byte.
-    if sum(1 if character.isascii() else 3 * len(character.encode()) for character in message) <= _LONGEST_MESSAGE:
+    if sum(map(_width, message)) <= _LONGEST_MESSAGE:
         return message
     end, room = 0, _LONGEST_MESSAGE - 4
-    while (room := room - (1 if message[end].isascii() else 3 * len(message[end].encode()))) > 0:
+    while (room := room - _width(message[end])) > 0:
         end += 1
     return message[: message.rfind(" ", 0, end) if " " in message[:end] else end] + " ..."
+
+
+def _width(character: str) -> int:
+    """What a character takes in metadata: three for each byte of one that is not ASCII."""
+    return 1 if character.isascii() else 3 * len(character.encode())
 
 
 def _fitting(violations: Iterable[M]) -> tuple[list[M], int]:
