@@ -57,6 +57,11 @@ class Heartbeat:
         """Begin to tell."""
         self._thread.start()
 
+    def mark_until(self, stopped: threading.Event) -> None:
+        """Mark, for a daemon whose main thread does nothing but wait until it is `stopped`."""
+        while not stopped.wait(INTERVAL / 2):
+            self.mark()
+
     def stop(self) -> None:
         """Say that the daemon ends in order."""
         self._stopped.set()

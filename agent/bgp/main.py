@@ -20,7 +20,7 @@ from agent.bgp.source import Source
 from agent.host.legs import Legs
 from agent.sealing import Seal, SealError
 from state import logs
-from state.heartbeat import INTERVAL, Heartbeat, Name
+from state.heartbeat import Heartbeat, Name
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.bgp")
@@ -75,8 +75,7 @@ def main(
     heartbeat = Heartbeat(client, Name.BGP)
     source.watch(driver.set)
     heartbeat.start()
-    while not stopped.wait(INTERVAL / 2):
-        heartbeat.mark()
+    heartbeat.mark_until(stopped)
     log.info("stopping; sessions go on")
     driver.stop()
     report.stop()

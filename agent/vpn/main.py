@@ -21,7 +21,7 @@ from agent.vpn.peers import Peers
 from agent.vpn.report import Report
 from agent.vpn.source import Source
 from state import logs
-from state.heartbeat import INTERVAL, Heartbeat, Name
+from state.heartbeat import Heartbeat, Name
 from state.ovsdb import Client
 
 log = logging.getLogger("sluice.vpn")
@@ -78,8 +78,7 @@ def main(
     heartbeat = Heartbeat(client, Name.VPN)
     source.watch(driver.set)
     heartbeat.start()
-    while not stopped.wait(INTERVAL / 2):
-        heartbeat.mark()
+    heartbeat.mark_until(stopped)
     log.info("stopping; gateways go on")
     peers.stop()
     driver.stop()

@@ -15,9 +15,9 @@ from state.vpn import Authentication, Role, Tunnel, TunnelState, VpnConnection
 from state.vpn_rows import VpnStatus
 
 FIRST_SECONDS, MOST_SECONDS = 1.0, 30.0
-# Until keys are replaced for the first time: that shows whether both ends agree on perfect forward secrecy.
 # So long a tunnel for a part of the prefixes is one that is still being opened.
 PARTLY_SECONDS = 3.0
+# Until keys are replaced for the first time: that shows whether both ends agree on perfect forward secrecy.
 PROBE_SECONDS = {Role.INITIATOR: 0.3, Role.RESPONDER: 2.0}
 
 
@@ -70,7 +70,7 @@ class Progress:
         """Remote prefixes that it has no tunnel for while it has one for others."""
         if not self.established:
             return frozenset()
-        there = {remote for pair in self._wanted if pair not in self._missing for remote in pair[1:]}
+        there = {remote for _, remote in self._wanted.keys() - set(self._missing)}
         return frozenset(self.connection.remote_prefixes) - there
 
     def replaced(self, site: Site, connection: VpnConnection, *, changed: bool) -> None:
