@@ -133,15 +133,11 @@ def _ends(what: str, broken: list[str]) -> Check | None:
 
 
 def _bridge(session: Session, limits: list[dict[str, str]], *, by_lock: bool) -> list[Check]:
-    of_switch = [_check("switch", lambda: _switch(session))]
-    if of_switch[0].state == "failed":
-        of_switch += [Check(name, "unknown", "the switch does not answer") for name in ("datapath", "next hop")]
-    else:
-        of_switch += [
-            _check("datapath", lambda: _datapath(session, limits)),
-            _check("next hop", lambda: _next_hop(session)),
-        ]
-    return [*of_switch, *([_controller(session)] if by_lock else [])]
+    found = [_check("switch", lambda: _switch(session))]
+    answers = found[0].state != "failed"
+    for name, look in (("datapath", lambda: _datapath(session, limits)), ("next hop", lambda: _next_hop(session))):
+        found.append(_check(name, look) if answers else Check(name, "unknown", "the switch does not answer"))
+    return [*found, *([_controller(session)] if by_lock else [])]
 
 
 def _check(name: str, look: Callable[[], Check]) -> Check:
