@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,19 @@ def fake_api() -> Iterator[FakeApi]:
             yield api
         finally:
             server.stop(None).wait()
+
+
+Sluicectl = Callable[..., Done]
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    """An API in memory, for one test."""
+    with fake_api() as served:
+        yield served
+
+
+@pytest.fixture
+def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
+    """Runs sluicectl against it."""
+    return partial(command, api, capsys)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +370,15 @@ def charon_of(key: int) -> int:
             if Path(f"/proc/{pid}/comm").read_text().strip() == "charon":
                 return pid
     raise LookupError(f"no charon in {namespace(key)}")
+
+
+@dataclass
+class Place:
+    """A gateway and one peer."""
+
+    lab: Lab
+    gateway: list[str]
+    peer: Peer
 
 
 @contextmanager

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_api import Done, FakeApi, command, fake_api, office, pc
+from fake_api import FakeApi, Sluicectl, api, office, pc, sluicectl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.main import run
 from sluice.v1 import network_pb2, translation_pb2
 from sluice.v1.status_pb2 import Status
 
-Sluicectl = Callable[..., Done]
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as served:
-        yield served
-
-
-@pytest.fixture
-def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
-    return partial(command, api, capsys)
+__all__ = ["api", "sluicectl"]
 
 
 def test_networks_are_listed_over_all_pages(api: FakeApi, sluicectl: Sluicectl) -> None:

@@ -6,12 +6,10 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_api import Done, FakeApi, command, fake_api
+from fake_api import FakeApi, Sluicectl, api, sluicectl
 from fake_interconnects import cross, exchange
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,7 +18,7 @@ from sluice.v1 import interconnect_pb2 as pb
 from sluice.v1 import status_pb2
 from sluice.v1.status_pb2 import Status
 
-Sluicectl = Callable[..., Done]
+__all__ = ["api", "sluicectl"]
 SECRET = "correct-horse?battery"
 LINK = (
     "--port",
@@ -34,17 +32,6 @@ LINK = (
 )
 CREATE = ("interconnects", "create", "cross", "--kind", "direct-connect", "--network", "office", *LINK)
 ACCEPT = ("--accept", "192.168.0.0/16")
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as served:
-        yield served
-
-
-@pytest.fixture
-def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
-    return partial(command, api, capsys)
 
 
 @pytest.fixture

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
-from fake_api import Done, FakeApi, command, fake_api
+from fake_api import FakeApi, Sluicectl, api, sluicectl
 from fake_vpn import berlin
 
 from sluice.v1 import vpn_connection_pb2 as pb
 from sluice.v1.appliance_pb2 import Daemon
 
-Sluicectl = Callable[..., Done]
+__all__ = ["api", "sluicectl"]
 State = Daemon.State
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as served:
-        yield served
-
-
-@pytest.fixture
-def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
-    return partial(command, api, capsys)
 
 
 def daemon(name: str, state: State.ValueType, *, silence: int = 0, problem: str = "") -> Daemon:

@@ -6,12 +6,10 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_api import Done, FakeApi, command, fake_api
+from fake_api import FakeApi, Sluicectl, api, sluicectl
 from fake_vpn import berlin, head
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,20 +18,9 @@ from sluice.v1 import status_pb2
 from sluice.v1 import vpn_connection_pb2 as pb
 from sluice.v1.status_pb2 import Status
 
-Sluicectl = Callable[..., Done]
+__all__ = ["api", "sluicectl"]
 SECRET = 'correct horse "battery" 1'
 CREATE = ("vpn", "connections", "create", "berlin", "--gateway", "head", "--remote-prefix", "192.168.10.0/24")
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as served:
-        yield served
-
-
-@pytest.fixture
-def sluicectl(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
-    return partial(command, api, capsys)
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from certificates import Authority, Issued
 from supervisor import await_condition
-from vpn_lab import DRIVES, PREFIX, SECRET, SITE, Lab, Peer, lab
+from vpn_lab import DRIVES, PREFIX, SECRET, SITE, Place, lab
 
 from state.model import State
 from state.vpn import Authentication, Role, TunnelState
@@ -20,13 +19,6 @@ OWN, THEIRS = AUTHORITY.issue("gw.example.net"), AUTHORITY.issue("hq.example.net
 V1_IKE = "aes256-sha256-modp2048"
 OLD = {"ike_version": 1, "ike_proposals": (V1_IKE,), "local_prefixes": (PREFIX,)}
 THEIR_OLD = {"version": "1", "proposals": [V1_IKE], "child_remote_ts": [PREFIX], "child_esp_proposals": [V1_IKE]}
-
-
-@dataclass
-class Place:
-    lab: Lab
-    gateway: list[str]
-    peer: Peer
 
 
 @pytest.fixture(scope="module")

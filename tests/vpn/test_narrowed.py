@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from supervisor import await_condition
-from vpn_lab import DRIVES, ESP, PREFIX, SITE, SITE_ROUTER, Lab, Peer, in_namespace, lab
+from vpn_lab import DRIVES, ESP, PREFIX, SITE, SITE_ROUTER, Place, in_namespace, lab
 from vpn_pair import ONE, answers
 
 from state.vpn import Role
@@ -18,17 +17,9 @@ SECOND, SECOND_ADDRESS = "192.168.51.0/24", "192.168.51.1"
 THIRD, THIRD_ADDRESS = "192.168.52.0/24", "192.168.52.1"
 
 
-@dataclass
-class Place:
-    """A gateway and a peer with three networks."""
-
-    lab: Lab
-    gateway: list[str]
-    peer: Peer
-
-
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
+    """The peer has three networks."""
     with lab() as made:
         made.start()
         peer = made.peer("corp", "198.51.100.2")
