@@ -45,7 +45,7 @@ def _flow_json(record: explain.Record) -> dict[str, Any]:
 )
 @click.argument("network", required=False, callback=names.not_empty, shell_complete=names.complete_network)
 @click.option("--appliance", is_flag=True, help="The flows that serve every network.")
-@click.option("--key", type=click.IntRange(0, 0xFFFFFF), help="By network key; works without the API.")
+@click.option("--key", type=click.IntRange(0, 0xFFFF), help="By network key; works without the API.")
 @click.option("--raw", is_flag=True, help="As ovs-ofctl prints them.")
 @output_option
 @pass_session

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -22,10 +22,10 @@ from controller.addresses import (
     transit_addresses,
 )
 from controller.compile import Compiled, Site, compile_network, compile_shared
-from controller.diff import Difference, diff
+from controller.diff import UNKNOWN, Difference, FlowId, diff
 from controller.events import DesiredState, FlowSwitch, StatusSink
-from controller.ledger import Ledger
-from controller.pipeline import APPLIANCE_KEY
+from controller.ledger import Ledger, Owners
+from controller.pipeline import APPLIANCE_KEY, Feature, split_cookie
 from state.model import NetworkStatus, State
 
 log = logging.getLogger("sluice.commit")
@@ -86,6 +86,31 @@ class Committer:
     def drops(self, key: int) -> Mapping[int, str]:
         """The cookies of the drop flows of one network, with their reasons; for any thread."""
         return self._drops.get(key, {})
+
+    def read_switch(self, flows: Iterable[FlowId], before: Ledger | None = None) -> Ledger:
+        """The ledger of what is on the switch: these flows, with the digests that `before` knows, meters and groups.
+
+        Raises SwitchError.
+        """
+        networks = self._source.networks()
+        owners = Owners(
+            {machine.number: network.key for network in networks for machine in network.machines},
+            {one.number: network.key for network in networks for one in network.interconnects}
+            | {one.number: APPLIANCE_KEY for one in self._source.peerings},
+        )
+        known = {flow: UNKNOWN if before is None else before.digest(flow) for flow in flows}
+        self.ledger = Ledger.read(known, self._switch.read_meters(), self._switch.read_groups(), owners)
+        return self.ledger
+
+    def shared_flows_change(self, site: Site) -> bool:
+        """Whether flows that serve every network will be replaced, learned routes of peerings aside.
+
+        They and those of networks are of one version of the pipeline then,
+        and must change in one bundle.
+        """
+        plan = self.plan(APPLIANCE_KEY, site, time.monotonic())
+        deletes = () if plan is None else plan.difference.deletes
+        return any(split_cookie(cookie)[1] != Feature.PEERING for _, cookie in deletes)
 
     def plan(self, key: int, site: Site, since: float) -> Plan | None:
         """Compile a network as it is now; None, and an error as its status, when that fails."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from controller.cookies import identify
 from controller.features import (
     FeatureFlows,
     arp,
@@ -51,7 +51,7 @@ from controller.flow import (
 from controller.groups import Group
 from controller.match import Field
 from controller.meters import Rate, appliance_meters, interconnect_meters, network_meters
-from controller.pipeline import APPLIANCE_KEY, Table, cookie
+from controller.pipeline import APPLIANCE_KEY, Table
 from controller.site import Site
 from state.model import Network
 
@@ -90,7 +90,7 @@ class RegistryError(Exception):
 class Compiled:
     """What one network, or the appliance itself (key 0), wants on the switch.
 
-    `flows` by cookie; `meters` and `groups` by id; `unplugged` maps machines
+    `flows` and the digests of their texts by cookie; `meters` and `groups` by id; `unplugged` maps machines
     without flows, `drives/NAME` of such drives, `vpnGateways/NAME` and
     `interconnects/NAME` to the reason.
     """
@@ -100,14 +100,16 @@ class Compiled:
     meters: Mapping[int, Rate] = field(default_factory=dict)
     unplugged: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[int, Group] = field(default_factory=dict)
+    digests: Mapping[int, int] = field(default_factory=dict)
 
 
 def compile_shared(site: Site) -> Compiled:
     """The flows that serve every network."""
-    flows = (flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
+    flows = identify(flow for feature in FEATURES for flow in _held(feature, feature.shared(site), APPLIANCE_KEY))
     meters = {**appliance_meters(site.appliance), **interconnect_meters(site.peerings)}
     unplugged = interconnect.unplugged(site.peerings, site)
-    return Compiled(APPLIANCE_KEY, _by_cookie(flows), meters, unplugged, _held_groups(peering.groups(site)))
+    groups = _held_groups(peering.groups(site))
+    return Compiled(APPLIANCE_KEY, flows.flows, meters, unplugged, groups, flows.digests)
 
 
 def compile_network(network: Network, site: Site) -> Compiled:
@@ -120,25 +122,13 @@ def compile_network(network: Network, site: Site) -> Compiled:
     if unplugged:
         present = tuple(machine for machine in network.machines if machine.name not in unplugged)
         network = dataclasses.replace(network, machines=present)
-    flows = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
+    held = (flow for feature in FEATURES for flow in _held(feature, feature.flows(network, site), network.key))
+    flows = identify(held)
     unplugged |= storage.unreachable(network, site) | vpn.unplugged(network, site)
     unplugged |= interconnect.unplugged(network.interconnects, site)
     meters = network_meters(network, site.appliance)
-    return Compiled(network.key, _by_cookie(flows), meters, unplugged, _held_groups(beyond.groups(network, site)))
-
-
-def _by_cookie(flows: Iterable[Flow]) -> dict[int, Flow]:
-    found: dict[int, Flow] = {}
-    for flow in flows:
-        text = flow.text()
-        value = cookie(flow.key, flow.feature, zlib.crc32(text.encode()))
-        while value in found:
-            # Another flow of this feature has the same fingerprint: the next
-            # free one, in an order that is always the same.
-            text += "'"
-            value = cookie(flow.key, flow.feature, zlib.crc32(text.encode()))
-        found[value] = flow
-    return found
+    groups = _held_groups(beyond.groups(network, site))
+    return Compiled(network.key, flows.flows, meters, unplugged, groups, flows.digests)
 
 
 def _held(feature: FeatureFlows, flows: Iterable[Flow], key: int) -> Iterable[Flow]:

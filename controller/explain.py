@@ -15,7 +15,7 @@ from controller.groups import split_group
 from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
 from controller.reasons import Reason, meter_reason, reason, refusal
 
-_KEY_MASK = 0xFFFFFF << COOKIE_KEY_SHIFT
+_KEY_MASK = 0xFFFF << COOKIE_KEY_SHIFT
 _BY_LABEL = {table.label(names): table for table in Table for names in (True, False)}
 _FEATURES = {feature.value: feature for feature in Feature}
 
@@ -40,7 +40,7 @@ class Record:
 
     key: int
     feature: str
-    fingerprint: int
+    digest: int
     table: Table | None
     table_name: str
     priority: int
@@ -86,7 +86,7 @@ def parse(line: str) -> Record | None:
     found = _FLOW.match(line)
     if found is None:
         return None
-    key, feature, fingerprint = split_cookie(int(found["cookie"], 0))
+    key, feature, digest = split_cookie(int(found["cookie"], 0))
     counters: dict[str, str] = {}
 
     def take(part: re.Match[str]) -> str:
@@ -105,7 +105,7 @@ def parse(line: str) -> Record | None:
     return Record(
         key=key,
         feature=_feature_label(feature),
-        fingerprint=fingerprint,
+        digest=digest,
         table=table,
         table_name=table.title if table else label,
         priority=priority,

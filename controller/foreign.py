@@ -69,6 +69,6 @@ def count_drift(before: Ledger, after: Ledger) -> list[int]:
         given, found = before.installed(key), after.installed(key)
         if given != found:
             changed.append(key)
-            metrics.DRIFT.labels("missing").inc(len(given.flows - found.flows))
-            metrics.DRIFT.labels("stray").inc(len(found.flows - given.flows))
+            metrics.DRIFT.labels("missing").inc(len(given.flows.keys() - found.flows.keys()))
+            metrics.DRIFT.labels("stray").inc(len(found.flows.keys() - given.flows.keys()))
     return changed

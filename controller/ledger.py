@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller import wire, wire_groups
-from controller.diff import Difference, FlowId, Installed, apply
+from controller.diff import UNKNOWN, Difference, FlowId, Installed, apply
 from controller.groups import key_of_group
 from controller.meters import Rate
 from controller.pipeline import APPLIANCE_KEY, MeterClass, split_cookie, split_meter
@@ -37,7 +37,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._flows: dict[int, frozenset[FlowId]] = {}
+        self._flows: dict[int, Mapping[FlowId, int]] = {}
         self._tables: Counter[int] = Counter()
         self._meters: dict[int, dict[int, Rate]] = defaultdict(dict)
         self._owners: dict[int, int] = {}
@@ -46,19 +46,19 @@ class Ledger:
 
     @classmethod
     def read(
-        cls, flows: Iterable[FlowId], meters: Mapping[int, Rate], groups: Mapping[int, bytes], owners: Owners
+        cls, flows: Mapping[FlowId, int], meters: Mapping[int, Rate], groups: Mapping[int, bytes], owners: Owners
     ) -> Ledger:
-        """A ledger of what was read from the switch.
+        """A ledger of what was read from the switch; `flows` with the digests that are known.
 
         Meters of machines and interconnects that are not desired, and of
         another version of the pipeline, are orphans.
         """
         ledger = cls()
-        by_key: dict[int, list[FlowId]] = defaultdict(list)
-        for flow in flows:
-            by_key[split_cookie(flow[1])[0]].append(flow)
-        ledger._flows = {key: frozenset(found) for key, found in by_key.items()}
-        ledger._tables.update(table for found in by_key.values() for table, _ in found)
+        by_key: dict[int, dict[FlowId, int]] = defaultdict(dict)
+        for flow, digest in flows.items():
+            by_key[split_cookie(flow[1])[0]][flow] = digest
+        ledger._flows = dict(by_key)
+        ledger._tables.update(table for table, _ in flows)
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
             owner = None if kind is None else owners.of(kind, number)
@@ -84,8 +84,12 @@ class Ledger:
 
     def installed(self, key: int) -> Installed:
         """What the switch holds of one network."""
-        flows, groups = self._flows.get(key, frozenset()), dict(self._groups.get(key, {}))
+        flows, groups = self._flows.get(key, {}), dict(self._groups.get(key, {}))
         return Installed(flows, dict(self._meters.get(key, {})), groups)
+
+    def digest(self, flow: FlowId) -> int:
+        """The digest of a flow's text, UNKNOWN where it was only read."""
+        return self._flows.get(split_cookie(flow[1])[0], {}).get(flow, UNKNOWN)
 
     def meter_messages(self, difference: Difference) -> list[tuple[int, Rate, bytes]]:
         """What to send for the meters of `difference` before its flows: meter, rate, message."""
@@ -120,16 +124,21 @@ class Ledger:
 
     def flows_done(self, key: int, difference: Difference) -> None:
         """The switch took the flows of `difference`."""
-        before = self._flows.get(key, frozenset())
+        before = self._flows.get(key, {})
         after = apply(difference, Installed(before))
-        self._tables.subtract(table for table, _ in before - after.flows)
-        self._tables.update(table for table, _ in after.flows - before)
+        self._tables.subtract(table for table, _ in before.keys() - after.flows.keys())
+        self._tables.update(table for table, _ in after.flows.keys() - before.keys())
         if after.flows:
             self._flows[key] = after.flows
         else:
             self._flows.pop(key, None)
         for meter, rate in difference.meters.items():
             self._own(meter, rate, key)
+
+    def flows_verified(self, key: int, flows: Mapping[FlowId, int]) -> None:
+        """The switch was seen to hold exactly these flows of `key`."""
+        if flows:
+            self._flows[key] = flows
 
     def remove_stale(self, key: int, difference: Difference) -> list[bytes]:
         """What to send to remove groups and meters that `key` does not use any more; not meters others have by now."""

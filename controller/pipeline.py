@@ -26,7 +26,7 @@ from controller.registers import ATTACHMENT, MARK, SCRATCH, TOO_LARGE
 from controller.tables import Table
 
 __all__ = [
-    "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_FEATURE_SHIFT", "COOKIE_KEY_SHIFT", "FRAGMENTS_METER", "GATEWAY_METER",
+    "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_DIGEST_BITS", "COOKIE_KEY_SHIFT", "FRAGMENTS_METER", "GATEWAY_METER",
     "LAST_METER", "MARK", "NEXT_HOP_METER", "SCRATCH", "SENDERS", "STORAGE_METER", "STORAGE_NEWS_METER",
     "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
     "Table", "cookie", "longest", "meter", "sender_meter", "split_cookie", "split_meter",
@@ -98,15 +98,16 @@ def longest(prefix: str) -> int:
     return Priority.NORMAL + 1 + int(prefix.partition("/")[2])
 
 
-COOKIE_KEY_SHIFT = 40
-COOKIE_FEATURE_SHIFT = 32
+COOKIE_KEY_SHIFT = 48
+COOKIE_DIGEST_BITS = 40
+"""Whole hexadecimal digits for each part: four of the network key, two of the feature, ten of the digest."""
 
 
-def cookie(key: int, feature: Feature, fingerprint: int) -> int:
-    """A flow's cookie: 24 bits network key, 8 feature, 32 fingerprint."""
-    return key << COOKIE_KEY_SHIFT | feature << COOKIE_FEATURE_SHIFT | fingerprint
+def cookie(key: int, feature: Feature, digest: int) -> int:
+    """A flow's cookie: 16 bits network key, 8 feature, 40 digest."""
+    return key << COOKIE_KEY_SHIFT | feature << COOKIE_DIGEST_BITS | digest
 
 
 def split_cookie(value: int) -> tuple[int, int, int]:
-    """Network key, feature number and fingerprint of a cookie."""
-    return value >> COOKIE_KEY_SHIFT, value >> COOKIE_FEATURE_SHIFT & 0xFF, value & 0xFFFFFFFF
+    """Network key, feature number and digest of a cookie."""
+    return value >> COOKIE_KEY_SHIFT, value >> COOKIE_DIGEST_BITS & 0xFF, value & (1 << COOKIE_DIGEST_BITS) - 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ from controller import metrics
 from controller.addresses import Assignment, gateway_assignments
 from controller.commit import Committer, Plan
 from controller.compile import Site
-from controller.diff import FlowId
+from controller.diff import installed
 from controller.events import (
     CountFlows,
     DesiredState,
@@ -34,7 +35,6 @@ from controller.events import (
     Verify,
 )
 from controller.foreign import FlowCounts, count_drift
-from controller.ledger import Ledger, Owners
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table
 from controller.source import Changed
@@ -66,6 +66,7 @@ class Reconciler:
         self.gateway_up: Callable[[list[Assignment]], None] = lambda assignments: None
         self._events: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
         self._adopted = False
+        self._at_once = False
         self._stopped = False
         self._urgent: dict[int, float] = {}
         self._bulk: dict[int, float] = {}
@@ -244,7 +245,7 @@ class Reconciler:
     def _adopt(self) -> None:
         self._observe_site()
         started = time.monotonic()
-        ledger = self._read_ledger(self._switch.read_flow_ids())
+        ledger = self.committer.read_switch(self._switch.read_flow_ids())
         if self._refused():
             return
         if self._site is None:
@@ -259,19 +260,10 @@ class Reconciler:
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._verification.stop()
+        self._at_once = self.committer.shared_flows_change(self._site)
         self._urgent = {APPLIANCE_KEY: started}
         self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)
         self._adopted = True
-
-    def _read_ledger(self, flows: set[FlowId]) -> Ledger:
-        networks = self._source.networks()
-        owners = Owners(
-            {machine.number: network.key for network in networks for machine in network.machines},
-            {one.number: network.key for network in networks for one in network.interconnects}
-            | {one.number: APPLIANCE_KEY for one in self._source.peerings},
-        )
-        self.committer.ledger = Ledger.read(flows, self._switch.read_meters(), self._switch.read_groups(), owners)
-        return self.committer.ledger
 
     def _refused(self) -> bool:
         ledger = self.committer.ledger
@@ -291,9 +283,13 @@ class Reconciler:
     def _work(self, site: Site) -> None:
         plans: list[Plan] = []
         size = 0
+        most: float = _BUNDLE_FLOWS
+        if self._at_once:
+            self._urgent, self._bulk, self._at_once = {}, self._urgent | self._bulk, False
+            most = math.inf
         line = self._urgent or self._bulk
         many = line is self._bulk
-        while line and size < _BUNDLE_FLOWS:
+        while line and size < most:
             key, since = next(iter(line.items()))
             for waiting in (self._urgent, self._bulk):
                 waiting.pop(key, None)
@@ -342,7 +338,7 @@ class Reconciler:
         if times > 1:
             self._start_verification()
         elif times:
-            after = self._read_ledger(self._switch.read_flow_ids())
+            after = self.committer.read_switch(self._switch.read_flow_ids(), before)
             self._mark(count_drift(before, after), now)
 
     # The slow comparison.
@@ -357,8 +353,8 @@ class Reconciler:
             return
         flows, left_out = self._verification.flows()
         for key in left_out:
-            flows |= self.committer.ledger.installed(key).flows
-        self._read_ledger(flows)
+            flows |= self.committer.ledger.installed(key).flows.keys()
+        self.committer.read_switch(flows, self.committer.ledger)
 
     def _verify_one(self, site: Site) -> None:
         key, present = self._verification.next()
@@ -378,6 +374,8 @@ class Reconciler:
                 metrics.DRIFT.labels("group").inc(len(ahead.groups) + len(ahead.stale_groups))
                 repair = dataclasses.replace(ahead, deletes=found.repair.deletes, adds=found.repair.adds)
                 self.committer.repair(plan, repair)
+            if not found:
+                self.committer.ledger.flows_verified(key, installed(plan.compiled).flows)
         if not self._verification:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")

@@ -67,7 +67,8 @@ def drift(desired: Compiled, present: Iterable[InstalledFlow]) -> Drift:
     absent = wanted.keys() - (right - wrong)
     adds = tuple((cookie, desired.flows[cookie]) for _, cookie in sorted(absent))
     missing = len(wanted.keys() - right - wrong)
-    return Drift(missing, stray, different, Difference(deletes=tuple(sorted(wrong)), adds=adds))
+    repair = Difference(deletes=tuple(sorted(wrong)), adds=adds, digests=desired.digests)
+    return Drift(missing, stray, different, repair)
 
 
 class Verification:

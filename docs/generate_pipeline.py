@@ -45,7 +45,7 @@ Registers:
 
 {registers}
 
-Cookies have 24 bits of network key, 8 of feature and 32 of fingerprint. Features:
+Cookies have 16 bits of network key, 8 of feature and 40 of a digest of the flow's text. Features:
 
 {features}
 """

@@ -119,7 +119,7 @@ class Network:
     `machines` is sorted by number, `drives` and `interconnects` (Direct
     Connect) by name, `dns_forwarding` by domain. `search_domain` empty means the network's own domain. Rates are
     those of all machines together, in kbit/s; 0 means the appliance's default.
-    `key` is the 24-bit network key.
+    `key` is the 16-bit network key.
     `revision` grows with every change of the network or its machines.
     """
 

@@ -201,7 +201,7 @@ class ControllerWorld:
             site = Site(examples.APPLIANCE, bridge.ports(), dict(self.neighbors))
         found = set(installed(compile_shared(site)).flows)
         for network in networks:
-            found |= installed(compile_network(network, site)).flows
+            found |= installed(compile_network(network, site)).flows.keys()
         return found
 
     def flow_ids(self) -> set[tuple[int, int]]:

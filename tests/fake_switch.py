@@ -211,7 +211,7 @@ class World:
                                    neighbors=self.source.neighbors)  # fmt: skip
         found = set(installed(compile_shared(site)).flows)
         for network in self.source.networks():
-            found |= installed(compile_network(network, site)).flows
+            found |= installed(compile_network(network, site)).flows.keys()
         return found
 
     def of(self, key: int) -> set[tuple[int, int]]:

@@ -23,6 +23,8 @@ from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 from supervisor import await_condition
 
+from controller.explain import cookie_filter
+
 SERVER = SERVERS[0]
 SECONDS = 5.0
 INTERNET = "203.0.113.1"
@@ -135,7 +137,7 @@ def test_an_address_takes_at_most_8_flows(sandbox: Sandbox, tenants: Tenants) ->
     key = tenants.network_of(machine).key
 
     def flows() -> int:
-        return len(sandbox.appliance.ofctl("dump-flows", f"cookie={key << 40:#x}/{0xFFFFFF << 40:#x}").splitlines())
+        return len(sandbox.appliance.ofctl("dump-flows", cookie_filter(key)).splitlines())
 
     before = flows()
     tenants.public_address(machine)

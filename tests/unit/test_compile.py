@@ -246,13 +246,6 @@ def test_every_feature_declares_its_tables() -> None:
     assert written == {(module.feature, table) for module in FEATURES for table in module.tables}
 
 
-def test_fingerprints_that_collide_still_give_two_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler.zlib, "crc32", lambda data: len(data) // 1000)
-    compiled = compile_network(examples.ISOLATED, examples.SITE)
-    monkeypatch.undo()
-    assert len(compiled.flows) == len(compile_network(examples.ISOLATED, examples.SITE).flows)
-
-
 def test_without_the_resolvers_port_the_router_answers_as_before() -> None:
     ports = {name: number for name, number in examples.SITE.ports.items() if name != "names"}
     for site in (

@@ -9,6 +9,7 @@ from fake_switch import World
 
 from controller.compile import compile_network
 from controller.diff import installed
+from controller.pipeline import split_cookie
 from controller.source import Changed
 from state.model import Network, PortBlock
 
@@ -74,6 +75,34 @@ def test_bundles_stay_small() -> None:
     assert world.ids() == world.desired()
 
 
+def old_layout(cookie: int) -> int:
+    """The cookie as versions up to 0.1.0 wrote it: 24 bits of key, 8 of feature, 32 of a checksum."""
+    key, feature, digest = split_cookie(cookie)
+    return key << 40 | feature << 32 | digest & 0xFFFFFFFF
+
+
+def test_flows_of_another_version_of_the_pipeline_are_replaced_in_one_bundle() -> None:
+    """Some of one version and some of the other would forward nothing, or to the wrong table."""
+    world = World(many(300))
+    world.switch.table = {key: (old_layout(cookie), rest) for key, (cookie, rest) in world.switch.table.items()}
+    world.sent()
+    world.start()
+    assert len([size for size in world.switch.bundles if size]) == 1
+    assert world.ids() == world.desired()
+
+
+def test_a_controller_that_starts_with_flows_of_its_own_version_keeps_its_bundles_small() -> None:
+    world = World(many(300))
+    of_networks = {flow for flow, (cookie, _) in world.switch.table.items() if split_cookie(cookie)[0]}
+    for flow in of_networks:
+        del world.switch.table[flow]
+    world.sent()
+    world.start()
+    assert len(world.switch.bundles) > 5
+    assert max(world.switch.bundles) < 600
+    assert world.ids() == world.desired()
+
+
 def test_a_single_change_does_not_wait_for_a_change_of_everything() -> None:
     world = World(many(300))
     world.source.appliance = dataclasses.replace(APPLIANCE, router_mac="02:00:00:00:aa:01")
@@ -83,7 +112,7 @@ def test_a_single_change_does_not_wait_for_a_change_of_everything() -> None:
     world.reconciler.post(Changed({late.key: late}))
     world.sent()
     world.reconciler.turn()
-    assert world.of(late.key) == installed(compile_network(late, world.reconciler.site or SITE)).flows
+    assert world.of(late.key) == installed(compile_network(late, world.reconciler.site or SITE)).flows.keys()
     assert not world.reconciler.idle
     world.settle()
     assert world.ids() == world.desired()
