@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 
 from agent.allocation import Pool, address_pool, host_pool, number_pool, port_block_pool, prefix_pool
 from agent.transit import TransitPool
-from agent.validation import NEVER_ROUTED
 from state.model import Appliance
+from state.prefixes import own_prefixes
 from state.public import assignable_prefixes, public_addresses
 
 # OVS's userspace datapath has 262,144 meters, of which each kind of limit has 14,592.
@@ -19,37 +18,6 @@ LAST_INTERCONNECT = 4095
 # longer than Linux keeps the state of a connection that ended or of an exchange over UDP.
 FIRST_ZONE, LAST_ZONE = 2, 65535
 ZONE_REST = 180_000
-
-
-def own_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
-    """Prefixes no private network may overlap, each with what it is."""
-    protected = [(prefix, "a protected prefix of the appliance") for prefix in appliance.protected]
-    return [*network_prefixes(appliance), *protected]
-
-
-def network_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
-    """Prefixes that lead to the appliance itself, its networks or nowhere, each with what it is."""
-    return [*((prefix, "which is never routed") for prefix in NEVER_ROUTED), *appliance_prefixes(appliance)]
-
-
-def appliance_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
-    """Prefixes that lead to the appliance itself or its networks, each with what it is."""
-    gateway = appliance.gateway
-    return [
-        (str(ipaddress.IPv4Interface(gateway.address).network), "the gateway's subnet"),
-        *((prefix, "the pool of shared addresses") for prefix in appliance.nat_pool),
-        *((prefix, "the pool of public addresses") for prefix in appliance.public_pool),
-        *_of_storage(appliance),
-        *((prefix, "the transit pool") for prefix in appliance.transit_pool),
-    ]
-
-
-def _of_storage(appliance: Appliance) -> list[tuple[str, str]]:
-    storage = appliance.storage
-    if storage is None:
-        return []
-    network = str(ipaddress.IPv4Interface(storage.address).network)
-    return [(network, "the storage network"), (storage.clients, "the machines' addresses in the storage network")]
 
 
 class Pools:

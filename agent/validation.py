@@ -24,6 +24,7 @@ from agent.intent import (
     Tagged,
 )
 from state.model import Storage
+from state.prefixes import NOT_INTERNET
 
 MAX_BATCH = 1000
 MAX_PAGE = 1000
@@ -35,12 +36,6 @@ MAX_VNI = (1 << 24) - 1
 MAX_FORWARDING = 16
 MAX_SERVERS = 4
 LEAST_RATE, MOST_RATE = 64, 100_000_000
-
-# This host, loopback, link-local, multicast and reserved: RFC 6890 section 2.2.2.
-NEVER_ROUTED = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
-
-# Of somebody's own network: RFC 1918, RFC 6598.
-NOT_INTERNET = (*NEVER_ROUTED, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

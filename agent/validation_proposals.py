@@ -6,7 +6,7 @@ algorithms are no longer secure is said in RFC 8247 (IKEv2) and RFC 8221 (ESP).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from agent.faults import Violation
 from agent.validation import wrong
@@ -22,18 +22,6 @@ GROUPS = (
     "modp1024", "modp1536",
 )  # fmt: skip
 WEAK = ("3des", "sha1", "modp1024", "modp1536")
-
-DEFAULT_IKE: Mapping[int, tuple[str, ...]] = {
-    2: ("aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-ecp256", "aes256-sha256-modp2048"),
-    1: ("aes256-sha256-modp2048", "aes128-sha256-modp2048"),
-}
-"""Version of IKE → proposals for IKE of a connection that has none."""
-
-DEFAULT_ESP: Mapping[int, tuple[str, ...]] = {
-    2: ("aes256gcm16-ecp384", "aes128gcm16-ecp256", "aes256-sha256-modp2048"),
-    1: ("aes256-sha256-modp2048", "aes128-sha256-modp2048"),
-}
-"""Version of IKE → proposals for ESP of a connection that has none."""
 
 _CLASSES = (*(AEAD + CIPHERS), *INTEGRITIES, *PRFS, *GROUPS)
 

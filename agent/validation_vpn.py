@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from agent.faults import Violation
 from agent.intent import Certificate, NewVpnConnection, NewVpnGateway
-from agent.validation import NOT_INTERNET, identifier, is_domain, resource_name, wrong
+from agent.validation import identifier, is_domain, resource_name, wrong
 from agent.validation_certificates import certificate as certificate_violations
 from agent.validation_prefixes import prefixes
 from agent.validation_proposals import esp_proposals, ike_proposals
+from state.prefixes import NOT_INTERNET
 
 FIELD = "vpn_connection"
 

@@ -8,6 +8,7 @@ its public address. Prefixes, addresses and times are written as in `state.model
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 INSIDE_MAC = "02:00:00:00:ff:05"
@@ -21,6 +22,18 @@ TUNNEL_MTU = 1400
 
 MOST_PEER_ADDRESSES = 16
 """How many addresses of a peer's name count, the lowest first: whoever owns the name could say any number."""
+
+DEFAULT_IKE: Mapping[int, tuple[str, ...]] = {
+    2: ("aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-ecp256", "aes256-sha256-modp2048"),
+    1: ("aes256-sha256-modp2048", "aes128-sha256-modp2048"),
+}
+"""Version of IKE → proposals for IKE of a connection that has none."""
+
+DEFAULT_ESP: Mapping[int, tuple[str, ...]] = {
+    2: ("aes256gcm16-ecp384", "aes128gcm16-ecp256", "aes256-sha256-modp2048"),
+    1: ("aes256-sha256-modp2048", "aes128-sha256-modp2048"),
+}
+"""Version of IKE → proposals for ESP of a connection that has none."""
 
 
 def inside_port(key: int) -> str:

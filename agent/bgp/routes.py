@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.bgp.source import Link
-from agent.validation import NOT_INTERNET
 from state.interconnect import InterconnectKind, Route
+from state.prefixes import NOT_INTERNET
 
 SHORTEST, LONGEST = 8, {InterconnectKind.DIRECT_CONNECT: 32, InterconnectKind.PEERING: 24}
 DAMPED = "flapping: damped"

@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.pools import network_prefixes, own_prefixes
 from state import interconnect_rows, rows
 from state.interconnect import Interconnect, Route
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance
 from state.ovsdb import Change, Client, Row
+from state.prefixes import network_prefixes, own_prefixes
 
 TABLES = {
     name: rows.COLUMNS[name]

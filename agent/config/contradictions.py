@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from agent.validation import NEVER_ROUTED
 from state.model import Appliance
+from state.prefixes import NEVER_ROUTED
 from state.public import assignable_prefixes, public_addresses
 
 

@@ -11,15 +11,15 @@ from netaddr import IPNetwork, cidr_merge
 from agent.draft.transaction import Transaction, fresh
 from agent.faults import Exhausted, Invalid, Missing, Taken, Unsuitable, Violation
 from agent.intent import InterconnectChange, NewInterconnect
-from agent.pools import appliance_prefixes, network_prefixes, own_prefixes
 from agent.records import InterconnectRecord, NetworkRecord, Peerings
 from agent.sealing import Seal
-from agent.validation import NOT_INTERNET, wrong
+from agent.validation import wrong
 from agent.validation_interconnect import FIELD, announce_inside, link_apart, settings
 from agent.validation_prefixes import prefixes_beyond
 from state import interconnect_rows
 from state.interconnect import MOST_INTERCONNECTS, Interconnect, InterconnectKind
 from state.model import Attachment, Kind
+from state.prefixes import NOT_INTERNET, appliance_prefixes, network_prefixes, own_prefixes
 
 _FIXED = ("name", "network", "kind", "number", "slot", "client", "zone", "created_at")
 

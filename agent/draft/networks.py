@@ -8,11 +8,11 @@ from dataclasses import replace
 from agent.draft.transaction import NAMED_USERS, Transaction, fresh
 from agent.faults import InUse, Invalid, Taken
 from agent.intent import Forward, NetworkChange, NewNetwork
-from agent.pools import own_prefixes
 from agent.records import NetworkRecord
 from agent.validation import DEFAULT_MTU, forwarding_within
 from state import rows
 from state.model import Forwarding, Kind, Network, PortBlock
+from state.prefixes import own_prefixes
 
 
 def forwarding_of(asked: Sequence[Forward]) -> tuple[Forwarding, ...]:

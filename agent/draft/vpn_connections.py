@@ -10,17 +10,16 @@ from agent.draft.transaction import fresh
 from agent.draft.vpn_gateways import VpnGatewayPlans
 from agent.faults import Exhausted, Invalid, Missing, Taken
 from agent.intent import Certificate, NewVpnConnection, VpnConnectionChange
-from agent.pools import network_prefixes
 from agent.records import VpnConnectionRecord, VpnGatewayRecord
 from agent.sealing import Seal
 from agent.validation import wrong
 from agent.validation_certificates import canonical
 from agent.validation_prefixes import overlap, prefixes_inside, prefixes_outside
-from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE
 from agent.validation_vpn import FIELD, IKE_VERSIONS, MAX_CONNECTIONS, settings
 from state import vpn_rows
+from state.prefixes import network_prefixes
 from state.storage import storage_prefix
-from state.vpn import Authentication, Role, VpnConnection
+from state.vpn import DEFAULT_ESP, DEFAULT_IKE, Authentication, Role, VpnConnection
 
 # Fields whose defaults follow from others: a value equal to its default goes on being the default.
 _FOLLOWING = ("local_identity", "remote_identity", "local_prefixes", "ike_proposals", "esp_proposals")

@@ -24,7 +24,7 @@ from agent.draft import Draft
 from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
 from agent.intent import Idempotency
 from agent.ledger import RequestRecord
-from agent.pools import Pools, own_prefixes
+from agent.pools import Pools
 from agent.records import (
     DriveRecord,
     InterconnectRecord,
@@ -39,6 +39,7 @@ from agent.replica import MONITORED, Replica
 from agent.watch import Hub
 from state.model import State
 from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
+from state.prefixes import own_prefixes
 
 log = logging.getLogger("sluice.store")
 

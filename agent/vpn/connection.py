@@ -10,10 +10,9 @@ from typing import Any
 
 from cryptography import x509
 
-from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE
 from agent.vpn.namespace import INTERFACE_ID
 from agent.vpn.source import Site
-from state.vpn import Authentication, Role, VpnConnection
+from state.vpn import DEFAULT_ESP, DEFAULT_IKE, Authentication, Role, VpnConnection
 
 Message = dict[str, Any]
 Pair = tuple[str, str]

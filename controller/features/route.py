@@ -10,34 +10,20 @@ from controller.match import Field, Match, match
 from controller.pipeline import ATTACHMENT, MARK, Feature, Mark, Priority, Table
 from controller.site import Site
 from state.model import Kind, Network
+from state.prefixes import not_outside
 
 feature = Feature.ROUTE
 tables = frozenset({Table.ROUTE, Table.UNROUTABLE, Table.DELIVER})
 
-NOT_INTERNET = (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-    "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-)  # fmt: skip
-"""Prefixes that are not routed in the Internet (RFC 6890); the documentation
-prefixes are left out, since laboratories play the Internet with them."""
-
-
-def not_outside(site: Site) -> tuple[str, ...]:
-    """Prefixes never beyond the gateway: not routed there, protected, the appliance's own, its pools and storage."""
-    appliance = site.appliance
-    pools = (*appliance.isolated_pool, *appliance.private_pool, *appliance.transit_pool)
-    own = (*site.own_prefixes, *pools, *site.storage_prefixes)
-    return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *own)))
-
 
 def bogons(site: Site) -> tuple[str, ...]:
     """Prefixes that nobody outside sends from."""
-    return tuple(dict.fromkeys((*not_outside(site), *site.assignable_prefixes)))
+    return tuple(dict.fromkeys((*not_outside(site.appliance), *site.assignable_prefixes)))
 
 
 def shared(site: Site) -> Iterator[Flow]:
     """What no machine may reach by the gateway; the rest goes out."""
-    for prefix in not_outside(site):
+    for prefix in not_outside(site.appliance):
         if prefix in site.shared_prefixes:
             continue
         yield flow(feature, Table.ROUTE, Priority.NORMAL, match("ip", ip_dst=prefix),

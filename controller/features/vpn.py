@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from controller.features import flow
-from controller.features.route import not_outside
 from controller.flow import Action, Flow, Goto, Meter, Output, WriteMetadata, set_mac
 from controller.match import ICMP_ERRORS, Field, Match, match
 from controller.pipeline import Feature, MeterClass, Priority, Table, meter
 from controller.site import Site
 from state.beyond import vpn_prefixes
 from state.model import Network
+from state.prefixes import not_outside
 from state.vpn import INSIDE_MAC, MOST_PEER_ADDRESSES, OUTSIDE_MAC, VpnGateway, inside_port, outside_port
 
 feature = Feature.VPN
@@ -160,4 +160,4 @@ def _peers(gateway: VpnGateway, site: Site) -> tuple[str | None, ...]:
 
 def _closed(site: Site) -> list[str]:
     """Prefixes that no peer is in. Behind a shared address there may be one: a machine of another network."""
-    return [prefix for prefix in not_outside(site) if prefix not in site.shared_prefixes]
+    return [prefix for prefix in not_outside(site.appliance) if prefix not in site.shared_prefixes]

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from controller.features.route import not_outside
 from controller.resolver.message import UDP_SIZE
 from controller.resolver.zone import Labels, Question, Reply, Zones, labels_of
-from controller.site import Site
 from state import vpn
 from state.model import Appliance, Network
+from state.prefixes import not_outside
 from state.resolver import seen_as, stand_in
 
 REMEMBERED = 256
@@ -94,7 +93,7 @@ def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -
         if gateway is None
         else [IPv4Network(prefix) for one in gateway.connections for prefix in one.remote_prefixes]
     )
-    closed = [IPv4Network(prefix) for prefix in not_outside(Site(appliance))]
+    closed = [IPv4Network(prefix) for prefix in not_outside(appliance)]
     machines = {machine.address: machine for machine in network.machines}
     for text in addresses:
         machine = machines.get(text)

@@ -9,8 +9,9 @@ import pytest
 
 from agent.intent import NewVpnConnection
 from agent.validation_prefixes import prefixes
-from agent.validation_proposals import DEFAULT_ESP, DEFAULT_IKE, esp_proposals, ike_proposals
+from agent.validation_proposals import esp_proposals, ike_proposals
 from agent.validation_vpn import identity, new_vpn_connection, peer, proof
+from state.vpn import DEFAULT_ESP, DEFAULT_IKE
 
 FINE = NewVpnConnection(
     "hq", "vpnGateways/gw", "198.51.100.200", remote_prefixes=("192.168.50.0/24",), pre_shared_key="long enough"

@@ -8,11 +8,11 @@ import examples
 import pytest
 
 from controller.compile import Site, compile_network, compile_shared
-from controller.features.route import not_outside
 from controller.flow import Flow, Output
 from controller.meters import limit
 from controller.pipeline import Feature, MeterClass, Table, meter, split_meter
 from state.model import Network
+from state.prefixes import not_outside
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
 
 SITE, BRANCH, BUREAU = examples.SITE, examples.BRANCH, examples.BUREAU
@@ -51,7 +51,7 @@ def test_a_gateway_takes_13_flows_and_its_parts_a_fixed_number_each(
 
 
 def test_peers_of_any_address_take_as_many_flows_as_one_and_one_for_each_prefix_that_is_no_internet() -> None:
-    closed = {prefix for prefix in not_outside(SITE) if prefix not in SITE.shared_prefixes}
+    closed = {prefix for prefix in not_outside(SITE.appliance) if prefix not in SITE.shared_prefixes}
     network = dataclasses.replace(BRANCH, machines=(), drives=())
     for connections in ((connection(1, of_any=True),), (connection(1, of_any=True), connection(2), connection(3))):
         flows = vpn_flows(with_connections(*connections, network=network))
