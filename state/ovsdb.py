@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 import logging
+import select
 import socket
 import threading
 import time
@@ -24,6 +25,15 @@ from dataclasses import dataclass
 from typing import Any
 
 log = logging.getLogger("sluice.ovsdb")
+
+_SILENT_SECONDS = 2.0
+"""How long nothing comes before the server is asked whether it is there."""
+
+_ANSWER_SECONDS = 5.0
+"""How long the server may take to answer that, or to take what is sent."""
+
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.02, 0.5
+"""Seconds until the connection is made again."""
 
 Row = dict[str, Any]
 Operation = dict[str, Any]
@@ -67,7 +77,7 @@ ChangeHandler = Callable[[Sequence[Change], bool], None]
 
 
 class Client:
-    """One connection to one database, re-made when it is lost.
+    """One connection to one database, re-made when it is lost, or when the server does not answer for seven seconds.
 
     Changes are delivered from the reader thread, those of a transaction
     before its answer, so a caller reads its own writes.
@@ -92,9 +102,7 @@ class Client:
         """End the connection; waiting callers get `OutcomeUnknown`."""
         self._closed = True
         with self._lock:
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            self._shut_down()
 
     def monitor(self, tables: Mapping[str, Iterable[str]], handler: ChangeHandler) -> None:
         """Deliver the contents of `tables` (name → columns) and then every change.
@@ -155,30 +163,33 @@ class Client:
                 self._socket.sendall(data)
             except OSError as error:
                 del self._pending[number]
+                # A part may have been sent, which nothing can follow.
+                self._shut_down()
                 raise OutcomeUnknown(f"connection to the database lost: {error}") from error
         return future
 
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def _run(self) -> None:
-        delay = 0.02
+        delay = _SHORTEST_DELAY
         while not self._closed:
             connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(_ANSWER_SECONDS)
             try:
                 connection.connect(self._path)
-            except OSError:
-                connection.close()
-                time.sleep(delay)
-                delay = min(delay * 2, 0.5)
-                continue
-            delay = 0.02
-            with self._lock:
-                self._socket = connection
-            try:
+                with self._lock:
+                    self._socket = connection
                 self._converse(connection)
             except (OSError, EOFError, ValueError, DatabaseError) as error:
-                if not self._closed:
+                if self._socket is not None and not self._closed:
                     log.warning("database connection lost", extra={"path": self._path, "error": str(error)})
             finally:
+                delay = _SHORTEST_DELAY if self.connected.is_set() else min(delay * 2, _LONGEST_DELAY)
                 self._disconnect(connection)
+            time.sleep(delay)
 
     def _disconnect(self, connection: socket.socket) -> None:
         with self._lock:
@@ -211,10 +222,22 @@ class Client:
                         self._dispatch(connection, message)
                 except json.JSONDecodeError:
                     pass
+            self._await_data(connection)
             data = connection.recv(1 << 20)
             if not data:
                 raise EOFError("closed by the server")
             buffer += characters.decode(data)
+
+    def _await_data(self, connection: socket.socket) -> None:
+        """Wait until something comes; a server from which nothing comes is asked. Raises TimeoutError."""
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        if poll.poll(_SILENT_SECONDS * 1000):
+            return
+        # RFC 7047 section 4.1.11.
+        self._call("echo", [])
+        if not poll.poll(_ANSWER_SECONDS * 1000):
+            raise TimeoutError(f"the server does not answer for {_SILENT_SECONDS + _ANSWER_SECONDS:g} s")
 
     def _start_monitor(self) -> None:
         self._call("monitor", [self._database, None, self._tables]).add_done_callback(self._loaded)
@@ -238,8 +261,13 @@ class Client:
                     future.set_result(message["result"])
 
     def _loaded(self, future: Future[Any]) -> None:
-        if future.exception() is not None:
-            log.error("database refused the monitor", extra={"error": str(future.exception())})
+        error = future.exception()
+        if isinstance(error, OutcomeUnknown):
+            return
+        if error is not None:
+            log.error("database refused the monitor; it will be asked again", extra={"error": str(error)})
+            with self._lock:
+                self._shut_down()
             return
         self._deliver(future.result(), reset=True)
         self.connected.set()
