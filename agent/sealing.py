@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import os
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -41,10 +42,10 @@ class Seal:
         """The seal whose key is in the file at `path`, which is made unless it exists. Raises SealError."""
         try:
             try:
-                return cls(path.read_bytes().strip())
+                return cls(_read(path))
             except FileNotFoundError:
                 _make(path)
-                return cls(path.read_bytes().strip())
+                return cls(_read(path))
         except OSError as error:
             raise SealError(f"{path}: {error.strerror}") from error
 
@@ -57,7 +58,7 @@ class Seal:
         waiting = False
         while not stopped.is_set():
             try:
-                return cls(path.read_bytes().strip())
+                return cls(_read(path))
             except FileNotFoundError:
                 if not waiting:
                     log.info("waiting for the key, which sluice-agent makes", extra={"key": str(path)})
@@ -88,6 +89,15 @@ class Seal:
     def digest(self, secret: str) -> str:
         """The same text for the same secret, from which nobody without the key can guess it."""
         return hmac.new(self._digest_key, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    """The key in a file that its owner alone may read. Raises OSError, SealError."""
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise SealError(f"{path} has mode {mode:04o}: others may read the key; chmod 600 it")
+        return file.read().strip()
 
 
 def _make(path: Path) -> None:

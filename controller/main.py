@@ -27,7 +27,7 @@ from controller.switch import Switch
 from controller.table_names import name_tables
 from state import logs
 from state.heartbeat import Heartbeat, Name
-from state.ovsdb import DatabaseError
+from state.ovsdb import SOCKET, DatabaseError
 
 log = logging.getLogger("sluice.controller")
 
@@ -37,7 +37,7 @@ _COUNT_SECONDS = 1.0
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
-@click.option("--database", default="/run/sluice/db.sock", help="Unix socket of the Sluice database.")
+@click.option("--database", default=SOCKET, help="Unix socket of the Sluice database.")
 @click.option("--bridge", default="br-sluice", help="Name of the bridge.")
 @click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
 @click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")
@@ -50,7 +50,7 @@ _COUNT_SECONDS = 1.0
 @click.option("--metrics-port", default=7402, help="TCP port of the metrics; 0: none.")
 @click.option("--verify-seconds", default=600.0, help="Time between deep comparisons with the switch; 0: none.")
 @click.option("--usage-seconds", default=60.0, help="Time between readings of what machines used; 0: none.")
-@click.option("--force", is_flag=True, help="Delete the switch's flows even when desired state is empty.")
+@click.option("--force", is_flag=True, help="Delete flows even when most networks are gone.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 def main(
     database: str,

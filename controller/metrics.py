@@ -13,7 +13,10 @@ from prometheus_client.registry import Collector
 from controller import conntrack_statistics
 
 CONNECTED = Gauge("sluice_switch_connected", "Whether the bridge is connected (1) or not (0).")
-REFUSED = Gauge("sluice_reconcile_refused", "1 while deleting the switch's flows is refused: no desired state.")
+REFUSED = Gauge(
+    "sluice_reconcile_refused",
+    "1 while deletion is refused: desired state lacks most networks.",
+)
 FLOWS = Gauge("sluice_flows_installed", "Flows on the switch.")
 NETWORKS = Gauge("sluice_networks", "Networks of desired state.")
 PENDING = Gauge("sluice_networks_pending", "Networks whose flows are still to be compared or sent.")

@@ -246,6 +246,7 @@ class Reconciler:
         self._observe_site()
         started = time.monotonic()
         ledger = self.committer.read_switch(self._switch.read_flow_ids())
+        self._at_once = self._site is not None and self.committer.shared_flows_change(self._site)
         if self._refused():
             return
         if self._site is None:
@@ -260,20 +261,22 @@ class Reconciler:
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._verification.stop()
-        self._at_once = self.committer.shared_flows_change(self._site)
         self._urgent = {APPLIANCE_KEY: started}
         self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)
         self._adopted = True
 
     def _refused(self) -> bool:
         ledger = self.committer.ledger
-        doomed = ledger.count() - ledger.count(APPLIANCE_KEY)
-        empty = not self._source.networks() or self._source.appliance is None
-        refused = empty and not self._force and doomed > max(_REFUSE_FLOWS, ledger.count() * _REFUSE_SHARE)
+        desired = set() if self._source.appliance is None else {network.key for network in self._source.networks()}
+        # Flows of another version of the pipeline name no network that can be compared.
+        of_ours = not self._at_once or not desired
+        doomed = sum(ledger.count(key) for key in ledger.keys() - desired - {APPLIANCE_KEY}) if of_ours else 0
+        refused = not self._force and doomed > max(_REFUSE_FLOWS, ledger.count() * _REFUSE_SHARE)
         if refused:
             log.error(
-                "desired state is empty but the switch has flows; nothing is deleted (--force deletes)",
-                extra={"flows": doomed},
+                "most flows of the switch are of networks that desired state does not have; nothing is deleted"
+                " (--force deletes)",
+                extra={"flows": doomed, "of": ledger.count()},
             )
         metrics.REFUSED.set(refused)
         return refused

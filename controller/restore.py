@@ -23,7 +23,7 @@ from controller.compile import Compiled, Site, compile_network, compile_shared
 from controller.mgmt import Bridge, SwitchError
 from controller.source import Source
 from state import logs
-from state.ovsdb import Client, DatabaseError
+from state.ovsdb import SOCKET, Client, DatabaseError
 
 log = logging.getLogger("sluice.restore")
 
@@ -37,7 +37,7 @@ class RestoreError(Exception):
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
-@click.option("--database", default="/run/sluice/db.sock", help="Unix socket of the Sluice database.")
+@click.option("--database", default=SOCKET, help="Unix socket of the Sluice database.")
 @click.option("--bridge", default="br-sluice", help="Name of the bridge.")
 @click.option("--ovs-rundir", default="/var/run/openvswitch", help="Run directory of Open vSwitch.")
 @click.option("--ovs-database", default="", help="Unix socket of the Open_vSwitch database [default: RUNDIR/db.sock].")

@@ -26,6 +26,9 @@ from typing import Any
 
 log = logging.getLogger("sluice.ovsdb")
 
+SOCKET = "/run/sluice/database.sock"
+"""Where the database of desired state listens on an appliance."""
+
 _SILENT_SECONDS = 2.0
 """How long nothing comes before the server is asked whether it is there."""
 

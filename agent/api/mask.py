@@ -10,6 +10,9 @@ from google.protobuf.message import Message
 from agent.faults import Invalid
 from agent.validation import wrong
 
+_MOST_PATHS = 100
+"""More than any object has fields, also where a client names some twice."""
+
 
 def mask(
     what: str,
@@ -31,6 +34,8 @@ def mask(
     if paths == ["*"]:
         return set(changeable) - set(unread)
     known = (*changeable, *parts)
+    if len(paths) > _MOST_PATHS:
+        raise Invalid([wrong("update_mask", f"{len(paths)} paths", f"at most {_MOST_PATHS} of {', '.join(known)}")])
     found = [wrong("update_mask", path, f"{', '.join(known)}, or * alone") for path in paths if path not in known]
     if not paths:
         for field, value in (kept or {}).items():

@@ -15,10 +15,10 @@ from state.model import Appliance
 from state.ovsdb import Change, Client, Row
 from state.prefixes import network_prefixes, own_prefixes
 
+# Of networks only what interconnects need: other changes of theirs, their revisions among them, are not sent.
 TABLES = {
-    name: rows.COLUMNS[name]
-    for name in ("Appliance", "Network", "Drive", "Interconnect", "Interconnect_Status", "Interconnect_Routes")
-}
+    name: rows.COLUMNS[name] for name in ("Appliance", "Interconnect", "Interconnect_Status", "Interconnect_Routes")
+} | {"Network": ("prefix", "mtu"), "Drive": ("network", "address")}
 _OURS = ("Interconnect_Status", "Interconnect_Routes")
 
 
@@ -52,6 +52,7 @@ class Source:
         self._parts: dict[str, dict[int, str]] = defaultdict(dict)
         self._on_change: Callable[[Desired], None] | None = None
         self._last: Desired | None = None
+        self._networks: frozenset[str] = frozenset()
 
     def watch(self, on_change: Callable[[Desired], None]) -> None:
         """Read the state, and report all of it, then all of it again at every change.
@@ -87,12 +88,24 @@ class Source:
                 self._rows[change.table].pop(change.uuid, None)
             else:
                 self._rows[change.table][change.uuid] = change.new
-        if self._on_change is None or not (reset or any(change.table not in _OURS for change in changes)):
+        if any(change.table == "Interconnect" for change in changes):
+            owners = map(interconnect_rows.network_of, self._rows["Interconnect"].values())
+            self._networks = frozenset(owner for owner in owners if owner is not None)
+        if self._on_change is None or not (reset or any(map(self._concerns_interconnects, changes))):
             return
         desired = self._desired()
         if desired is not None and (reset or desired != self._last):
             self._last = desired
             self._on_change(desired)
+
+    def _concerns_interconnects(self, change: Change) -> bool:
+        match change.table:
+            case "Network":
+                return change.uuid in self._networks
+            case "Drive":
+                return (change.new or change.old or {})["network"][1] in self._networks
+            case table:
+                return table not in _OURS
 
     def _note_part(self, change: Change) -> None:
         if change.new is not None:

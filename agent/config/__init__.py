@@ -10,7 +10,6 @@ from agent.config.contradictions import contradictions
 from agent.config.reader import Reader, as_number, is_absolute, one_of, some_text, that, whole
 from agent.config.values import (
     BGP_AS,
-    DATABASE,
     HISTORY_DAYS,
     REUSE_AFTER_SECONDS,
     VPN_KEY,
@@ -24,6 +23,7 @@ from agent.config.values import (
     own_ports,
 )
 from state.model import Appliance, Gateway
+from state.ovsdb import SOCKET
 
 __all__ = [
     "ApiSettings",
@@ -63,7 +63,7 @@ def parse(text: str) -> Config:
         waiting_calls=take("limits", "waiting_calls", Limits().waiting_calls, whole(1, 1024)),
     )
     others = {
-        "database": take("database", "path", DATABASE, some_text),
+        "database": take("database", "path", SOCKET, some_text),
         "reuse_after_seconds": take("pools", "reuse_after_seconds", REUSE_AFTER_SECONDS, whole(0, 86400 * 30)),
         "history_days": take("pools", "history_days", HISTORY_DAYS, whole(0, 3650)),
         "vpn_key": take("vpn", "key", VPN_KEY, that(is_absolute, "an absolute path of a file")),

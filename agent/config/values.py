@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from state import resolver, vpn
 from state.interconnect import INTERCONNECT_MAC
 from state.model import Appliance
+from state.ovsdb import SOCKET
 
-DATABASE = "/run/sluice/database.sock"
 REUSE_AFTER_SECONDS = 300
 HISTORY_DAYS = 30
 VPN_KEY = "/var/lib/sluice/vpn.key"
@@ -102,7 +102,7 @@ class Config:
     """
 
     appliance: Appliance
-    database: str = DATABASE
+    database: str = SOCKET
     api: ApiSettings = field(default_factory=ApiSettings)
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
     conntrack: ConntrackSettings = field(default_factory=ConntrackSettings)

@@ -22,7 +22,7 @@ from agent.vpn.report import Report
 from agent.vpn.source import Source
 from state import logs
 from state.heartbeat import Heartbeat, Name
-from state.ovsdb import Client
+from state.ovsdb import SOCKET, Client
 
 log = logging.getLogger("sluice.vpn")
 
@@ -30,7 +30,7 @@ LEG_PORTS = r"vpn\d+-(in|out)"
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
-@click.option("--database", default="/run/sluice/database.sock", help="Unix socket of the Sluice database.")
+@click.option("--database", default=SOCKET, help="Unix socket of the Sluice database.")
 @click.option("--ovsdb", default="/var/run/openvswitch/db.sock", help="Unix socket of the Open_vSwitch database.")
 @click.option("--bridge", default="br-sluice", help="Name of the bridge.")
 @click.option("--key", default="/var/lib/sluice/vpn.key", help="File with the key that secrets are sealed with.")

@@ -16,10 +16,10 @@ from state.vpn_rows import VpnStatus
 
 log = logging.getLogger("sluice.vpn")
 
+# Of networks only what gateways need: other changes of theirs, their revisions among them, are not sent.
 TABLES = {
-    name: rows.COLUMNS[name]
-    for name in ("Appliance", "Network", "Vpn_Gateway", "Vpn_Connection", "Vpn_Status", "Vpn_Peer")
-}
+    name: rows.COLUMNS[name] for name in ("Appliance", "Vpn_Gateway", "Vpn_Connection", "Vpn_Status", "Vpn_Peer")
+} | {"Network": ("name", "key", "prefix", "mtu")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Source:
         self._rows: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
         self._on_change: Callable[[Desired], None] | None = None
         self._last: Desired | None = None
+        self._networks: frozenset[str] = frozenset()
 
     def watch(self, on_change: Callable[[Desired], None]) -> None:
         """Read the state, and report all of it, then all of it again at every change.
@@ -86,12 +87,19 @@ class Source:
                 self._rows[change.table].pop(change.uuid, None)
             else:
                 self._rows[change.table][change.uuid] = change.new
-        if self._on_change is None or not (reset or any(change.table != "Vpn_Status" for change in changes)):
+        if any(change.table == "Vpn_Gateway" for change in changes):
+            self._networks = frozenset(row["network"][1] for row in self._rows["Vpn_Gateway"].values())
+        if self._on_change is None or not (reset or any(map(self._concerns_gateways, changes))):
             return
         desired = self._desired()
         if desired is not None and (reset or desired != self._last):
             self._last = desired
             self._on_change(desired)
+
+    def _concerns_gateways(self, change: Change) -> bool:
+        if change.table == "Network":
+            return change.uuid in self._networks
+        return change.table != "Vpn_Status"
 
     def _desired(self) -> Desired | None:
         """None until the agent has written the appliance's settings."""
@@ -113,15 +121,14 @@ class Source:
 
 
 def _site(row: Row, gateway: VpnGateway, appliance: Appliance) -> Site:
-    network = rows.network(row)
     storage = appliance.storage
     return Site(
-        key=network.key,
+        key=row["key"],
         gateway=gateway,
-        network=network.name,
-        prefix=network.prefix,
-        router=network.router,
-        mtu=network.mtu,
+        network=row["name"],
+        prefix=row["prefix"],
+        router=rows.router_of(row["prefix"]),
+        mtu=row["mtu"],
         router_mac=appliance.router_mac,
         outside_mac=appliance.gateway.mac,
         storage=storage_prefix(storage) if storage else "",

@@ -23,6 +23,7 @@ from controller.resolver.upstream import Upstream
 from controller.source import Changed, Source
 from state import logs
 from state.heartbeat import INTERVAL, Heartbeat, Name
+from state.ovsdb import SOCKET
 
 log = logging.getLogger("sluice.resolver")
 
@@ -30,7 +31,7 @@ LOOK_SECONDS = 2.0
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SLUICE", "show_default": True})
-@click.option("--database", default="/run/sluice/db.sock", help="Unix socket of the Sluice database.")
+@click.option("--database", default=SOCKET, help="Unix socket of the Sluice database.")
 @click.option("--namespace", default="sluice-dns", help="Name of the network namespace, as `ip netns` lists it.")
 @click.option("--metrics-address", default="127.0.0.1", help="Address of the metrics.")
 @click.option("--metrics-port", default=7403, help="TCP port of the metrics; 0: none.")

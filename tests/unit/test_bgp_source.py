@@ -114,6 +114,24 @@ def test_what_is_written_back_is_no_change(database: Database, seen: list[Desire
     assert len(seen) == before
 
 
+def test_networks_without_interconnects_cost_nothing(
+    database: Database, seen: list[Desired], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and however often they change."""
+    database.add("Interconnect", "i", row())
+    desired = seen[-1]
+    made: list[Desired] = []
+    monkeypatch.setattr(Source, "_desired", lambda self: made.append(desired) or desired)
+    drive = rows.drive_row(Drive("e", "10.250.0.10"), ["uuid", "other"], 0)
+    database.add("Network", "other", {"prefix": "10.2.0.0/16", "mtu": 1400})
+    database.add("Drive", "e", drive)
+    database.handle([Change("Drive", "e", drive, None)], False)
+    assert not made
+    database.add("Network", "net", {"prefix": "10.1.0.0/16", "mtu": 1300})
+    database.add("Drive", "f", drive | {"network": ["uuid", "net"]})
+    assert len(made) == 2
+
+
 def test_an_interconnect_whose_network_is_not_there_yet_waits(database: Database, seen: list[Desired]) -> None:
     database.add("Interconnect", "i", row() | {"network": ["uuid", "other"]})
     assert all(not one.links for one in seen)

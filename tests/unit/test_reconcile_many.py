@@ -47,12 +47,41 @@ def test_an_empty_database_that_is_read_anew_deletes_nothing() -> None:
     assert world.ids() == before
 
 
-def test_an_empty_database_that_fills_again_is_obeyed() -> None:
-    world = World(many(80))
+def test_an_empty_database_that_fills_again_is_obeyed_once_most_networks_are_back() -> None:
+    networks = many(80)
+    world = World(networks)
+    before = world.ids()
     world.source.by_key.clear()
     world.start()
     world.change(SHOP)
+    assert world.ids() == before
+    world.change(*networks[:60])
     assert world.ids() == world.desired()
+
+
+def without(world: World, count: int) -> set[tuple[int, int]]:
+    """A controller that starts when desired state has lost `count` networks; the flows from before."""
+    before = world.ids()
+    for key in list(world.source.by_key)[:count]:
+        del world.source.by_key[key]
+    world.start()
+    return before
+
+
+def test_a_database_that_lost_most_networks_deletes_nothing_until_they_are_back() -> None:
+    world = World(many(120))
+    networks = dict(world.source.by_key)
+    before = without(world, 80)
+    assert world.ids() == before
+    world.source.by_key |= networks
+    world.start()
+    assert world.ids() == world.desired() == before
+
+
+def test_a_database_that_lost_few_networks_is_obeyed() -> None:
+    world = World(many(120))
+    before = without(world, 40)
+    assert world.ids() == world.desired() < before
 
 
 def test_force_deletes() -> None:

@@ -10,6 +10,19 @@ import pytest
 from agent.sealing import Seal, SealError
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_may_read_is_not_used(tmp_path: Path, mode: int) -> None:
+    key = tmp_path / "key"
+    Seal.at(key)
+    key.chmod(mode)
+    with pytest.raises(SealError, match=f"has mode {mode:04o}: others may read the key; chmod 600 it"):
+        Seal.at(key)
+    with pytest.raises(SealError):
+        Seal.once_made(key, threading.Event())
+    key.chmod(0o400)
+    assert Seal.at(key)
+
+
 def test_what_is_sealed_can_be_opened_by_another_process(tmp_path: Path) -> None:
     path = tmp_path / "vpn.key"
     sealed = Seal.at(path).seal("a secret ✓")

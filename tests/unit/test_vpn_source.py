@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +92,22 @@ def test_what_is_reported_is_no_change(reading: Reading) -> None:
     reading.client.transact([{"op": "update", "table": "Network", "where": where, "row": {"public_rate": 9}}])
     assert reading.seen.empty()
     assert reading.source.statuses() == {STATUS.object: STATUS}
+
+
+def test_networks_without_a_gateway_cost_nothing(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and however often they change."""
+    reading.gateway()
+    reading.next(), reading.next()
+    made: list[str] = []
+    monkeypatch.setattr(Source, "_desired", lambda self: made.append("desired"))
+    block = PortBlock("203.0.113.64", 2048, 3071)
+    other = dataclasses.replace(NETWORK, name="other", key=8, prefix="10.8.0.0/16", block=block)
+    reading.insert("Network", rows.network_row(other))
+    where = [["name", "==", "n"]]
+    reading.client.transact([{"op": "update", "table": "Network", "where": where, "row": {"revision": 99}}])
+    assert not made
+    reading.client.transact([{"op": "update", "table": "Network", "where": where, "row": {"mtu": 1300}}])
+    assert made == ["desired"]
 
 
 def test_rows_are_written_changed_and_taken_away(reading: Reading) -> None:
