@@ -33,6 +33,7 @@ from corporate import CorporateSite, Peering
 from crossconnect import CrossConnect
 from customer import CustomerRouter, PeeringNetwork
 from fileserver import FileServer
+from grid import terminal
 from interconnect import Interconnects
 from machines import NoLease
 from reachability import Beyond, Matrix, expect, observe
@@ -185,7 +186,8 @@ def check(sandbox: Sandbox, progress: Progress) -> bool:
         seen = observe(sandbox, MACHINES, beyond())
     matrix = Matrix(expected, seen)
     print()
-    print(matrix.table())
+    screen = terminal(sys.stdout)
+    screen.print(matrix.table(screen.width), soft_wrap=True)
     print()
     print("The Internet sees each machine as an address and port of its network's block, or as its public address:")
     for line in matrix.translations():

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import probes
+from grid import Cell, draw, legend
 from machines import MANAGEMENT, SERVERS
+from rich.text import Text
 from sandbox import Sandbox, Wanted
 from supervisor import PATIENCE
 
@@ -170,9 +172,9 @@ class Matrix:
         found = []
         for row, columns in self.expected.asked.items():
             for column in columns:
-                want, have = column in self.expected.reach[row], column in self.seen.reach[row]
-                if want != have:
-                    found.append(f"{row} → {column}: expected {_word(want)}, seen {_word(have)}")
+                cell = self._cell(row, column)
+                if cell.expected != cell.seen:
+                    found.append(f"{row} → {column}: expected {_word(cell.expected)}, seen {_word(cell.seen)}")
         for name, block in self.expected.outside.items():
             if not _in_block(self.seen.outside.get(name, ""), block):
                 found.append(f"{name} was seen as {self.seen.outside.get(name) or 'nobody'}, expected {block}")
@@ -183,17 +185,13 @@ class Matrix:
         """Whether everything was as expected."""
         return not self.differences()
 
-    def table(self) -> str:
-        """Rows are who asks, columns who is asked; a cell that is not as expected shows both."""
-        columns = self.expected.columns
-        width = max(len(column) for column in columns) + 1
-        lines = [" " * 10 + "".join(f"{column:>{width}}" for column in columns)]
-        for row, asked in self.expected.asked.items():
-            cells = [self._cell(row, column) if column in asked else "" for column in columns]
-            lines.append(f"{row:10}" + "".join(f"{cell:>{width}}" for cell in cells))
-        lines += ["", "yes: reached, as expected   -: not reached, as expected   !yes, !no: seen, but not expected"]
-        lines += [f"{column:8} {meaning}" for column, meaning in COLUMNS.items()]
-        return "\n".join(lines)
+    def table(self, width: int) -> Text:
+        """Rows are who asks, columns who is asked; then what the marks and the last columns mean."""
+        rows = {
+            row: {column: self._cell(row, column) for column in asked} for row, asked in self.expected.asked.items()
+        }
+        meanings = "\n".join(f"{column:8} {meaning}" for column, meaning in COLUMNS.items())
+        return Text("\n\n").join([draw(self.expected.columns, rows, width), legend(), Text(meanings)])
 
     def translations(self) -> list[str]:
         """What the Internet saw of each machine, and the block it should be in."""
@@ -210,9 +208,8 @@ class Matrix:
             return f"All {cells} expectations hold."
         return "\n".join([f"{len(differences)} of {cells} expectations do not hold:", *differences])
 
-    def _cell(self, row: str, column: str) -> str:
-        want, have = column in self.expected.reach[row], column in self.seen.reach[row]
-        return ("yes" if have else "-") if want == have else f"!{_word(have)}"
+    def _cell(self, row: str, column: str) -> Cell:
+        return Cell(column in self.expected.reach[row], column in self.seen.reach[row])
 
 
 def _word(reached: bool) -> str:
