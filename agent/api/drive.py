@@ -45,10 +45,11 @@ class DriveService(drive_pb2_grpc.DriveServiceServicer):
         """A page of drives in order of name."""
         size = paging.size(request.page_size)
         network = optional_identifier("network", request.network, "networks")
-        after = paging.decode("drives", network, request.page_token)
+        selection = paging.selection(network, request.tenant)
+        after = paging.decode("drives", selection, request.page_token)
         self._store.wait_connected(time_left(context))
-        views = self._store.list_drives(network, after, size + 1)
-        page, token = paging.cut(views, size, "drives", network, lambda view: view.drive.name)
+        views = self._store.list_drives(network, request.tenant, after, size + 1)
+        page, token = paging.cut(views, size, "drives", selection, lambda view: view.drive.name)
         return drive_pb2.ListDrivesResponse(drives=map(encode.drive, page), next_page_token=token)
 
     def DeleteDrive(self, request: drive_pb2.DeleteDriveRequest, context: Context) -> Empty:

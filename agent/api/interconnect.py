@@ -145,10 +145,11 @@ class InterconnectService(interconnect_pb2_grpc.InterconnectServiceServicer):
         """A page of interconnects in order of name."""
         size = paging.size(request.page_size)
         network = optional_identifier("network", request.network, "networks")
-        after = paging.decode(COLLECTION, network, request.page_token)
+        selection = paging.selection(network, request.tenant)
+        after = paging.decode(COLLECTION, selection, request.page_token)
         self._store.wait_connected(time_left(context))
-        views = self._store.list_interconnects(network, after, size + 1)
-        page, token = paging.cut(views, size, COLLECTION, network, lambda view: view.interconnect.name)
+        views = self._store.list_interconnects(network, request.tenant, after, size + 1)
+        page, token = paging.cut(views, size, COLLECTION, selection, lambda view: view.interconnect.name)
         return interconnect_pb2.ListInterconnectsResponse(
             interconnects=map(encode_interconnect.interconnect, page), next_page_token=token
         )

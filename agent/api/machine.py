@@ -95,10 +95,11 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         """A page of machines in order of name."""
         size = paging.size(request.page_size)
         network = optional_identifier("network", request.network, "networks")
-        after = paging.decode("machines", network, request.page_token)
+        selection = paging.selection(network, request.tenant)
+        after = paging.decode("machines", selection, request.page_token)
         self._store.wait_connected(time_left(context))
-        views = self._store.list_machines(network, after, size + 1)
-        page, token = paging.cut(views, size, "machines", network, lambda view: view.machine.name)
+        views = self._store.list_machines(network, request.tenant, after, size + 1)
+        page, token = paging.cut(views, size, "machines", selection, lambda view: view.machine.name)
         return machine_pb2.ListMachinesResponse(machines=map(self._encode, page), next_page_token=token)
 
     def UpdateMachine(self, request: machine_pb2.UpdateMachineRequest, context: Context) -> machine_pb2.Machine:

@@ -20,6 +20,11 @@ T = TypeVar("T")
 _LONGEST_TOKEN = 2048
 
 
+def selection(parent: str, tenant: str) -> str:
+    """Both filters of a list in one; a parent has no space."""
+    return f"{parent} {tenant}" if tenant else parent
+
+
 def encode(collection: str, selection: str, last: str) -> str:
     """The token of the page after the object `last` of a list with this filter."""
     return base64.urlsafe_b64encode(json.dumps([collection, selection, last]).encode()).decode()

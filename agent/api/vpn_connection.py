@@ -143,10 +143,11 @@ class VpnConnectionService(vpn_connection_pb2_grpc.VpnConnectionServiceServicer)
         """A page of connections in order of name."""
         size = paging.size(request.page_size)
         gateway = optional_identifier("gateway", request.gateway, "vpnGateways")
-        after = paging.decode(COLLECTION, gateway, request.page_token)
+        selection = paging.selection(gateway, request.tenant)
+        after = paging.decode(COLLECTION, selection, request.page_token)
         self._store.wait_connected(time_left(context))
-        views = self._store.list_vpn_connections(gateway, after, size + 1)
-        page, token = paging.cut(views, size, COLLECTION, gateway, lambda view: view.connection.name)
+        views = self._store.list_vpn_connections(gateway, request.tenant, after, size + 1)
+        page, token = paging.cut(views, size, COLLECTION, selection, lambda view: view.connection.name)
         return vpn_connection_pb2.ListVpnConnectionsResponse(
             vpn_connections=map(encode_vpn.connection, page), next_page_token=token
         )

@@ -55,10 +55,11 @@ class VpnGatewayService(vpn_gateway_pb2_grpc.VpnGatewayServiceServicer):
         """A page of VPN gateways in order of name."""
         size = paging.size(request.page_size)
         network = optional_identifier("network", request.network, "networks")
-        after = paging.decode(COLLECTION, network, request.page_token)
+        selection = paging.selection(network, request.tenant)
+        after = paging.decode(COLLECTION, selection, request.page_token)
         self._store.wait_connected(time_left(context))
-        views = self._store.list_vpn_gateways(network, after, size + 1)
-        page, token = paging.cut(views, size, COLLECTION, network, lambda view: view.gateway.name)
+        views = self._store.list_vpn_gateways(network, request.tenant, after, size + 1)
+        page, token = paging.cut(views, size, COLLECTION, selection, lambda view: view.gateway.name)
         return vpn_gateway_pb2.ListVpnGatewaysResponse(
             vpn_gateways=map(encode_vpn.gateway, page), next_page_token=token
         )

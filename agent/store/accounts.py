@@ -24,13 +24,13 @@ class Accounts(DesiredState):
         """At most `count` networks' usage with names above `after`, in order."""
         with self.replica.lock:
             index = self.replica.networks
-            return [self._of_network(index[name]) for name in following(index, after, count)]
+            return [self._of_network(index[name]) for name in following([index], after, count)]
 
     def list_machine_usage(self, network: str, after: str, count: int) -> list[Usage]:
         """At most `count` machines' of one network, with names above `after`, in order. Raises Missing."""
         with self.replica.lock:
             index = find(self.replica.networks, f"networks/{network}").machines
-            return [self._of_machine(index[name]) for name in following(index, after, count)]
+            return [self._of_machine(index[name]) for name in following([index], after, count)]
 
     def _of_machine(self, record: MachineRecord) -> Usage:
         empty = Usage(record.uuid, record.network.uuid, f"machines/{record.machine.name}")

@@ -12,7 +12,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import merge
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -54,6 +55,8 @@ R = TypeVar(
     VpnConnectionRecord,
     InterconnectRecord,
 )
+
+Index = SortedDict[str, Any]
 
 ATTEMPTS = 30
 # Refusals that mean another writer was faster (RFC 7047 sections 3 and 5.2.6).
@@ -190,6 +193,21 @@ class DesiredState:
         if record.gone:
             raise Missing(resource, f"{resource} was deleted meanwhile")
 
+    def of_tenant(
+        self, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
+    ) -> list[Index | None]:
+        """The indexes of objects `within` each network of a tenant; without a tenant `every` object."""
+        return [within(record) for record in self.replica.tenants.get(tenant, {}).values()] if tenant else [every]
+
+    def of_network(
+        self, network: str, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
+    ) -> list[Index | None]:
+        """As `of_tenant`, of one network where it is named. Raises Missing."""
+        if not network:
+            return self.of_tenant(tenant, every, within)
+        record = find(self.replica.networks, f"networks/{network}")
+        return [within(record)] if tenant in ("", record.network.tenant) else []
+
     def release_waiting(self) -> None:
         """The agent stops: answer waiting calls with objects as they are, end watch streams."""
         with self.replica.lock:
@@ -201,9 +219,10 @@ class DesiredState:
         self.hub.close()
 
 
-def following(index: SortedDict[str, Any] | None, after: str, count: int) -> list[str]:
-    """At most `count` names of `index` above `after`, in order; none without an index."""
-    return [] if index is None else list(islice(index.irange(after, inclusive=(False, True)), count))
+def following(indexes: Iterable[Index | None], after: str, count: int) -> list[str]:
+    """At most `count` names of the `indexes` above `after`, in order."""
+    ranges = [index.irange(after, inclusive=(False, True)) for index in indexes if index]
+    return list(islice(merge(*ranges), count))
 
 
 def check(violations: Sequence[Violation]) -> None:

@@ -39,15 +39,15 @@ class Drives(DesiredState):
         with self.replica.lock:
             return find(self.replica.drives, f"drives/{name}").view
 
-    def list_drives(self, network: str, after: str, count: int) -> list[DriveView]:
-        """At most `count` drives with names above `after`, in order; of one network unless it is empty.
+    def list_drives(self, network: str, tenant: str, after: str, count: int) -> list[DriveView]:
+        """At most `count` drives with names above `after`, in order; of one network and tenant unless empty.
 
         Raises Missing.
         """
         with self.replica.lock:
-            networks = self.replica.networks
-            index = find(networks, f"networks/{network}").drives if network else self.replica.drives
-            return [self.replica.drives[name].view for name in following(index, after, count)]
+            every = self.replica.drives
+            found = self.of_network(network, tenant, every, lambda record: record.drives)
+            return [every[name].view for name in following(found, after, count)]
 
     def wait_drive(self, view: DriveView, timeout: float) -> DriveView:
         """The drive once it is no longer pending, or as it is after `timeout`. Raises Missing."""

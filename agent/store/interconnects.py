@@ -65,15 +65,15 @@ class Interconnects(Sealed):
     def _interconnect(self, name: str) -> InterconnectRecord:
         return find(self.replica.interconnects.by_name, f"interconnects/{name}")
 
-    def list_interconnects(self, network: str, after: str, count: int) -> list[InterconnectView]:
-        """At most `count` interconnects with names above `after`, in order; of one network unless it is empty.
+    def list_interconnects(self, network: str, tenant: str, after: str, count: int) -> list[InterconnectView]:
+        """At most `count` interconnects with names above `after`, in order; of one network and tenant unless empty.
 
         Raises Missing.
         """
         with self.replica.lock:
-            present, networks = self.replica.interconnects.by_name, self.replica.networks
-            index = find(networks, f"networks/{network}").interconnects if network else present
-            return [present[name].view for name in following(index, after, count)]
+            every = self.replica.interconnects.by_name
+            found = self.of_network(network, tenant, every, lambda record: record.interconnects)
+            return [every[name].view for name in following(found, after, count)]
 
     def list_interconnect_routes(self, name: str, after: Position, count: int, *, refused: bool) -> Sequence[Route]:
         """At most `count` routes above `after` that the peer announces, in order of address, then length.

@@ -70,15 +70,15 @@ class Machines(DesiredState):
         with self.replica.lock:
             return find(self.replica.machines, f"machines/{name}").view
 
-    def list_machines(self, network: str, after: str, count: int) -> list[MachineView]:
-        """At most `count` machines with names above `after`, in order; of one network unless it is empty.
+    def list_machines(self, network: str, tenant: str, after: str, count: int) -> list[MachineView]:
+        """At most `count` machines with names above `after`, in order; of one network and tenant unless empty.
 
         Raises Missing.
         """
         with self.replica.lock:
-            networks = self.replica.networks
-            index = find(networks, f"networks/{network}").machines if network else self.replica.machines
-            return [self.replica.machines[name].view for name in following(index, after, count)]
+            every = self.replica.machines
+            found = self.of_network(network, tenant, every, lambda record: record.machines)
+            return [every[name].view for name in following(found, after, count)]
 
     def wait_machines(self, views: Sequence[MachineView], timeout: float) -> list[MachineView]:
         """The machines once none is pending, or as they are after `timeout`. Raises Missing."""

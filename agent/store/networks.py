@@ -49,7 +49,7 @@ class Networks(DesiredState):
         """At most `count` networks with names above `after`, in order; of one tenant unless it is empty."""
         with self.replica.lock:
             index = self.replica.tenants.get(tenant) if tenant else self.replica.networks
-            return [self.replica.networks[name].view for name in following(index, after, count)]
+            return [self.replica.networks[name].view for name in following([index], after, count)]
 
     def wait_network(self, view: NetworkView, timeout: float) -> NetworkView:
         """The network once it is no longer pending, or as it is after `timeout`. Raises Missing."""

@@ -55,7 +55,7 @@ class PublicAddresses(DesiredState):
         """At most `count` with names above `after`, in order; of one tenant unless it is empty."""
         with self.replica.lock:
             index = self.replica.address_tenants.get(tenant) if tenant else self.replica.public_addresses
-            return [shown(self.replica.public_addresses[name]) for name in following(index, after, count)]
+            return [shown(self.replica.public_addresses[name]) for name in following([index], after, count)]
 
     def wait_public_address(self, view: PublicAddressView, timeout: float) -> PublicAddressView:
         """The address once it is no longer pending, or as it is after `timeout`. Raises Missing."""

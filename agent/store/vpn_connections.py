@@ -8,7 +8,7 @@ from agent.draft import Draft
 from agent.intent import Idempotency, NewVpnConnection, VpnConnectionChange
 from agent.records import WAITING, VpnConnectionRecord, VpnConnectionView
 from agent.sealing import SealError
-from agent.store.desired_state import check, find, following, remade
+from agent.store.desired_state import Index, check, find, following, remade
 from agent.store.sealed import Sealed
 from agent.validation import request_id
 from agent.validation_vpn import new_vpn_connection, proof
@@ -74,15 +74,19 @@ class VpnConnections(Sealed):
     def _found(self, name: str) -> VpnConnectionRecord:
         return find(self.replica.vpn.connections, f"vpnConnections/{name}")
 
-    def list_vpn_connections(self, gateway: str, after: str, count: int) -> list[VpnConnectionView]:
-        """At most `count` connections with names above `after`, in order; of one gateway unless it is empty.
+    def list_vpn_connections(self, gateway: str, tenant: str, after: str, count: int) -> list[VpnConnectionView]:
+        """At most `count` connections with names above `after`, in order; of one gateway and tenant unless empty.
 
         Raises Missing.
         """
         with self.replica.lock:
-            vpn = self.replica.vpn
-            index = find(vpn.gateways, f"vpnGateways/{gateway}").connections if gateway else vpn.connections
-            return [self.replica.vpn.connections[name].view for name in following(index, after, count)]
+            every = self.replica.vpn.connections
+            if gateway:
+                record = find(self.replica.vpn.gateways, f"vpnGateways/{gateway}")
+                found: list[Index | None] = [record.connections if tenant in ("", record.view.tenant) else None]
+            else:
+                found = self.of_tenant(tenant, every, lambda of: None if of.vpn is None else of.vpn.connections)
+            return [every[name].view for name in following(found, after, count)]
 
     def wait_vpn_connection(self, view: VpnConnectionView, timeout: float) -> VpnConnectionView:
         """The connection once it is no longer pending, or as it is after `timeout`. Raises Missing."""

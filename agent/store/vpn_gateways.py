@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sortedcontainers import SortedDict
+
 from agent.draft import Draft
 from agent.intent import Idempotency, NewVpnGateway
-from agent.records import WAITING, VpnGatewayView
-from agent.store.desired_state import DesiredState, check, find, following, remade
+from agent.records import WAITING, VpnGatewayRecord, VpnGatewayView
+from agent.store.desired_state import DesiredState, Index, check, find, following, remade
 from agent.validation import request_id
 from agent.validation_vpn import new_vpn_gateway
 from agent.watch import Watcher
@@ -43,17 +45,15 @@ class VpnGateways(DesiredState):
         with self.replica.lock:
             return find(self.replica.vpn.gateways, f"vpnGateways/{name}").view
 
-    def list_vpn_gateways(self, network: str, after: str, count: int) -> list[VpnGatewayView]:
-        """At most `count` VPN gateways with names above `after`, in order; of one network unless it is empty.
+    def list_vpn_gateways(self, network: str, tenant: str, after: str, count: int) -> list[VpnGatewayView]:
+        """At most `count` VPN gateways with names above `after`, in order; of one network and tenant unless empty.
 
         Raises Missing.
         """
         with self.replica.lock:
-            gateways = self.replica.vpn.gateways
-            if not network:
-                return [gateways[name].view for name in following(gateways, after, count)]
-            found = find(self.replica.networks, f"networks/{network}").vpn
-            return [] if found is None or found.gateway.name <= after else [found.view]
+            every = self.replica.vpn.gateways
+            found = self.of_network(network, tenant, every, lambda record: _alone(record.vpn))
+            return [every[name].view for name in following(found, after, count)]
 
     def wait_vpn_gateway(self, view: VpnGatewayView, timeout: float) -> VpnGatewayView:
         """The VPN gateway once it is no longer pending, or as it is after `timeout`. Raises Missing."""
@@ -69,3 +69,7 @@ class VpnGateways(DesiredState):
             watcher = self.hub.add(VpnGatewayView, lambda view: network in ("", view.network))
             views = [record.view for record in self.replica.vpn.gateways.values()]
             return [view for view in views if network in ("", view.network)], watcher
+
+
+def _alone(gateway: VpnGatewayRecord | None) -> Index | None:
+    return None if gateway is None else SortedDict({gateway.gateway.name: gateway})

@@ -331,7 +331,7 @@ def test_an_agent_that_starts_later_agrees(bgp_api: Api, store: Store, server: D
             assert mine.free_count(0) == theirs.free_count(0)
         other.delete_interconnect("dc", 5)
         other.delete_interconnect("ix", 5)
-        wait_until(lambda: not store.list_interconnects("", "", 9))
+        wait_until(lambda: not store.list_interconnects("", "", "", 9))
 
 
 def test_a_network_that_ends_takes_no_interconnect_along(bgp_api: Api) -> None:

@@ -97,7 +97,7 @@ def test_machines_of_a_private_network_get_the_lowest_free_address(store: Store,
     assert create(store, new("b", "n", 2, address="10.0.0.4"))[0].machine.address == "10.0.0.4"
     assert create(store, new("c", "n", 3))[0].machine.address == "10.0.0.3"
     assert create(store, new("d", "n", 4))[0].machine.address == "10.0.0.5"
-    transits = {view.machine.transit for view in store.list_machines("n", "", 10)}
+    transits = {view.machine.transit for view in store.list_machines("n", "", "", 10)}
     assert len(transits) == 4
     store.delete_machine("a", T)
     assert create(store, new("e", "n", 5))[0].machine.address == "10.0.0.6"
@@ -291,7 +291,7 @@ def test_statuses_follow_the_controller(server: Database, store: Store) -> None:
     create(store, new("a", "n", 1))
 
     def states() -> list[str]:
-        views = [store.network("n"), *store.list_machines("n", "", 9)]
+        views = [store.network("n"), *store.list_machines("n", "", "", 9)]
         return [view.status.state.value for view in views]
 
     assert states() == ["pending", "pending"]

@@ -306,8 +306,8 @@ def test_an_agent_that_starts_later_agrees(api: Api, store: Store, server: Datab
         assert other.replica.pools.number.free_count(0) == store.replica.pools.number.free_count(0)
         other.delete_vpn_connection("hq", 5)
         other.delete_vpn_gateway("gw", 5)
-        wait_until(lambda: not store.list_vpn_gateways("", "", 9))
-    assert not store.list_vpn_connections("", "", 9)
+        wait_until(lambda: not store.list_vpn_gateways("", "", "", 9))
+    assert not store.list_vpn_connections("", "", "", 9)
 
 
 @pytest.mark.parametrize("first", ["machine", "gateway"])
