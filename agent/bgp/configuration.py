@@ -87,6 +87,7 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
         ("check", "no bgp network import-check"),
         # What is kept of a peer that restarts would still draw traffic.
         ("restart", "bgp graceful-restart-disable"),
+        ("log", "bgp log-neighbor-changes"),
         # Otherwise it waits a second before it announces anything.
         ("coalesce", "coalesce-time 0"),
         ("peer", f"{peer} remote-as {one.peer_as}"),

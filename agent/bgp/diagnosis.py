@@ -17,8 +17,8 @@ FRESH_SECONDS = 3.0
 # Before that silence means nothing: bgpd begins a second after it is told to.
 PATIENCE_SECONDS = 2.0
 PROBE_SECONDS = 5.0
-# Peers try again within that time.
-MD5_SECONDS = 10.0
+# Peers try again within that time: ExaBGP waits for up to a minute.
+AGAIN_SECONDS = 75.0
 
 
 class Diagnosis:
@@ -32,6 +32,9 @@ class Diagnosis:
         self._counted: tuple[int, int, int] | None = None
         self._came = [0.0, 0.0, 0.0]
         self._unanswered = 0
+        # The last notification, when it came, and whether it is told already.
+        self._heard: tuple[words.Reset, float] | None = None
+        self._told = True
 
     def begin(self, now: float) -> None:
         """A session is to be opened from now on."""
@@ -39,14 +42,23 @@ class Diagnosis:
         self._patient = now + PATIENCE_SECONDS
         self._counted, self._came, self._unanswered = sight.md5_refused(self._frr.process()), [0.0, 0.0, 0.0], 0
         self._probe.forget()
+        self._heard, self._told = None, True
+
+    def hear(self, now: float) -> None:
+        """Take in the notifications there were since the last call. Raises OSError."""
+        for found in filter(None, map(words.notification, self._frr.notifications())):
+            self._heard, self._told = (found, now), False
 
     def of_loss(self, one: Interconnect, now: float) -> tuple[str, bool]:
-        """Why the session was lost just now, and whether for too many prefixes. Raises FrrError."""
-        self.begin(now)
+        """Why the session was lost just now, and whether for too many prefixes. Raises FrrError, OSError."""
         self._reset = found = words.reset(self._neighbor(one))
+        # Once the next session is opened, bgpd has forgotten why it lost this one.
+        self.hear(now)
+        heard = "" if self._heard is None else words.of_reset(self._heard[0], one)
+        self.begin(now)
         self._fresh = now + FRESH_SECONDS
-        reason = words.of_reset(found, one)
-        return reason or "the session was closed", reason == words.too_many(one)
+        reason = words.of_reset(found, one) or heard or "the session was closed"
+        return reason, reason == words.too_many(one)
 
     def look(self, one: Interconnect, now: float) -> str:
         """Why it is not opened, as far as can be seen; empty: nothing new. Raises FrrError, OSError."""
@@ -56,8 +68,12 @@ class Diagnosis:
         if before is not None and found != before and not (now < self._fresh and words.is_bfd(found)):
             reason = words.of_reset(found, one, self._their_as(one, found))
             if reason:
-                self._fresh = now + FRESH_SECONDS
+                self._fresh, self._told = now + FRESH_SECONDS, True
                 return reason
+        if self._heard is not None and not self._told:
+            found, self._told = self._heard[0], True
+            self._fresh = now + FRESH_SECONDS
+            return words.of_reset(found, one, self._their_as(one, found))
         silence = self._silence(one, now)
         return words.of_silence(silence, one) if now >= max(self._fresh, self._patient) else ""
 
@@ -70,11 +86,12 @@ class Diagnosis:
             if have > had:
                 self._came[at] = now
         self._counted = counted
-        other, unsigned, unexpected = (int(bool(at) and now - at < MD5_SECONDS) for at in self._came)
+        other, unsigned, unexpected = (int(bool(at) and now - at < AGAIN_SECONDS) for at in self._came)
         if answers and now >= max(self._fresh, self._patient):
             self._probe.look(one.local_ip, one.peer_address, now, PROBE_SECONDS)
         arp = False if self._unanswered > 1 else True if answers else None
-        return words.Silence(arp, self._probe.result if answers else "", other, unsigned, unexpected)
+        speaks = self._heard is not None and now - self._heard[1] < AGAIN_SECONDS
+        return words.Silence(arp, self._probe.result if answers else "", other, unsigned, unexpected, speaks)
 
     def _their_as(self, one: Interconnect, found: words.Reset) -> int:
         if not words.is_wrong_as(found):

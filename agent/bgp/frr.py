@@ -62,12 +62,10 @@ class Frr:
         """Take charge of those that run here. Ends any that are not whole."""
         for program in FRR_DAEMONS:
             self._hold(program, self._found(program))
-        try:
+        with contextlib.suppress(FrrError):
             if self.running:
-                self.ask(BGPD, "show version")
+                self._log_notifications()
                 return True
-        except FrrError:
-            pass
         self.kill()
         return False
 
@@ -87,6 +85,7 @@ class Frr:
         if not self.running:
             self.kill()
             raise FrrError("FRR ended as soon as it was started")
+        self._log_notifications()
 
     def stop(self) -> None:
         """Have them close the session and end."""
@@ -148,6 +147,16 @@ class Frr:
             except VtyError as error:
                 raise self._lost(step.program, error) from error
 
+    def notifications(self) -> list[str]:
+        """The lines bgpd logged since the last call, of each notification one. Raises OSError."""
+        if not self._log.stat().st_size:
+            return []
+        with self._log.open("r+", errors="replace") as file:
+            lines = file.read().splitlines()
+            # It appends; a line that comes just now is lost.
+            file.truncate(0)
+        return lines
+
     def process(self) -> Path:
         """What the kernel says of bgpd and of its namespace, proc(5)."""
         return Path(f"/proc/{self._found(BGPD)}")
@@ -155,6 +164,17 @@ class Frr:
     def _lost(self, program: str, error: VtyError) -> FrrError:
         self.kill()
         return FrrError(f"{program} did not answer" if isinstance(error, VtyHung) else f"{program} ended")
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "bgpd.log"
+
+    def _log_notifications(self) -> None:
+        """Have bgpd log them: of a connection that the peer opened, it knows nothing else once it is closed."""
+        try:
+            self._vty[BGPD].configure((), (f"log file {self._log} informational",))
+        except (VtyRefused, VtyError) as error:
+            raise FrrError(f"{BGPD} does not log") from error
 
     def _launch(self, program: str) -> None:
         directory = self._directory

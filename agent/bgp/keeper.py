@@ -280,6 +280,7 @@ class Keeper:
         if progress.up:
             if lost or not was_up:
                 log.info("session established", extra=self._named(link))
+                self._diagnosis.begin(now)
                 self._bfd = self._read = 0.0
                 self._table = None
             self._see_peer(link, progress, now)
@@ -335,6 +336,7 @@ class Keeper:
         if now < self._bfd:
             return
         self._bfd = now + BFD_SECONDS
+        self._diagnosis.hear(now)
         status = ""
         if link.interconnect.bfd_milliseconds:
             peers = self._frr.shown(BFDD, "bfd peers") or ()

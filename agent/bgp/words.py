@@ -13,7 +13,7 @@ from state.interconnect import Interconnect
 _NOTHING = frozenset(
     {"", "Waiting for peer OPEN", "No AFI/SAFI activated for peer", "Waiting for NHT", "Admin. shutdown"}
 )
-_COLLISION = "0607"
+_CEASED, _COLLISION = "06", "0607"
 # RFC 8203 section 2.
 _LONGEST_TEXT = 128
 _SENT, _RECEIVED, _CLOSED = "BGP Notification send", "BGP Notification received", "Peer closed the session"
@@ -28,6 +28,10 @@ _CEASE = {
     "0608": "the peer closed the session: out of resources",
     "0609": "the peer closed the session: hard reset",
 }
+_LOGGED = re.compile(
+    r"%NOTIFICATION(?:\(Hard Reset\))?: (sent to|received from) neighbor \S+ (\d+)/(\d+) \((.*)\) "
+    r"(?:\"(.*)\"|\d+ bytes)"
+)
 _MESSAGE = re.compile(r"caused BGP to send a NOTIFICATION:\s*((?:[0-9A-F]{2,8}\b\s*)+)")
 # RFC 4271 section 4.1 and 4.2, RFC 6793 section 3.
 _OPEN_TYPE, _AS_AT, _OPTIONS_AT, _CAPABILITIES, _AS4 = 1, 20, 28, 2, 65
@@ -55,7 +59,8 @@ class Silence:
     `arp`: whether it answers (None: not asked yet). `tcp`: what a connection
     without a password comes to: `refused`, `silent`, `open`, empty: not tried.
     Packets that came since a while: with another password, with none, and with
-    one that is not expected.
+    one that is not expected. `speaks`: it exchanged BGP messages within a while,
+    by connections it opened.
     """
 
     arp: bool | None = None
@@ -63,6 +68,7 @@ class Silence:
     other_password: int = 0
     no_password: int = 0
     unexpected_password: int = 0
+    speaks: bool = False
 
 
 def reset(neighbor: Mapping[str, Any]) -> Reset:
@@ -74,6 +80,18 @@ def reset(neighbor: Mapping[str, Any]) -> Reset:
         neighbor.get("lastResetDueTo", ""), neighbor.get("lastErrorCodeSubcode", ""),
         neighbor.get("lastNotificationReason", ""), count, _printable(neighbor.get("lastShutdownDescription", "")),
     )  # fmt: skip
+
+
+def notification(line: str) -> Reset | None:
+    """The end of a session or an attempt at one, of a line of bgpd's log; None: of none, or one that we closed."""
+    found = _LOGGED.search(line)
+    if found is None:
+        return None
+    code = f"{int(found[2]):02X}{int(found[3]):02X}"
+    due = _SENT if found[1] == "sent to" else _RECEIVED
+    if code == _COLLISION or (due == _SENT and code.startswith(_CEASED)):
+        return None
+    return Reset(due, code, found[4], text=_printable(found[5] or ""))
 
 
 def is_wrong_as(found: Reset) -> bool:
@@ -143,8 +161,10 @@ def of_silence(seen: Silence, one: Interconnect) -> str:
         return "the password of TCP MD5 differs from the peer's"
     if seen.unexpected_password and not one.password:
         return "the peer uses a password of TCP MD5, and none is configured here"
-    if seen.tcp == "refused":
-        return f"the peer {peer} refuses connections to TCP port 179: BGP does not run there"
+    if seen.tcp == "refused" and not seen.speaks:
+        refuses = f"the peer {peer} refuses connections to TCP port 179: BGP does not run there"
+        # A refusal without the password is counted as well as a connection.
+        return f"{refuses}, or only connects, without the password" if seen.no_password and one.password else refuses
     if seen.no_password and one.password and seen.tcp:
         return "the peer does not use the password of TCP MD5 that is configured here"
     if seen.tcp == "silent":

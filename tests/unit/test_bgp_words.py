@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bgp.words import Reset, Silence, as_of_open, is_wrong_as, of_reset, of_silence, reset, their_as
+from agent.bgp.words import Reset, Silence, as_of_open, is_wrong_as, notification, of_reset, of_silence, reset, their_as
 from state.interconnect import Interconnect, InterconnectKind
 
 SENT, RECEIVED = "BGP Notification send", "BGP Notification received"
@@ -96,9 +96,11 @@ def test_no_open_breaks_it(rest: bytes) -> None:
         (Silence(True, "silent", other_password=1), "x", "the password of TCP MD5 differs from the peer's"),
         (Silence(True, "open", no_password=1), "x",
          "the peer does not use the password of TCP MD5 that is configured here"),
-        # A host without BGP answers by resets that are not signed.
+        # A host without BGP answers by resets that are not signed, as one that only connects.
         (Silence(True, "refused", no_password=1), "x",
-         "the peer 192.0.2.2 refuses connections to TCP port 179: BGP does not run there"),
+         "the peer 192.0.2.2 refuses connections to TCP port 179: BGP does not run there, or only connects, "
+         "without the password"),
+        (Silence(True, "refused", speaks=True), "", ""),
         (Silence(True, "silent", unexpected_password=1), "",
          "the peer uses a password of TCP MD5, and none is configured here"),
         (Silence(True, "refused"), "",
@@ -113,6 +115,46 @@ def test_no_open_breaks_it(rest: bytes) -> None:
 )  # fmt: skip
 def test_silence(seen: Silence, password: str, words: str) -> None:
     assert of_silence(seen, interconnect(password=password)) == words
+
+
+LOGGED = "2026/11/28 17:17:48 BGP: [H7QV4-WR3ZD] %NOTIFICATION"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (': received from neighbor 192.0.2.2 6/2 (Cease/Administrative Shutdown) "to \'rack\' "7""',
+         "the peer closed the session: administrative shutdown: 'to 'rack' \"7\"'"),
+        (": received from neighbor 192.0.2.2 6/2 (Cease/Administrative Shutdown) 0 bytes ",
+         "the peer closed the session: administrative shutdown"),
+        ("(Hard Reset): received from neighbor 192.0.2.2 6/4 (Cease/Administrative Reset) 0 bytes ",
+         "the peer closed the session: administrative reset"),
+        (": received from neighbor 192.0.2.2 2/2 (OPEN Message Error/Bad Peer AS) 2 bytes fc 00",
+         "wrong AS: the peer does not expect AS 64512, which is configured here"),
+        (": sent to neighbor 192.0.2.2 2/2 (OPEN Message Error/Bad Peer AS) 2 bytes f",
+         "wrong AS: the peer has another AS, configured is 65001"),
+        (": sent to neighbor 192.0.2.2 3/1 (UPDATE Message Error/Malformed Attribute List) 0 bytes ",
+         "the appliance closed the session: UPDATE Message Error/Malformed Attribute List"),
+    ],
+)  # fmt: skip
+def test_what_bgpd_logs_of_a_notification(line: str, words: str) -> None:
+    found = notification(LOGGED + line)
+    assert found is not None
+    assert of_reset(found, interconnect()) == words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026/11/28 17:17:48 BGP: [PXVXG-TFNNT] %ADJCHANGE: neighbor 192.0.2.2(Unknown) in vrf default Down",
+        # One of two connections was too many; or it was closed here.
+        f"{LOGGED}: received from neighbor 192.0.2.2 6/7 (Cease/Connection Collision Resolution) 0 bytes ",
+        f"{LOGGED}: sent to neighbor 192.0.2.2 6/2 (Cease/Administrative Shutdown) 0 bytes ",
+        "",
+    ],
+)
+def test_other_lines_of_bgpds_log_say_nothing(line: str) -> None:
+    assert notification(line) is None
 
 
 def test_what_bgpd_shows_of_a_reset() -> None:
