@@ -109,6 +109,16 @@ class BgpRouter:
         self.speaker.configure(*lines, f"neighbor {peer} route-map {name} out")
         self.speaker.vty(_SEND_AGAIN.format(peer))
 
+    def warn(self, interface: str, *, warned: bool = True) -> None:
+        """Announce everything on a link with the community GRACEFUL_SHUTDOWN, or without. Raises as above."""
+        # RFC 8326. Not `bgp graceful-shutdown`, which is for all links.
+        setting = "set community graceful-shutdown" if warned else "no set community"
+        lines = [f"route-map worse-{interface} permit 10", setting, "exit"]
+        lines += [f"router bgp {self.asn}", "address-family ipv4 unicast"]
+        peer = self.connections[interface].peer
+        self.speaker.configure(*lines, f"neighbor {peer} route-map worse-{interface} out")
+        self.speaker.vty(_SEND_AGAIN.format(peer))
+
     def hold_back(self, within: str, length: int, *, held: bool = True) -> None:
         """Announce no prefixes of `length` or more within `within`, or all again. Raises as above."""
         words = "neighbor" if held else "no neighbor"

@@ -62,13 +62,15 @@ class Route:
 
     `as_path` are AS numbers separated by spaces, `med` the multi-exit
     discriminator (0 where there is none). `refusal` says why it is not
-    accepted, for a network engineer; empty: it is.
+    accepted, for a network engineer; empty: it is. `graceful_shutdown`: the peer
+    is about to withdraw it, and any other route is better (RFC 8326).
     """
 
     prefix: str
     as_path: str = ""
     med: int = 0
     refusal: str = ""
+    graceful_shutdown: bool = False
 
     @property
     def hops(self) -> int:

@@ -14,6 +14,7 @@ from state.interconnect import BfdState, BgpSession, Interconnect, InterconnectK
 from state.model import State
 from state.ovsdb import Row, atoms, mapping, to_map, to_set
 
+_GRACEFUL_SHUTDOWN = "graceful-shutdown"
 PARTS = 64
 """Rows the routes of an interconnect are spread over, so that one change costs a part of them only."""
 
@@ -136,10 +137,7 @@ def parts(routes: Iterable[Route]) -> dict[int, str]:
     found: dict[int, list[Route]] = defaultdict(list)
     for route in routes:
         found[part_of(route.prefix)].append(route)
-    return {
-        part: "\n".join(f"{one.prefix}|{one.as_path}|{one.med}|{one.refusal}" for one in sorted(mine, key=order))
-        for part, mine in found.items()
-    }
+    return {part: "\n".join(map(_line, sorted(mine, key=order))) for part, mine in found.items()}
 
 
 def part_row(name: str, part: int, text: str) -> Row:
@@ -151,9 +149,14 @@ def routes(row: Row) -> tuple[Route, ...]:
     """The routes of an `Interconnect_Routes` row."""
     found = []
     for line in row["routes"].splitlines():
-        prefix, as_path, med, refusal = line.split("|", 3)
-        found.append(Route(prefix, as_path, int(med), refusal))
+        prefix, as_path, med, refusal, *flags = line.split("|")
+        found.append(Route(prefix, as_path, int(med), refusal, _GRACEFUL_SHUTDOWN in flags))
     return tuple(found)
+
+
+def _line(route: Route) -> str:
+    facts = [route.prefix, route.as_path, str(route.med), route.refusal]
+    return "|".join([*facts, _GRACEFUL_SHUTDOWN] if route.graceful_shutdown else facts)
 
 
 def order(route: Route) -> tuple[int, int]:

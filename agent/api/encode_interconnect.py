@@ -92,4 +92,5 @@ def route(value: Route) -> interconnect_pb2.InterconnectRoute:
         med=value.med,
         accepted=not value.refusal,
         refusal=value.refusal,
+        graceful_shutdown=value.graceful_shutdown,
     )

@@ -18,7 +18,10 @@ LONGEST_KEPT_PATH = 128
 # (bgpd(8)). A withdrawal costs 1000, other attributes 500: seven withdrawals within a minute are too many, as RFC 7196
 # has it (section 6: 6000 at least), and three minutes of quiet are enough.
 DAMPING = "1 750 6000 4"
+# Of routes with the community GRACEFUL_SHUTDOWN (RFC 8326 section 4.2): none is lower.
+SHUTDOWN_PREFERENCE = 0
 _PROFILE = "link"
+_ROUTER = "router bgp"
 _UNICAST = "address-family ipv4 unicast"
 _ACTIVE = "shutdown"
 
@@ -76,7 +79,11 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
     for number, what in ((5, f"deny ^([0-9]+ ){{{LONGEST_KEPT_PATH}}}"), (10, "permit .*")):
         yield Line(BGPD, (), f"in {number}", f"bgp as-path access-list in seq {number} {what}")
     yield Line(BGPD, (), "own", "bgp as-path access-list own seq 5 permit ^$")
-    bgp = (f"router bgp {one.local_as}",)
+    yield Line(BGPD, (), "graceful shutdown", "bgp community-list standard shutdown seq 5 permit graceful-shutdown")
+    yield Line(BGPD, ("route-map in permit 10",), "match", "match community shutdown")
+    yield Line(BGPD, ("route-map in permit 10",), "set", f"set local-preference {SHUTDOWN_PREFERENCE}")
+    yield Line(BGPD, (), "others", "route-map in permit 20")
+    bgp = (f"{_ROUTER} {one.local_as}",)
     peer = f"neighbor {one.peer_address}"
     for key, text in (
         # Nothing is opened before it is configured whole, with its password.
@@ -108,6 +115,7 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
         ("damping", f"bgp dampening {DAMPING}"),
         ("activate", f"{peer} activate"),
         ("in", f"{peer} filter-list in in"),
+        ("map", f"{peer} route-map in in"),
         ("out", f"{peer} filter-list own out"),
         # One more than allowed, bgpd would lose without a word; the keeper holds the session for it.
         ("most", f"{peer} maximum-prefix {one.maximum_prefixes + 1}"),
@@ -123,9 +131,9 @@ def steps(old: Configuration | None, new: Configuration) -> list[Step]:
     lines = old.lines if old is not None else ()
     found = []
     if old is not None and old.identity != new.identity:
-        routers = dict.fromkeys(line.context[0] for line in lines if line.program == BGPD and line.context)
+        routers = dict.fromkeys(line.context[0] for line in lines if _of_router(line))
         found += [Step(BGPD, (), tuple(f"no {router}" for router in routers))]
-        lines = tuple(line for line in lines if line.program != BGPD or not line.context)
+        lines = tuple(line for line in lines if not _of_router(line))
     have, wanted = _by_key(lines), _by_key(new.lines)
     found += _grouped(_undone(line) for key, line in reversed(list(have.items())) if key not in wanted)
     found += _grouped(line for key, line in wanted.items() if have.get(key) != line)
@@ -142,6 +150,10 @@ def resets(old: Configuration | None, new: Configuration) -> bool:
 def uses_bfd(configuration: Configuration) -> bool:
     """Whether the session ends when BFD says that the peer is not reached."""
     return bool(_of(configuration, "bfd"))
+
+
+def _of_router(line: Line) -> bool:
+    return line.program == BGPD and bool(line.context) and line.context[0].startswith(_ROUTER)
 
 
 def _of(configuration: Configuration, key: str) -> str:

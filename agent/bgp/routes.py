@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agent.bgp.configuration import SHUTDOWN_PREFERENCE
 from agent.bgp.source import Link
 from state.interconnect import InterconnectKind, Route
 from state.prefixes import NOT_INTERNET
@@ -70,7 +71,9 @@ class Judge:
                 refusal = f"next hop {', '.join(hops) or 'unknown'} is not the peer"
             elif path.get("damped"):
                 refusal = DAMPED
-        return Route(prefix, as_path, int(path.get("metric", 0)), refusal)
+        # What the route map of its configuration does with the community.
+        shutdown = path.get("locPrf") == SHUTDOWN_PREFERENCE
+        return Route(prefix, as_path, int(path.get("metric", 0)), refusal, shutdown)
 
     def _of_path(self, path: Sequence[str]) -> str:
         """Why a path is refused (RFC 4271 sections 6.3 and 9.1.2); empty: it is not."""

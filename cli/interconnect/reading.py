@@ -66,4 +66,5 @@ def routes(session: Session, interconnect: str, refused: bool) -> None:
 
 def _route_row(route: pb.InterconnectRoute) -> tuple[object, ...]:
     state = "accepted" if route.accepted else "refused"
-    return route.prefix, " ".join(map(str, route.as_path)), route.med, state, route.refusal
+    reason = route.refusal or "graceful shutdown: others are preferred" * route.graceful_shutdown
+    return route.prefix, " ".join(map(str, route.as_path)), route.med, state, reason

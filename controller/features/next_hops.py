@@ -63,9 +63,9 @@ def chosen(key: int, interconnects: tuple[Interconnect, ...], last_resorts: tupl
     return found
 
 
-def _rank(way: tuple[Route, Interconnect]) -> tuple[int, int, int, int]:
+def _rank(way: tuple[Route, Interconnect]) -> tuple[bool, int, int, int, int]:
     route, one = way
-    return -one.preference, route.hops, route.med, one.slot
+    return route.graceful_shutdown, -one.preference, route.hops, route.med, one.slot
 
 
 def _bits(prefix: str) -> tuple[int, int]:

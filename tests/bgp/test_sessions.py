@@ -118,6 +118,17 @@ def test_the_path_is_told(running: Lab, pair: tuple[int, Peer]) -> None:
     await_condition(told, "AS path and MED", 5)
 
 
+def test_a_graceful_shutdown_is_told(running: Lab, pair: tuple[int, Peer]) -> None:
+    """RFC 8326: before its session is closed for maintenance, a peer marks its routes."""
+    lab, (number, peer) = running, pair
+    lab.await_routes(number, {LAN})
+    for words, told in (("bgp graceful-shutdown", True), ("no bgp graceful-shutdown", False)):
+        peer.frr.configure(words)
+        await_condition(lambda to=told: lab.routes(number)[LAN].graceful_shutdown is to, words, 5)  # type: ignore[misc]
+    assert lab.accepted(number) == {LAN}
+    assert lab.session(number).flaps == 0
+
+
 def test_what_is_announced_changes_without_a_reset(running: Lab, pair: tuple[int, Peer]) -> None:
     lab, (number, peer) = running, pair
     lab.change(number, revision=2, announce="10.9.4.0/24")

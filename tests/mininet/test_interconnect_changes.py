@@ -157,6 +157,23 @@ def test_the_shorter_as_path_then_the_lower_med_is_used(interconnect_world: Worl
         calls.change("files-1", {"preference": 200})
 
 
+@pytest.mark.usefixtures("pardoned")
+def test_a_link_whose_peer_warns_of_maintenance_is_used_last(interconnect_world: World) -> None:
+    one = interconnect_world.one
+    with pinging(one.machine, one.pc_address) as going:
+        one.customer.warn("link1")
+        try:
+            await_link(one, "files-2")
+            # The only one there is, and as good as any.
+            one.customer.warn("link2")
+            await_link(one, "files-1")
+        finally:
+            for interface in ("link1", "link2"):
+                one.customer.warn(interface, warned=False)
+        await_link(one, "files-1")
+    assert going()[0] == 0
+
+
 @contextmanager
 def disabled(world: World, name: str) -> Iterator[None]:
     """An interconnect is disabled by the API while the block runs."""

@@ -37,6 +37,8 @@ def test_all_of_it_from_nothing() -> None:
         "transmit-interval 100", "receive-interval 100", "echo receive-interval disabled",
     ):  # fmt: skip
         assert line in lines
+    # The map is whole before a neighbor has it.
+    assert lines.index("set local-preference 0") < lines.index(f"neighbor {PEER} route-map in in")
     # Closed at first, open at last: never a session without what is to be known of it.
     assert lines.index("bgp default shutdown") < lines.index(f"neighbor {PEER} remote-as 65001")
     assert lines[-1] == f"no neighbor {PEER} shutdown"

@@ -112,6 +112,7 @@ def test_paths_as_bgpd_shows_them() -> None:
             "172.16.2.0/24": [path(damped=True, history=True)],
             "172.16.3.0/24": [path(path="65001 {65003,65004}")],
             "172.16.4.0/24": [path(nexthops=[{"ip": "192.0.2.9"}])],
+            "172.16.6.0/24": [path(locPrf=0)],
             "172.16.5.0/24": [path(bestpath=False, path="65001 1"), path(path="65001 2")],
             "192.168.0.0/24": [path(damped=True)],
         }
@@ -121,6 +122,7 @@ def test_paths_as_bgpd_shows_them() -> None:
         Route("172.16.1.0/24", "65001", 0, DAMPED),
         Route("172.16.3.0/24", "65001 65003 65004"),
         Route("172.16.4.0/24", "65001", 0, "next hop 192.0.2.9 is not the peer"),
+        Route("172.16.6.0/24", "65001", graceful_shutdown=True),
         Route("172.16.5.0/24", "65001 2"),
         Route("192.168.0.0/24", "65001", 0, "not within the accepted prefixes"),
     )

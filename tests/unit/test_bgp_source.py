@@ -171,6 +171,18 @@ def write(database: Database, report: Report) -> list[list[dict[str, Any]]]:
     return database.written
 
 
+def test_routes_are_read_as_they_were_written() -> None:
+    routes = (
+        Route("10.0.0.0/8", "65001 65002", 7),
+        Route("10.0.1.0/24", refusal="longer than /24"),
+        Route("10.0.2.0/24", "65001", graceful_shutdown=True),
+        Route("10.0.3.0/24", refusal="flapping: damped", graceful_shutdown=True),
+    )
+    texts = interconnect_rows.parts(routes)
+    read = [route for text in texts.values() for route in interconnect_rows.routes({"routes": text})]
+    assert sorted(read, key=interconnect_rows.order) == list(routes)
+
+
 def test_the_session_is_told_before_its_routes(database: Database) -> None:
     texts = interconnect_rows.parts([Route("10.0.0.0/8"), Route("10.0.1.0/24")])
     known = InterconnectStatus("i", 1, State.LIVE, "", BgpSession(SessionState.ESTABLISHED))

@@ -313,11 +313,13 @@ def test_routes_are_listed_over_all_pages(api: FakeApi, sluicectl: Sluicectl) ->
     routes += [
         pb.InterconnectRoute(prefix="0.0.0.0/0", as_path=[65010, 64999], med=20, refusal="a default route"),
         pb.InterconnectRoute(prefix="172.16.0.0/12", as_path=[65010], refusal="not within the accepted prefixes"),
+        pb.InterconnectRoute(prefix="172.20.0.0/16", as_path=[65010], accepted=True, graceful_shutdown=True),
     ]
     api.routes["interconnects/cross"] = routes
     lines = sluicectl("interconnects", "routes", "cross").out.splitlines()
     assert lines[0].split() == ["PREFIX", "AS", "PATH", "MED", "STATE", "WHY"]
-    assert len(lines) == 8
+    assert len(lines) == 9
+    assert lines[8].split(maxsplit=4)[3:] == ["accepted", "graceful shutdown: others are preferred"]
     assert lines[1].split() == ["192.168.0.0/24", "65010", "0", "accepted"]
     assert lines[6].split(maxsplit=5) == ["0.0.0.0/0", "65010", "64999", "20", "refused", "a default route"]
     refused = sluicectl("interconnects", "routes", "cross", "--refused", "-o", "json").json()

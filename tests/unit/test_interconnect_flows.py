@@ -57,9 +57,11 @@ def ways(compiled: Compiled, prefix: str = PREFIX) -> list[str]:
         ((100, Route(PREFIX, "1 1 1")), (100, Route(PREFIX, "1", 7)), "42"),
         ((100, Route(PREFIX, "1", 8)), (100, Route(PREFIX, "2", 7)), "42"),
         ((100, Route(PREFIX, "1", 7)), (100, Route(PREFIX, "2", 7)), "41"),
+        ((100, Route(PREFIX, "1", graceful_shutdown=True)), (50, Route(PREFIX, "1 1", 9)), "42"),
+        ((100, Route(PREFIX, "1", graceful_shutdown=True)), (50, Route(PREFIX, "1", graceful_shutdown=True)), "41"),
     ],
 )
-def test_preference_then_path_then_med_then_slot(
+def test_graceful_shutdown_then_preference_then_path_then_med_then_slot(
     first: tuple[int, Route], second: tuple[int, Route], better: str
 ) -> None:
     found = [
