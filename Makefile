@@ -19,7 +19,8 @@ in_worlds = --dist loadfile --tx '$(1)*popen//python=$(PY) mininet/world.py -- $
 PACKAGES := openvswitch-switch openvswitch-common mininet iproute2 ethtool iputils-ping traceroute \
             bind9-dnsutils udhcpc iperf3 tcpdump python3-venv gcc libc6-dev \
             samba smbclient nfs-ganesha nfs-ganesha-vfs libnfs-utils \
-            strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins nftables frr
+            strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins nftables frr \
+            bird2 gobgpd openbgpd exabgp
 
 PROTOS := $(wildcard proto/sluice/v1/*.proto)
 STAMPS := $(VENV)/stamps

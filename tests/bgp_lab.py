@@ -172,7 +172,8 @@ class Lab:
 
     def network(self, key: int) -> list[str]:
         """Rows of a private network and its drive; all networks have the same prefix."""
-        block = PortBlock("203.0.113.64", 1024 * (key % 60), 1024 * (key % 60) + 1023)
+        address, slot = divmod(key, 60)
+        block = PortBlock(f"203.0.113.{64 + address}", 1024 * slot, 1024 * slot + 1023)
         network = Network(f"n{key}", Kind.PRIVATE, "t", key, PREFIX, PREFIX.replace(".0.0/16", ".0.1"), block)
         reference = self.insert("Network", rows.network_row(network))
         self.insert("Drive", rows.drive_row(Drive(f"n{key}-drive", drive(key)), reference, 0))
