@@ -24,10 +24,20 @@ MOST_PEER_ADDRESSES = 16
 """How many addresses of a peer's name count, the lowest first: whoever owns the name could say any number."""
 
 DEFAULT_IKE: Mapping[int, tuple[str, ...]] = {
-    2: ("aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-ecp256", "aes256-sha256-modp2048"),
+    2: (
+        "aes256gcm16-prfsha384-ecp384",
+        "aes256gcm16-prfsha512-ecp384",
+        "aes128gcm16-prfsha256-ecp256",
+        "aes256-sha256-modp2048",
+    ),
     1: ("aes256-sha256-modp2048", "aes128-sha256-modp2048"),
 }
-"""Version of IKE → proposals for IKE of a connection that has none."""
+"""Version of IKE → proposals for IKE of a connection that has none.
+
+The second is for libreswan, which has no prfsha384: of the third it would take
+ecp256 for every CHILD SA too, while ours begin with ecp384, and call that
+malformed.
+"""
 
 DEFAULT_ESP: Mapping[int, tuple[str, ...]] = {
     2: ("aes256gcm16-ecp384", "aes128gcm16-ecp256", "aes256-sha256-modp2048"),

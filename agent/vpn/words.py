@@ -102,8 +102,12 @@ _LINES: tuple[tuple[re.Pattern[str], Words], ...] = tuple(
         (r"no matching CHILD_SA config found for (.+) === (.+)", _selectors_theirs),
         (r"received INVALID_ID_INFORMATION error notify", _selectors),
         (r"giving up after \d+ retransmits|peer not responding", _silent),
-        (r"(?:requested DH group|DH group) (\S+) (?:not acceptable|unacceptable)",
+        # 'DH group … unacceptable, requesting …' is no error: the peer tries again with that one.
+        (r"requested DH group (\S+) not acceptable",
          lambda f, o: f"the peer wants the key exchange group {f[1]}, which no proposal here has"),
+        (r"received INVALID_SYNTAX notify error",
+         lambda f, o: "the peer takes a request for malformed (INVALID_SYNTAX); libreswan does where its key exchange "
+                      "group for ESP is another: configure one group for IKE and ESP on both sides"),
     )
 )  # fmt: skip
 

@@ -18,6 +18,10 @@ OFFER = words.Offer("198.51.100.2", ("aes256-sha256-modp2048",), ("aes256gcm16-e
         ("constraint check failed: identity 'hq' required", "the peer does not prove to be hq"),
         ("IDir 'branch' does not match to 'hq'", "the peer says it is branch, configured is hq"),
         ("requested DH group MODP_1024 not acceptable", "wants the key exchange group MODP_1024"),
+        (
+            "received INVALID_SYNTAX notify error, destroying IKE_SA",
+            "configure one group for IKE and ESP on both sides",
+        ),
         ("peer not responding, trying again (2/0)", "the peer 198.51.100.2 does not answer"),
         ("no matching CHILD_SA config found for 10.8.0.0/16 === 192.168.50.0/24", "asks for 10.8.0.0/16 here"),
     ],
@@ -32,6 +36,8 @@ def test_errors(line: str, expected: str) -> None:
         "selected proposal: IKE:AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",
         "IKE_SA hq[1] established between 203.0.113.10[gw]...198.51.100.2[hq]",
         "peer didn't accept DH group ECP_384, it requested MODP_2048",
+        # libreswan opens with its first group; the next message has ours.
+        "DH group MODP_2048 unacceptable, requesting ECP_384",
         "sending DPD request",
         "",
     ],
