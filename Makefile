@@ -31,7 +31,7 @@ STAMPS := $(VENV)/stamps
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: packages $(STAMPS)/package $(STAMPS)/stubs ## install packages, the venv and generated stubs
+setup: packages $(STAMPS)/package $(STAMPS)/stubs $(STAMPS)/libreswan ## install packages, the venv and generated stubs
 
 packages:
 	@.ci/packages $(PACKAGES)
@@ -53,6 +53,12 @@ $(STAMPS)/stubs: $(PROTOS) $(STAMPS)/requirements
 	@PATH=$(VENV)/bin:$$PATH $(PY) -m grpc_tools.protoc -Iproto \
 	    -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	    --python_out=proto --grpc_python_out=proto --mypy_out=quiet:proto --mypy_grpc_out=quiet:proto $(PROTOS)
+	@touch $@
+
+# It conflicts with strongSwan, whose peer it is in tests.
+$(STAMPS)/libreswan: .ci/unpacked $(STAMPS)/requirements
+	@echo "setup: libreswan, unpacked in $(VENV)"
+	@.ci/unpacked libreswan $(VENV)/libreswan
 	@touch $@
 
 run: setup ## a sandbox of machines, networks and the Internet; Ctrl-C ends it

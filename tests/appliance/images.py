@@ -79,7 +79,7 @@ def bare(release: Release) -> Image:
 
 def tools(release: Release) -> Image:
     """`bare` after `make setup` in SOURCES. Raises CalledProcessError."""
-    made_of = ("Makefile", ".ci/packages", "requirements.txt", "setup.cfg", "pyproject.toml")
+    made_of = ("Makefile", ".ci/packages", ".ci/unpacked", "requirements.txt", "setup.cfg", "pyproject.toml")
     return _cached(f"{release.name}-tools", _digest(*made_of), lambda tree: _build_tools(release, tree))
 
 
