@@ -89,7 +89,8 @@ class Table(enum.Enum):
     FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
                     set(), ("ROUTER", "NEIGHBOR_IN"))  # fmt: skip
     ROUTER = _spec(20, "Is the router itself meant? Each machine has a rate for that.",
-                   {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST}, set(), ("SERVICES", "TTL"))  # fmt: skip
+                   {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST, F.IP_TTL}, {F.IP_TTL},
+                   ("SERVICES", "TTL"))  # fmt: skip
     TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
                 {F.METADATA, F.ETH_TYPE, F.IP_TTL}, {F.IP_TTL}, ("ROUTE",), controller=True)  # fmt: skip
     SERVICES = _spec(
@@ -173,15 +174,15 @@ class Table(enum.Enum):
     )
     SNAT_CHECK = _spec(38, "Only translated packets go on, and errors about one's own.",
                        {F.METADATA, F.ETH_TYPE, F.IP_PROTO, F.CT_STATE, F.CT_MARK},
-                       {F.CT_MARK}, ("SNAT_TRY_2", "GATEWAY_OUT"))  # fmt: skip
+                       {F.CT_MARK}, ("SNAT_TRY_2", "GATEWAY_OUT", "NOT_TRANSLATED"))  # fmt: skip
     SNAT_TRY_2 = _spec(39, "The outcome of a second try for what has no ports.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
-                       {F.CT_MARK}, ("SNAT_TRY_3", "GATEWAY_OUT"))  # fmt: skip
+                       {F.CT_MARK}, ("SNAT_TRY_3", "GATEWAY_OUT", "NOT_TRANSLATED"))  # fmt: skip
     SNAT_TRY_3 = _spec(40, "The outcome of a third try.", {F.ETH_TYPE, F.IP_PROTO, F.CT_STATE},
-                       {F.CT_MARK}, ("SNAT_TRY_4", "GATEWAY_OUT"))  # fmt: skip
+                       {F.CT_MARK}, ("SNAT_TRY_4", "GATEWAY_OUT", "NOT_TRANSLATED"))  # fmt: skip
     SNAT_TRY_4 = _spec(41, "The outcome of the last try.", {F.CT_STATE},
-                       set(), ("GATEWAY_OUT",))  # fmt: skip
+                       set(), ("GATEWAY_OUT", "NOT_TRANSLATED"))  # fmt: skip
     PUBLIC_OUT_CHECK = _spec(42, "Only fragments that were translated go on.", {F.CT_STATE},
-                             set(), ("GATEWAY_OUT",))  # fmt: skip
+                             set(), ("GATEWAY_OUT", "NOT_TRANSLATED"))  # fmt: skip
     GATEWAY_OUT = _spec(
         43,
         "To a peering or to the next hop by the gateway port; what is for an address of ours comes back in.",
@@ -326,6 +327,7 @@ class Table(enum.Enum):
     )
     BEYOND_DRIVE_REPLY = _spec(71, "From drives to beyond: only replies, and errors, of known connections.",
                                {F.METADATA, F.CT_STATE}, set(), ("BEYOND",))  # fmt: skip
+    NOT_TRANSLATED = _spec(72, "Counts, by network, what could not be translated on its way out.", {F.METADATA})
     VPN_LEG = _spec(80, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
                     {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     VPN_GATEWAY = _spec(

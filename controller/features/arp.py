@@ -37,7 +37,7 @@ def shared(site: Site) -> Iterator[Flow]:
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """One flow for the router; in a private network two a machine.
+    """One flow for the router, one that counts what nobody answers; in a private network two a machine.
 
     A machine that shares the attachment with who asks has heard the question
     itself; an answer with its MAC from here would have switches beyond learn
@@ -56,3 +56,4 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.ARP, Priority.NORMAL,
                    match("arp", metadata=network.key, arp_op=1, arp_tpa=address),
                    (set_mac(Field.ARP_THA, mac), Goto(Table.ARP_REPLY)), f"ARP for {name}", network.key)  # fmt: skip
+    yield flow(feature, Table.ARP, Priority.DROP, match(metadata=network.key), (), "arp-unknown", network.key)

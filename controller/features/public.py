@@ -91,7 +91,9 @@ def shared(site: Site) -> Iterator[Flow]:
         (Table.PUBLIC_IN_CHECK, "+trk-rel+dnat-inv", Table.INBOUND_MTU),
     ):
         yield flow(feature, table, Priority.NORMAL, match(ct_state=state), (Goto(target),), "translated")
-        yield flow(feature, table, Priority.MISS, Match(), (), "not-translated")
+    yield flow(feature, Table.PUBLIC_OUT_CHECK, Priority.MISS, Match(),
+               (Goto(Table.NOT_TRANSLATED),), "not translated")  # fmt: skip
+    yield flow(feature, Table.PUBLIC_IN_CHECK, Priority.MISS, Match(), (), "not-translated")
 
 
 def _kinds(table: Table, target: Table, prefix: str | None, fragments: Table) -> Iterator[Flow]:

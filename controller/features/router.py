@@ -46,6 +46,9 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.FORWARD, Priority.NORMAL, match("ip", eth_dst=appliance.router_mac),
                (Goto(Table.ROUTER),), "to the router")  # fmt: skip
     yield flow(feature, Table.FORWARD, Priority.MISS, Match(), (Goto(Table.NEIGHBOR_IN),), "to a neighbour")
+    # As Linux does; each network counts and answers what ends here by one flow.
+    yield flow(feature, Table.ROUTER, Priority.DROP, match("ip", ttl=0),
+               (SetField(Field.IP_TTL, 1), Goto(Table.TTL)), "a TTL of 0 ends as 1 does")  # fmt: skip
     yield flow(feature, Table.ROUTER, Priority.MISS, Match(), (Goto(Table.TTL),), "through the router")
     for priority, key, mac in (
         (Priority.EXCEPTION, APPLIANCE_KEY, appliance.gateway.mac),
@@ -56,7 +59,6 @@ def shared(site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.ROUTER_LOCAL, priority, match("icmp", metadata=key, frag="later"),
                    _echo(mac, first=False), "rest of a fragmented echo reply")  # fmt: skip
     yield flow(feature, Table.ROUTER_LOCAL, Priority.MISS, Match(), (), "to-gateway")
-    yield flow(feature, Table.TTL, Priority.SPECIFIC, match("ip", ttl=0), (), "ttl")
     yield flow(feature, Table.TTL, Priority.DEFAULT, match("ip"), (DecTtl(), Goto(Table.ROUTE)), "one hop")
     yield flow(feature, Table.TTL, Priority.MISS, Match(), (), "not-ip")
 

@@ -24,7 +24,9 @@ feature = Feature.SNAT
 # ICMP, GRE, ESP and AH: of what else has no ports one network has the tuple of a shared address.
 WITHOUT_PORTS = (1, 47, 50, 51)
 TRIES = (Table.SNAT_TRY_2, Table.SNAT_TRY_3, Table.SNAT_TRY_4)
-tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, *TRIES})
+tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, *TRIES, Table.NOT_TRANSLATED})
+
+_LOST = (Goto(Table.NOT_TRANSLATED),)
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -37,7 +39,8 @@ def shared(site: Site) -> Iterator[Flow]:
     # private source would leave.
     yield flow(feature, Table.SNAT_CHECK, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
                (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
-    yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), (), "not-translated")
+    yield flow(feature, Table.SNAT_CHECK, Priority.MISS, Match(), _LOST, "not translated")
+    yield flow(feature, Table.NOT_TRANSLATED, Priority.MISS, Match(), (), "not-translated")
     # The userspace datapath keeps an echo's identifier and gives up where the tuple is
     # taken. Of a range it draws one address: of three ranges that share none, at least
     # one is free for the third machine with an identifier.
@@ -53,7 +56,7 @@ def shared(site: Site) -> Iterator[Flow]:
             before = table
         yield flow(feature, table, Priority.NORMAL, match(ct_state="+trk-rel+snat-inv"),
                    (Goto(Table.GATEWAY_OUT),), "translated")  # fmt: skip
-        yield flow(feature, table, Priority.MISS, Match(), (), "not-translated")
+        yield flow(feature, table, Priority.MISS, Match(), _LOST, "not translated")
 
 
 def _known(of_shared: Nat) -> Iterator[Flow]:
@@ -95,4 +98,4 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.SNAT_CHECK, Priority.SPECIFIC,
                match("icmp", metadata=key, ct_state="+trk+rel+snat-inv", ct_mark=key),
                (Goto(Table.GATEWAY_OUT),), "ICMP error about a connection of the network", key)  # fmt: skip
-    yield flow(feature, Table.SNAT_CHECK, Priority.DROP, match(metadata=key), (), "not-translated", key)
+    yield flow(feature, Table.NOT_TRANSLATED, Priority.DROP, match(metadata=key), (), "not-translated", key)

@@ -52,6 +52,7 @@ tables = frozenset(
 )  # fmt: skip
 
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
+_FRAGMENTS = ("first", "later")
 
 
 def shared(site: Site) -> Iterator[Flow]:
@@ -62,9 +63,8 @@ def shared(site: Site) -> Iterator[Flow]:
     if site.storage_port is not None:
         yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=site.storage_port, untagged=True),
                    (Goto(Table.STORAGE_IN),), "from the storage network")  # fmt: skip
-    for table in (Table.STORAGE, Table.STORAGE_IN):
-        for part in ("first", "later"):
-            yield flow(feature, table, Priority.EXCEPTION, match("ip", frag=part), (), "fragment")
+    for part in _FRAGMENTS:
+        yield flow(feature, Table.STORAGE_IN, Priority.EXCEPTION, match("ip", frag=part), (), "fragment")
     for table in (Table.STORAGE, Table.STORAGE_MACHINE):
         for kind in ICMP_ERRORS:
             yield flow(feature, table, Priority.SPECIFIC, match("icmp", icmp_type=kind),
@@ -92,7 +92,7 @@ def _arp(storage: Storage) -> Iterator[Flow]:
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """Three flows a drive whose MAC is known; two a machine and one in all when there are any."""
+    """Three flows a drive whose MAC is known; two a machine and three in all when there are any."""
     storage, port, found = site.appliance.storage, site.storage_port, reachable(network, site)
     if storage is None or port is None or not found:
         return
@@ -111,6 +111,9 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                    f"from drive {drive.name}", key)  # fmt: skip
     for machine in network.machines:
         yield from _machine(machine, network, storage, site)
+    for part in _FRAGMENTS:
+        yield flow(feature, Table.STORAGE, Priority.EXCEPTION, match("ip", metadata=key, frag=part),
+                   (), "fragment", key)  # fmt: skip
     yield flow(feature, Table.STORAGE_ERROR, Priority.NORMAL, match(metadata=key),
                to_controller(key),
                "too large, or an ICMP error", key)  # fmt: skip

@@ -39,13 +39,14 @@ def shared(site: Site) -> Iterator[Flow]:
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """One flow a machine; in a private network the flood, and what a shared attachment has seen already."""
+    """One flow a machine, one that counts; in a private network the flood, and what its segment has seen already."""
     key = network.key
     numbers = attachment_numbers(network)
     for machine in network.machines:
         # The way out may be the port of arrival: another VLAN, or an answer of the router.
         yield flow(feature, Table.SWITCH, Priority.NORMAL, match(metadata=key, eth_dst=machine.mac),
                    (ClearInPort(), *to_machine(machine, site.ports)), f"to {machine.name}", key)  # fmt: skip
+    yield flow(feature, Table.SWITCH, Priority.DROP, match(metadata=key), (), "unknown-mac", key)
     if network.kind is Kind.ISOLATED:
         return
     users = Counter(machine.attachment for machine in network.machines)

@@ -82,12 +82,13 @@ def transit_of(sandbox: Sandbox, machine: Machine) -> str:
 
 def test_frames_to_anothers_mac_do_not_arrive(sandbox: Sandbox, world: World) -> None:
     for attacker in world.attackers:
+        key = Tenants(sandbox).network_of(attacker).key
         for victim in world.victims:
             mark = new_mark()
             own = IP(src=attacker.address, dst=victim.address) / UDP(sport=4000, dport=7) / Raw(mark)
             group = IP(src=attacker.address, dst="255.255.255.255") / UDP(sport=4000, dport=7) / Raw(mark)
             with Wire(attacker.pid) as wire, Wire(victim.pid) as theirs:
-                with counted(sandbox, NOBODY, "unknown-mac", 2):
+                with counted(sandbox, key, "unknown-mac", 2):
                     wire.send(Ether(src=attacker.mac, dst=victim.mac) / own)
                     wire.send(Ether(src=attacker.mac, dst=victim.mac) / group)
                 heard = heard_so_far(theirs, victim) + heard_so_far(wire, attacker)

@@ -125,6 +125,21 @@ def other_protocol(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
     return Ether(src=machine.mac, dst=EVERYBODY, type=0x88B5) / Raw(mark)
 
 
+def question_for_nobody(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    return question(machine.mac, machine.address, "10.255.255.250") / Raw(mark)
+
+
+def unasked_answer(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    claim = ARP(op=2, hwsrc=machine.mac, psrc=machine.address, hwdst=neighbour.mac, pdst=neighbour.address)
+    return Ether(src=machine.mac, dst=neighbour.mac) / claim / Raw(mark)
+
+
+def unknown_mac(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    frame = own(machine, neighbour, mark)
+    frame[Ether].dst = STRANGER_MAC
+    return frame
+
+
 def tagged(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
     frame = own(machine, neighbour, mark)
     return Ether(src=machine.mac, dst=neighbour.mac) / Dot1Q(vlan=71) / frame[IP]
@@ -158,6 +173,9 @@ IN_OWN_NETWORK: list[tuple[Forge, str]] = [
     (arp_as_the_router, "arp-sender"),
     (ipv6, "protocol"),
     (other_protocol, "protocol"),
+    (question_for_nobody, "arp-unknown"),
+    (unasked_answer, "arp-unknown"),
+    (unknown_mac, "unknown-mac"),
 ]
 # A tag says that the packet is of another attachment, and there is none; probes are counted for all networks at once.
 IN_NO_NETWORK: list[tuple[Forge, str]] = [

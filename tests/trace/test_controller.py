@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,6 +180,10 @@ def test_next_hop_is_asked_for_and_believed(running: ControllerWorld) -> None:
     )
 
 
+def _is(running: ControllerWorld, sample: str, value: float) -> bool:
+    return running.metric(sample) == value
+
+
 def test_drops_are_counted_by_network_and_reason(running: ControllerWorld) -> None:
     control = str(running.switch.directory / "vswitchd.ctl")
     frame = "ffffffffffff020000ffffff0800" + 46 * "00"
@@ -185,6 +191,18 @@ def test_drops_are_counted_by_network_and_reason(running: ControllerWorld) -> No
         running.switch.run("ovs-appctl", "-t", control, "netdev-dummy/receive", "web1", frame)
     sample = f'sluice_dropped_packets_total{{network="{examples.ISOLATED.name}",reason="source-mac"}}'
     wait_until(lambda: running.metric(sample) == 3.0, what="drops counted")
+    # What its machine asks and sends for nobody counts for it too, not for the appliance.
+    machine = examples.ISOLATED.machines[0]
+    mac = machine.mac.replace(":", "")
+    address, nobody = (socket.inet_aton(one).hex() for one in (machine.address, "10.9.9.9"))
+    question = f"ffffffffffff{mac}08060001080006040001{mac}{address}{12 * '0'}{nobody}"
+    astray = f"020000999999{mac}0800450000140000000040110000{address}{nobody}"
+    for frame, reason in ((question, "arp-unknown"), (astray, "unknown-mac")):
+        for _ in range(3):
+            running.switch.run("ovs-appctl", "-t", control, "netdev-dummy/receive", "web1", frame)
+        counted = sample.replace("source-mac", reason)
+        wait_until(functools.partial(_is, running, counted, 3.0), what=reason)
+        assert running.metric(counted.replace(examples.ISOLATED.name, "")) is None
     # What meters drop is there as well, and what the network has of its rate of new connections.
     assert running.metric(sample.replace("source-mac", "connection-rate")) is None
     assert running.metric(f'sluice_new_connections_total{{network="{examples.ISOLATED.name}"}}') == 0.0

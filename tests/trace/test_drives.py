@@ -125,7 +125,8 @@ def test_expired_packets_and_fragments_are_counted(tracer: Tracer) -> None:
     for part in ("first", "later"):
         frag = f"nw_frag={part}"
         assert tracer.trace(from_storage(FILES, client(clerk), kind="ip,nw_proto=6", more=frag)).dropped == "fragment"
-        assert tracer.trace(ip(clerk, FILES.address, kind="ip,nw_proto=6", more=frag)).dropped == "fragment"
+        verdict = tracer.trace(ip(clerk, FILES.address, kind="ip,nw_proto=6", more=frag))
+        assert (verdict.dropped, verdict.dropped_by) == ("fragment", examples.OFFICE.key)
 
 
 def test_tagged_frames_of_the_storage_port_are_nobodys(tracer: Tracer) -> None:

@@ -40,8 +40,9 @@ def test_arp_for_others_is_not_answered(tracer: Tracer, network: Network, machin
     ):
         if target != machine.address:
             verdict = tracer.trace(arp(machine, target))
-            assert (verdict.output, verdict.dropped) == ((), "arp-unknown")
-    assert tracer.trace(arp(machine, network.router, operation=2)).dropped == "arp-unknown"
+            assert (verdict.output, verdict.dropped, verdict.dropped_by) == ((), "arp-unknown", network.key)
+    verdict = tracer.trace(arp(machine, network.router, operation=2))
+    assert (verdict.dropped, verdict.dropped_by) == ("arp-unknown", network.key)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +128,10 @@ def test_routers_of_others_are_not_there(tracer: Tracer) -> None:
 @EACH
 @pytest.mark.parametrize("target", [INTERNET, "10.0.0.3", "172.16.0.6"])
 def test_ttl(tracer: Tracer, network: Network, machine: Machine, target: str) -> None:
-    dead = tracer.trace(ip(machine, target, ttl=0))
-    assert (dead.dropped, dead.controller, dead.output) == ("ttl", (), ())
-    last = tracer.trace(ip(machine, target, ttl=1))
-    assert (last.controller, last.output) == (((Table.TTL, network.key),), ())
-    assert last.tables[-1] is Table.TTL
+    for ttl in (0, 1):
+        last = tracer.trace(ip(machine, target, ttl=ttl))
+        assert (last.controller, last.output) == (((Table.TTL, network.key),), ())
+        assert last.tables[-1] is Table.TTL
     more = tracer.trace(ip(machine, target, ttl=2))
     assert Table.ROUTE in more.tables
     assert more.final_flow["nw_ttl"] == "1"

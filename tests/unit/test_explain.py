@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 DUMP = """\
 OFPST_FLOW reply (OF1.4) (xid=0x2):
  cookie=0x107000000abd0, duration=1.0s, table=switch, n_packets=3, n_bytes=294, priority=100,metadata=0x1,dl_dst=02:00:00:00:00:01 actions=output:"trunk-one"
- cookie=0x109000000abd0, duration=1.0s, table="snat-check", n_packets=7, n_bytes=700, priority=10,metadata=0x1 actions=drop
+ cookie=0x109000000abd0, duration=1.0s, table="not-translated", n_packets=7, n_bytes=700, priority=10,metadata=0x1 actions=drop
  cookie=0x109000000abd1, duration=1.0s, table=snat, n_packets=1, n_bytes=98, priority=100,tcp,metadata=0x1 actions=ct(commit,table="snat-check",zone=1,nat(src=203.0.113.2:1024-2047))
  cookie=0x101000000abcd, duration=1.0s, table=classify, n_packets=9, n_bytes=1, priority=150,in_port="h1-eth0",vlan_tci=0x0000/0x1fff,dl_src=02:00:00:00:00:01 actions=set_field:0xa->reg2,write_metadata:0x1,goto_table:"port-security"
  cookie=0x1000000abd0, duration=1.0s, table=classify, n_packets=5, n_bytes=50, priority=0 actions=drop
@@ -41,8 +41,8 @@ def test_a_dump_is_sorted_as_packets_meet_it() -> None:
         "classify",
         "port-security",
         "snat",
-        "snat-check",
         "switch",
+        "not-translated",
     ]
     first = found[0]
     assert (first.key, first.feature, first.digest) == (1, "classify", 0xABCD)
@@ -65,8 +65,8 @@ def test_matches_and_actions_in_words() -> None:
         ("any packet", "drop: no-network"),
         ("udp,tp_src=68,tp_dst=67", "meter:16385, controller"),
         ("tcp", "snat 203.0.113.2:1024-2047, → snat-check"),
-        ("any packet", "drop: not-translated"),
         ("dl_dst=02:00:00:00:00:01", "output:trunk-one"),
+        ("any packet", "drop: not-translated"),
     ]
 
 
@@ -92,7 +92,7 @@ def test_drops_are_summed_by_network_and_reason_with_meters() -> None:
     ]
     assert lost == [
         (0, "classify", "no-network", 5, 50),
-        (1, "snat-check", "not-translated", 7, 700),
+        (1, "not-translated", "not-translated", 7, 700),
         (1, "(meter)", "dhcp-rate", 36, 3600),
     ]
 
@@ -187,7 +187,7 @@ bridge("br-sluice")
     goto_table:5
 {Table.SNAT_PORTS.number}. ip,metadata=0x1, priority 100, cookie 0x109000000abd0
     ct(commit,table={Table.SNAT_CHECK.number},zone=1,nat(src=203.0.113.2:1024-2047))
-{Table.SNAT_CHECK.number}. priority 0, cookie 0x9000000abd0
+{Table.NOT_TRANSLATED.number}. priority 0, cookie 0x9000000abd0
     drop
 """
     assert explain.translate_trace(text).splitlines()[2:] == [
@@ -195,6 +195,6 @@ bridge("br-sluice")
         "    goto_table:port-security",
         "snat-ports: ip,metadata=0x1, priority 100, network 1, snat",
         "    ct(commit,table=snat-check,zone=1,nat(src=203.0.113.2:1024-2047))",
-        "snat-check: any packet, priority 0, appliance, snat",
+        "not-translated: any packet, priority 0, appliance, snat",
         "    drop: not-translated, no free port in the network's block, an invalid packet, or a foreign ICMP error",
     ]
