@@ -17,6 +17,7 @@ from controller.features import (
     dns,
     fragments,
     gateway,
+    icmp_redirect,
     interconnect,
     path_mtu,
     peering,
@@ -78,6 +79,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     beyond,
     interconnect,
     peering,
+    icmp_redirect,
     switch,
 )
 

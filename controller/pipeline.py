@@ -73,6 +73,7 @@ class Feature(enum.IntEnum):
     INTERCONNECT = 19
     PEERING = 20
     FRAGMENTS = 21
+    ICMP_REDIRECT = 22
 
     @property
     def label(self) -> str:
@@ -91,6 +92,7 @@ class Priority(enum.IntEnum):
     BEYOND = 140
     SPECIFIC = 150
     EXCEPTION = 200
+    FORBIDDEN = 250
 
 
 def longest(prefix: str) -> int:

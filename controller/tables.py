@@ -55,18 +55,19 @@ class Table(enum.Enum):
     PORT_SECURITY = _spec(
         5,
         "IP and ARP senders must be the machine's own; DHCP goes to the controller.",
-        {F.METADATA, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ARP_OP, F.ARP_SPA, F.ARP_SHA},
+        {F.METADATA, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ICMP_TYPE, F.ARP_OP,
+         F.ARP_SPA, F.ARP_SHA},
         set(),
-        ("ARP", "FORWARD"),
+        ("ARP", "FORWARD", "ICMP_REDIRECT"),
         controller=True,
-    )
+    )  # fmt: skip
     INTERCONNECT_LINK = _spec(
         6,
         "From an interconnect: what is for the link itself goes to its leg, such as BGP; the rest is routed.",
         {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_PROTO, F.IP_TTL, F.TCP_SRC, F.TCP_DST,
-         F.UDP_DST},
+         F.UDP_DST, F.ICMP_TYPE},
         set(),
-        ("INTERCONNECT_SOURCE",),
+        ("INTERCONNECT_SOURCE", "ICMP_REDIRECT"),
     )  # fmt: skip
     INTERCONNECT_LEG = _spec(7, "From an interconnect's leg: only with the appliance's address on the link.",
                              {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.IP_SRC}, {F.VLAN_TCI})  # fmt: skip
@@ -195,7 +196,7 @@ class Table(enum.Enum):
         "From a VPN gateway's inside leg: whose prefix is the source?",
         {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
         set(),
-        ("BEYOND_MACHINE",),
+        ("BEYOND_MACHINE", "ICMP_REDIRECT"),
     )
     BEYOND_MACHINE = _spec(
         45,
@@ -231,16 +232,16 @@ class Table(enum.Enum):
         "Which machine of its network a drive means, or its VPN gateway: address and MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
         {F.IP_DST, F.ETH_SRC, F.ETH_DST},
-        ("SWITCH", "STORAGE_ERROR", "BEYOND_DRIVE_REPLY"),
+        ("SWITCH", "STORAGE_ERROR", "BEYOND_DRIVE_REPLY", "ICMP_REDIRECT"),
     )
     STORAGE_ERROR = _spec(52, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
                           {F.METADATA}, controller=True)  # fmt: skip
     GATEWAY = _spec(
         53,
         "From the gateway port: ARP for our addresses, no bogons, no expired packets.",
-        {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL},
+        {F.ETH_TYPE, F.ETH_DST, F.ARP_OP, F.ARP_TPA, F.ARP_SPA, F.IP_SRC, F.IP_DST, F.IP_TTL, F.IP_PROTO, F.ICMP_TYPE},
         {F.ARP_THA, F.IP_TTL},
-        ("ARP_REPLY", "GATEWAY_LOCAL"),
+        ("ARP_REPLY", "GATEWAY_LOCAL", "ICMP_REDIRECT"),
         controller=True,
     )
     GATEWAY_LOCAL = _spec(
@@ -328,6 +329,7 @@ class Table(enum.Enum):
     BEYOND_DRIVE_REPLY = _spec(71, "From drives to beyond: only replies, and errors, of known connections.",
                                {F.METADATA, F.CT_STATE}, set(), ("BEYOND",))  # fmt: skip
     NOT_TRANSLATED = _spec(72, "Counts, by network, what could not be translated on its way out.", {F.METADATA})
+    ICMP_REDIRECT = _spec(74, "Counts, by network, ICMP that would lead others astray.", {F.METADATA})
     VPN_LEG = _spec(80, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
                     {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     VPN_GATEWAY = _spec(

@@ -244,6 +244,30 @@ def test_nobody_in_the_internet_reaches_a_shared_address_unasked(sandbox: Sandbo
     assert all(SERVER in ask_udp(machine.pid, [SERVER]) for machine in machines)
 
 
+def test_icmp_that_redirects_neither_comes_from_the_internet_nor_goes_there(sandbox: Sandbox, maker: Tenants) -> None:
+    holder, victim = maker.isolated(), maker.isolated()
+    public = maker.public_address(holder).address
+    known = ask_udp(victim.pid, [SERVER])[SERVER]
+    mark = new_mark()
+    inward, outward = [], []
+    for kind in (4, 5, 9, 10):
+        for address, port in ((public, 4000), (known.address, known.port)):
+            about = IP(src=address, dst=SERVER) / UDP(sport=port, dport=7) / Raw(mark)
+            head = Ether(src=INTERNET_MAC, dst=GATEWAY_MAC) / IP(src=NEXT_HOP, dst=address)
+            inward.append(head / ICMP(type=kind, gw=NEXT_HOP) / about)
+        about = IP(src=SERVER, dst=holder.address) / UDP(sport=7, dport=4000) / Raw(mark)
+        outward.append(routed(holder, SERVER) / ICMP(type=kind, gw=holder.address) / about)
+    with Wire(sandbox.internet.pid) as outside, Wire(holder.pid) as ours, Wire(victim.pid) as theirs:
+        with counted(sandbox, NOBODY, "icmp-redirect", len(inward)):
+            for packet in inward:
+                outside.send(packet)
+        with counted(sandbox, maker.network_of(holder).key, "icmp-redirect", len(outward)):
+            for packet in outward:
+                ours.send(packet)
+        heard = heard_so_far(ours, holder) + heard_so_far(theirs, victim) + internet_heard_so_far(outside)
+    assert not [frame.summary() for frame in heard if mark in bytes(frame)]
+
+
 def test_a_packet_that_expires_on_arrival_is_told(sandbox: Sandbox) -> None:
     with Wire(sandbox.internet.pid) as outside:
         mark = new_mark()

@@ -22,7 +22,7 @@ from packets import Wire
 from probes import ask_tcp, ask_udp, ping
 from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
@@ -140,6 +140,24 @@ def unknown_mac(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
     return frame
 
 
+def redirect(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    """What has a neighbour send by the machine, in a network that believes it."""
+    about = IP(src=neighbour.address, dst=SERVER) / payload(mark)
+    told = IP(src=machine.address, dst=neighbour.address) / ICMP(type=5, code=1, gw=machine.address) / about
+    return Ether(src=machine.mac, dst=neighbour.mac) / told
+
+
+def source_quench(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    frame = redirect(machine, neighbour, mark)
+    frame[ICMP].type, frame[ICMP].code = 4, 0
+    return frame
+
+
+def router_advertisement(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
+    told = IP(src=machine.address, dst="224.0.0.1", ttl=1) / ICMP(type=9) / Raw(mark)
+    return Ether(src=machine.mac, dst="01:00:5e:00:00:01") / told
+
+
 def tagged(machine: Machine, neighbour: Machine, mark: bytes) -> Packet:
     frame = own(machine, neighbour, mark)
     return Ether(src=machine.mac, dst=neighbour.mac) / Dot1Q(vlan=71) / frame[IP]
@@ -176,6 +194,9 @@ IN_OWN_NETWORK: list[tuple[Forge, str]] = [
     (question_for_nobody, "arp-unknown"),
     (unasked_answer, "arp-unknown"),
     (unknown_mac, "unknown-mac"),
+    (redirect, "icmp-redirect"),
+    (source_quench, "icmp-redirect"),
+    (router_advertisement, "icmp-redirect"),
 ]
 # A tag says that the packet is of another attachment, and there is none; probes are counted for all networks at once.
 IN_NO_NETWORK: list[tuple[Forge, str]] = [

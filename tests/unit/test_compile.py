@@ -177,8 +177,8 @@ def test_compiling_twice_gives_the_same(network: Network) -> None:
 
 
 @pytest.mark.parametrize("network", [examples.ISOLATED, examples.ISOLATED_VLAN], ids=lambda n: n.name)
-@pytest.mark.parametrize(("mtu", "flows"), [(1500, 23), (1400, 25), (9000, 25)])
-def test_an_isolated_network_takes_23_flows(network: Network, mtu: int, flows: int) -> None:
+@pytest.mark.parametrize(("mtu", "flows"), [(1500, 24), (1400, 26), (9000, 26)])
+def test_an_isolated_network_takes_24_flows(network: Network, mtu: int, flows: int) -> None:
     """Two more where its MTU is not the gateway's."""
     assert len(compile_network(dataclasses.replace(network, mtu=mtu), examples.SITE).flows) == flows
 
@@ -193,7 +193,7 @@ def test_a_public_address_takes_at_most_8_flows(network: Network) -> None:
 
 
 def test_shared_flows_do_not_grow_with_networks() -> None:
-    assert len(compile_shared(SITE).flows) < 250
+    assert len(compile_shared(SITE).flows) < 300
 
 
 def test_a_machine_without_its_port_is_left_out_and_named() -> None:
