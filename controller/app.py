@@ -18,7 +18,7 @@ from typing import Any
 from controller import metrics, osken
 from controller.answer import Answers
 from controller.events import PortsChanged, SwitchDown, SwitchUp
-from controller.pipeline import MARK, Table, split_cookie
+from controller.pipeline import ATTACHMENT, MARK, Table, split_cookie
 from controller.presence import Presence
 from controller.reconcile import Reconciler
 from controller.services.contract import PacketIn
@@ -114,8 +114,9 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
         table = _TABLES.get(message.table_id)
         if table is not None:
             key = split_cookie(message.cookie)[0]
-            mark = message.match.get(MARK.text, 0)
-            self._answers.put(PacketIn(table, key, message.match["in_port"], bytes(message.data), mark))
+            mark, attachment = (message.match.get(register.text, 0) for register in (MARK, ATTACHMENT))
+            port, frame = message.match["in_port"], bytes(message.data)
+            self._answers.put(PacketIn(table, key, port, frame, mark, attachment))
 
 
 class _Handshake(OFPHandler):  # type: ignore[misc]

@@ -53,7 +53,7 @@ _SENTENCES = {
     "icmp-redirect": "ICMP redirect, router discovery or source quench (types 4, 5, 9, 10), which nobody may send",
     "not-translated": "no free port in the network's block, an invalid packet, or a foreign ICMP error",
     "bogon-source": "came from the Internet with a source address that cannot be there",
-    "not-for-us": "came from the Internet for an address or MAC that is not ours",
+    "not-for-us": "came from the Internet or an interconnect for an address or MAC that is not ours",
     "unsolicited": "came from the Internet and belongs to no known connection",
     "not-names": "came from the resolver's port and is neither a question nor an answer of names",
     "fragment": "a fragment to or from a shared drive; NFS and SMB are TCP, which needs none",
@@ -121,7 +121,10 @@ _REFUSALS = {
     Table.DELIVER: Reason("host-unreachable", "no machine of the network has the address; answered by ICMP"),
     Table.ROUTER_LOCAL: Reason("port-unreachable", "to the router, which answers nothing but echo; answered by ICMP"),
     Table.BEYOND: Reason("beyond-unreachable", "may be beyond, and no peer has announced it; answered by ICMP"),
-    Table.TTL: Reason("time-exceeded", "the TTL ended at the router; answered by ICMP"),
+    **{
+        table: Reason("time-exceeded", "the TTL ended at the router; answered by ICMP")
+        for table in (Table.TTL, Table.INTERCONNECT_TTL, Table.PEERING_IN)
+    },
     Table.FRAGMENTATION: Reason("too-large", "larger than the gateway's MTU; answered by ICMP where it may not be cut"),
     Table.STORAGE_ERROR: Reason(
         "storage-by-controller", "too large for the way, which its sender is told, or an ICMP error"
@@ -196,8 +199,8 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.VPN_GATEWAY, _F.VPN, _P.MISS, ""): "no-network",
     (_T.INTERCONNECT_LINK, _F.INTERCONNECT, _P.NORMAL, ""): "link-address",
     (_T.INTERCONNECT_LINK, _F.PEERING, _P.NORMAL, ""): "link-address",
-    (_T.INTERCONNECT_LINK, _F.INTERCONNECT, _P.DEFAULT, ""): "ttl",
-    (_T.INTERCONNECT_LINK, _F.PEERING, _P.DEFAULT, ""): "ttl",
+    (_T.INTERCONNECT_LINK, _F.INTERCONNECT, _P.DROP, ""): "not-for-us",
+    (_T.INTERCONNECT_LINK, _F.PEERING, _P.DROP, ""): "not-for-us",
     (_T.INTERCONNECT_LINK, _F.INTERCONNECT, _P.MISS, ""): "no-network",
     (_T.INTERCONNECT_LEG, _F.INTERCONNECT, _P.DROP, ""): "link-address",
     (_T.INTERCONNECT_LEG, _F.PEERING, _P.DROP, ""): "link-address",
@@ -207,7 +210,10 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.INTERCONNECT_SOURCE, _F.INTERCONNECT, _P.MISS, ""): "no-network",
     (_T.INTERCONNECT_SOURCE, _F.PEERING, _P.SPECIFIC, ""): "bogon-source",
     (_T.INTERCONNECT_SOURCE, _F.PEERING, _P.DROP, ""): "interconnect-source",
+    (_T.INTERCONNECT_TTL, _F.INTERCONNECT, _P.NORMAL, ""): "ttl",
+    (_T.INTERCONNECT_TTL, _F.INTERCONNECT, _P.MISS, ""): "no-network",
     (_T.INTERCONNECT_OUT, _F.INTERCONNECT, _P.MISS, ""): "interconnect-down",
+    (_T.PEERING_IN, _F.PEERING, _P.SPECIFIC, ""): "ttl",
     (_T.PEERING_IN, _F.PEERING, _P.MISS, ""): "not-for-us",
     (_T.ICMP_REDIRECT, _F.ICMP_REDIRECT, _P.DROP, ""): "icmp-redirect",
     (_T.ICMP_REDIRECT, _F.ICMP_REDIRECT, _P.MISS, ""): "icmp-redirect",

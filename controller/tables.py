@@ -64,8 +64,8 @@ class Table(enum.Enum):
     INTERCONNECT_LINK = _spec(
         6,
         "From an interconnect: what is for the link itself goes to its leg, such as BGP; the rest is routed.",
-        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_PROTO, F.IP_TTL, F.TCP_SRC, F.TCP_DST,
-         F.UDP_DST, F.ICMP_TYPE},
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ETH_DST, F.IP_SRC, F.IP_DST, F.IP_PROTO, F.TCP_SRC, F.TCP_DST, F.UDP_DST,
+         F.ICMP_TYPE, F.ARP_SPA},
         set(),
         ("INTERCONNECT_SOURCE", "ICMP_REDIRECT"),
     )  # fmt: skip
@@ -75,17 +75,25 @@ class Table(enum.Enum):
         8,
         "From an interconnect: may the peer send with this source?",
         {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.ICMP_TYPE},
-        {F.IP_TTL, ATTACHMENT, TOO_LARGE},
-        ("BEYOND_MACHINE", "PEERING_IN"),
+        set(),
+        ("INTERCONNECT_TTL", "PEERING_IN"),
     )
-    PEERING_IN = _spec(9, "From a peering: only to public addresses of ours.", {F.ETH_TYPE, F.IP_DST},
-                       {F.IP_TTL}, ("GATEWAY_LOCAL",))  # fmt: skip
+    PEERING_IN = _spec(9, "From a peering: only to public addresses of ours.", {F.ETH_TYPE, F.IP_DST, F.IP_TTL},
+                       {F.IP_TTL, ATTACHMENT}, ("GATEWAY_LOCAL",), controller=True)  # fmt: skip
     ARP = _spec(
         10,
         "Which MAC answers an ARP request: the router's, or a neighbour's.",
         {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
         {F.ARP_THA},
         ("ARP_REPLY",),
+    )
+    INTERCONNECT_TTL = _spec(
+        12,
+        "From an interconnect: decrements the TTL; the controller answers for packets that end here.",
+        {F.METADATA, F.ETH_TYPE, F.IP_TTL},
+        {F.IP_TTL, ATTACHMENT, TOO_LARGE},
+        ("BEYOND_MACHINE",),
+        controller=True,
     )
     FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
                     set(), ("ROUTER", "NEIGHBOR_IN"))  # fmt: skip

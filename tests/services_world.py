@@ -70,10 +70,17 @@ def with_network(network: Network) -> World:
     return replace(WORLD, networks=(*others, network))
 
 
-def ask(table: Table, network: Network | int, frame: Packet | bytes, world: World = WORLD, in_port: int = 0) -> Answer:
+def ask(
+    table: Table,
+    network: Network | int,
+    frame: Packet | bytes,
+    world: World = WORLD,
+    in_port: int = 0,
+    attachment: int = 0,
+) -> Answer:
     """The answer to one frame."""
     key = network if isinstance(network, int) else network.key
-    return answer(PacketIn(table, key, in_port, bytes(frame)), world)
+    return answer(PacketIn(table, key, in_port, bytes(frame), attachment=attachment), world)
 
 
 def sent(reply: Answer) -> Packet:

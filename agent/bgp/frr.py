@@ -184,7 +184,7 @@ class Frr:
                    "-A", "127.0.0.1", "-P", "0", "--limit-fds", "1024",
                    "-f", str(directory / _EMPTY), "-i", str(directory / f"{program}.pid"),
                    "-z", str(directory / "zserv.api"), "--log", "syslog", "--log-level", "warnings"]  # fmt: skip
-        # Routes are the switch's: the kernel only answers for TTLs that end.
+        # Routes are the switch's, not the kernel's.
         command += {BGPD: ["-n"], BFDD: ["--bfdctl", str(directory / "bfdd.sock")]}.get(program, [])
         nothing = subprocess.DEVNULL
         try:

@@ -1,7 +1,6 @@
-"""The network namespace of an interconnect: one leg to the bridge, the address on the link, and a way to the peer.
+"""The network namespace of an interconnect: one leg to the bridge, and the address on the link.
 
-No packet of a customer passes through it but those whose TTL ends, which its
-kernel answers. Made when it is missing, mended when it differs.
+No packet of a customer passes through it. Made when it is missing, mended when it differs.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ LEG_PORTS = r"bgp\d+"
 # What a namespace takes over from the host and must not.
 _SETTINGS = {
     "rp_filter": "0",
-    # TTLs end here only if packets would go on.
-    "forwarding": "1",
+    # Before the others, which the kernel changes with it.
+    "forwarding": "0",
     "send_redirects": "0",
     "accept_redirects": "0",
+    "accept_source_route": "0",
     # Nobody else asks for its address than by the leg.
     "arp_ignore": "1",
 }
@@ -49,7 +49,6 @@ class Namespace(NetworkNamespace):
             if self.within(lambda: exists(LEG)):
                 self.ip(f"link delete dev {LEG}")
             self.add_leg(self.port, LEG, INTERCONNECT_MAC, link.mtu)
-            self.set_ipv4(("all", "default", LEG), _SETTINGS)
         self._mend(link)
         run("ip", "link", "set", self.port, "mtu", str(link.mtu), "up")
         return made
@@ -73,6 +72,7 @@ class Namespace(NetworkNamespace):
             run("ip", "link", "delete", self.port)
 
     def _mend(self, link: Link) -> None:
+        self.set_ipv4(("all", "default", LEG), _SETTINGS)
         one = link.interconnect
         lines = ["link set lo up", f"link set dev {LEG} mtu {link.mtu} up"]
         shown = self.shown("-4", "address", "show", "dev", LEG)
@@ -80,5 +80,6 @@ class Namespace(NetworkNamespace):
         # The old ones first: of two addresses in one prefix the kernel takes the second away with the first.
         lines += [f"address delete {address} dev {LEG}" for address in have if address != one.local_address]
         lines += [f"address replace {one.local_address} dev {LEG}"]
-        lines += [f"route replace default via {one.peer_address} dev {LEG}"]
+        # Made by earlier versions; nobody is answered but the peer.
+        lines += ["route flush exact default"]
         self.ip(*lines)

@@ -1,10 +1,10 @@
 """Interconnects: what comes by their VLANs and goes there, and the link that BGP runs on.
 
 The namespace with the BGP daemon sees what concerns the link alone: ARP, BGP
-(RFC 4271), BFD (RFC 5881) and ICMP between the two link addresses, and packets
-whose TTL ends, about which its kernel tells their sender. All else is routed
-here: into the private network of a Direct Connect with sources the customer may
-have, to machines and drives; or, by `peering`, to public addresses.
+(RFC 4271), BFD (RFC 5881) and ICMP between the two link addresses. All else is
+routed here: into the private network of a Direct Connect with sources the customer
+may have, to machines and drives; or, by `peering`, to public addresses. Of packets
+whose TTL ends the controller tells their sender, in the name of the link address.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from controller.features import flow
+from controller.features import flow, to_controller
 from controller.features.path_mtu import larger_than
 from controller.flow import (
     Action,
@@ -38,7 +38,7 @@ feature = Feature.INTERCONNECT
 tables = frozenset(
     {
         Table.CLASSIFY, Table.INTERCONNECT_LINK, Table.INTERCONNECT_LEG, Table.INTERCONNECT_SOURCE,
-        Table.INTERCONNECT_OUT,
+        Table.INTERCONNECT_TTL, Table.INTERCONNECT_OUT,
     }
 )  # fmt: skip
 
@@ -50,25 +50,19 @@ _BGP, _BFD = 179, 3784
 
 def shared(site: Site) -> Iterator[Flow]:
     """What belongs to no interconnect; nothing here grows with them."""
-    for table in (Table.INTERCONNECT_LINK, Table.INTERCONNECT_LEG, Table.INTERCONNECT_SOURCE):
+    for table in (Table.INTERCONNECT_LINK, Table.INTERCONNECT_LEG, Table.INTERCONNECT_SOURCE, Table.INTERCONNECT_TTL):
         yield flow(feature, table, Priority.MISS, Match(), (), "no-network")
     yield flow(feature, Table.INTERCONNECT_OUT, Priority.MISS, Match(), (), "interconnect-down")
 
 
 def flows(network: Network, site: Site) -> Iterator[Flow]:
-    """17 of each interconnect and one a prefix it accepts; one of all, and one an own prefix within those accepted."""
+    """15 of each interconnect and one a prefix it accepts; five of all, and one an own prefix within those accepted."""
     key, interconnects = network.key, present(network.interconnects, site)
     if not interconnects:
         return
     for one in interconnects:
         yield from link(feature, one, site, key)
-        let_in: tuple[Action, ...] = (
-            Meter(meter(MeterClass.INTERCONNECT_IN, one.number)),
-            DecTtl(),
-            *((larger_than(network.mtu),) if is_narrower(network, site) else ()),
-            SetField(ATTACHMENT, 0),
-            Goto(Table.BEYOND_MACHINE),
-        )
+        let_in = (Meter(meter(MeterClass.INTERCONNECT_IN, one.number)), Goto(Table.INTERCONNECT_TTL))
         for kind in TOLD:
             yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.EXCEPTION,
                        match("icmp", metadata=key, reg2=one.number, ip_src=one.peer_address, icmp_type=kind),
@@ -81,6 +75,18 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.SPECIFIC, match("ip", metadata=key, ip_src=prefix),
                    (), "interconnect-source", key)  # fmt: skip
     yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.DROP, match(metadata=key), (), "interconnect-source", key)
+    yield flow(feature, Table.INTERCONNECT_LINK, Priority.DROP, match(metadata=key), (), "not-for-us", key)
+    yield from _one_hop(network, site)
+
+
+def _one_hop(network: Network, site: Site) -> Iterator[Flow]:
+    key, table = network.key, Table.INTERCONNECT_TTL
+    check = (larger_than(network.mtu),) if is_narrower(network, site) else ()
+    go_on: tuple[Action, ...] = (DecTtl(), *check, SetField(ATTACHMENT, 0), Goto(Table.BEYOND_MACHINE))
+    yield flow(feature, table, Priority.NORMAL, match("ip", metadata=key, ttl=0), (), "ttl", key)
+    yield flow(feature, table, Priority.NORMAL, match("ip", metadata=key, ttl=1),
+               to_controller(key), "time exceeded", key)  # fmt: skip
+    yield flow(feature, table, Priority.DEFAULT, match("ip", metadata=key), go_on, "one hop", key)
 
 
 def unplugged(interconnects: tuple[Interconnect, ...], site: Site) -> dict[str, str]:
@@ -157,7 +163,7 @@ def _to_leg(owner: Feature, one: Interconnect, key: int, leg: int) -> Iterator[F
                      tcp_src=tcp_src, tcp_dst=tcp_dst, udp_dst=udp_dst)  # fmt: skip
 
     for what, matched in (
-        ("ARP", match("arp", metadata=key, reg2=number)),
+        ("ARP", match("arp", metadata=key, reg2=number, arp_spa=one.peer_address)),
         ("BGP", between_ends("tcp", tcp_src=_BGP)),
         ("BGP", between_ends("tcp", tcp_dst=_BGP)),
         ("BFD", between_ends("udp", udp_dst=_BFD)),
@@ -166,10 +172,7 @@ def _to_leg(owner: Feature, one: Interconnect, key: int, leg: int) -> Iterator[F
         yield flow(owner, table, Priority.SPECIFIC, matched, deliver, what, key)
     yield flow(owner, table, Priority.NORMAL, match("ip", metadata=key, reg2=number, ip_dst=local),
                (), "link-address", key)  # fmt: skip
-    yield flow(owner, table, Priority.DEFAULT, match("ip", metadata=key, reg2=number, eth_dst=ours, ttl=1),
-               deliver, "the TTL ends", key)  # fmt: skip
-    yield flow(owner, table, Priority.DEFAULT, match("ip", metadata=key, reg2=number, ttl=0), (), "ttl", key)
-    yield flow(owner, table, Priority.REST, match("ip", metadata=key, reg2=number, eth_dst=ours),
+    yield flow(owner, table, Priority.DEFAULT, match("ip", metadata=key, reg2=number, eth_dst=ours),
                (Goto(Table.INTERCONNECT_SOURCE),), "to be routed", key)  # fmt: skip
 
 

@@ -11,21 +11,31 @@ from collections.abc import Iterator, Mapping
 
 from controller.features import flow, interconnect, next_hops
 from controller.features.route import bogons
-from controller.flow import Action, DecTtl, Flow, Goto, Meter, Output, SetField, ToGroup, set_mac
+from controller.flow import CONTROLLER, Action, DecTtl, Flow, Goto, Meter, Output, SetField, ToGroup, set_mac
 from controller.groups import Bucket, Group
 from controller.match import Field, Match, match
-from controller.pipeline import APPLIANCE_KEY, ATTACHMENT, Feature, MeterClass, Priority, Table, longest, meter
+from controller.pipeline import (
+    APPLIANCE_KEY,
+    ATTACHMENT,
+    GATEWAY_METER,
+    Feature,
+    MeterClass,
+    Priority,
+    Table,
+    longest,
+    meter,
+)
 from controller.site import Site
 from state.model import Network
 
 feature = Feature.PEERING
-tables = frozenset({*interconnect.tables, Table.PEERING_IN, Table.GATEWAY_OUT})
+tables = interconnect.tables - {Table.INTERCONNECT_TTL} | {Table.PEERING_IN, Table.GATEWAY_OUT}
 
 _EVERYWHERE = ("0.0.0.0/0",)
 
 
 def shared(site: Site) -> Iterator[Flow]:
-    """All of it: 16 of each peering and one a prefix it accepts, one a prefix learned; none without peerings."""
+    """All of it: 14 of each peering and one a prefix it accepts, one a prefix learned; none without peerings."""
     if not site.peerings:
         return
     yield from _inward(site)
@@ -60,11 +70,7 @@ def _inward(site: Site) -> Iterator[Flow]:
                    (), "bogon-source")  # fmt: skip
     for one in interconnect.present(site.peerings, site):
         yield from interconnect.link(feature, one, site, APPLIANCE_KEY)
-        let_in: tuple[Action, ...] = (
-            Meter(meter(MeterClass.INTERCONNECT_IN, one.number)),
-            SetField(ATTACHMENT, 0),
-            Goto(Table.PEERING_IN),
-        )
+        let_in = (Meter(meter(MeterClass.INTERCONNECT_IN, one.number)), Goto(Table.PEERING_IN))
         for kind in interconnect.TOLD:
             yield flow(feature, table, Priority.EXCEPTION,
                        match("icmp", metadata=APPLIANCE_KEY, reg2=one.number, ip_src=one.peer_address, icmp_type=kind),
@@ -74,11 +80,15 @@ def _inward(site: Site) -> Iterator[Flow]:
                        match("ip", metadata=APPLIANCE_KEY, reg2=one.number, ip_src=prefix),
                        let_in, f"from {prefix or 'anywhere'}")  # fmt: skip
     yield flow(feature, table, Priority.DROP, match(metadata=APPLIANCE_KEY), (), "interconnect-source")
+    yield flow(feature, Table.INTERCONNECT_LINK, Priority.DROP, match(metadata=APPLIANCE_KEY), (), "not-for-us")
+    yield flow(feature, Table.PEERING_IN, Priority.SPECIFIC, match("ip", ttl=0), (), "ttl")
+    yield flow(feature, Table.PEERING_IN, Priority.SPECIFIC, match("ip", ttl=1),
+               (Meter(GATEWAY_METER), Output(CONTROLLER)), "time exceeded")  # fmt: skip
+    here: tuple[Action, ...] = (SetField(ATTACHMENT, 0), Goto(Table.GATEWAY_LOCAL))
     for prefix in site.assignable_prefixes:
         # Of shared addresses conntrack counts the hop.
         yield flow(feature, Table.PEERING_IN, Priority.NORMAL, match("ip", ip_dst=prefix),
-                   (DecTtl(), Goto(Table.GATEWAY_LOCAL)), f"to {prefix}")  # fmt: skip
+                   (DecTtl(), *here), f"to {prefix}")  # fmt: skip
     for prefix in site.shared_prefixes:
-        yield flow(feature, Table.PEERING_IN, Priority.NORMAL, match("ip", ip_dst=prefix),
-                   (Goto(Table.GATEWAY_LOCAL),), f"to {prefix}")  # fmt: skip
+        yield flow(feature, Table.PEERING_IN, Priority.NORMAL, match("ip", ip_dst=prefix), here, f"to {prefix}")
     yield flow(feature, Table.PEERING_IN, Priority.MISS, Match(), (), "not-for-us")

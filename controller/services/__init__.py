@@ -20,6 +20,8 @@ def _gateway(packet: PacketIn, view: View) -> Answer:
 _SERVICES: Mapping[Table, Callable[[PacketIn, View], Answer]] = {
     Table.PORT_SECURITY: dhcp.answer,
     Table.TTL: icmp_error.expired,
+    Table.INTERCONNECT_TTL: icmp_error.expired,
+    Table.PEERING_IN: icmp_error.expired,
     Table.ROUTER_LOCAL: icmp_error.no_service,
     Table.UNROUTABLE: icmp_error.no_route,
     Table.DELIVER: icmp_error.no_host,

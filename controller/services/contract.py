@@ -18,7 +18,8 @@ class PacketIn:
 
     `key` is the network key of the flow's cookie, `frame` the whole Ethernet
     frame as it was in that table: the VLAN tag is gone since CLASSIFY. `mark`
-    is the `pipeline.Mark` it had there, 0 for none.
+    is the `pipeline.Mark` it had there, 0 for none, and `attachment` what
+    `pipeline.ATTACHMENT` held: in tables of interconnects the number of one.
     """
 
     table: Table
@@ -26,6 +27,7 @@ class PacketIn:
     in_port: int
     frame: bytes
     mark: int = 0
+    attachment: int = 0
 
 
 @dataclass(frozen=True, slots=True)

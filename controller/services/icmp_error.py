@@ -21,7 +21,7 @@ _GROUPS = ("224.0.0.0/4", "255.255.255.255/32")
 
 
 def expired(packet: PacketIn, view: View) -> Answer:
-    """For TTL and GATEWAY: time exceeded (11/0)."""
+    """For TTL, GATEWAY and what comes by interconnects: time exceeded (11/0)."""
     return report(packet, view, TIME_EXCEEDED, 0, "time-exceeded")
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from controller.features.switch import to_machine
 from controller.flow import Action, Output, Resubmit, SetField
 from controller.match import Field
-from controller.pipeline import APPLIANCE_KEY, Table
+from controller.pipeline import APPLIANCE_KEY, ATTACHMENT, Table
 from controller.services.contract import PacketIn, View
 from controller.services.packet import Ipv4
+from state.interconnect import INTERCONNECT_MAC
 from state.model import Machine, Network
 
 
@@ -60,6 +61,8 @@ def back(packet: PacketIn, ip: Ipv4, view: View) -> Way | None:
     A machine is answered only at its own address.
     """
     appliance = view.appliance
+    if packet.table in (Table.INTERCONNECT_TTL, Table.PEERING_IN):
+        return _to_peer(packet, ip, view)
     if packet.key == APPLIANCE_KEY:
         gateway = appliance.gateway
         return Way(gateway.ip, gateway.mac, ip.eth_src, gateway.address, (Output(packet.in_port),))
@@ -69,3 +72,14 @@ def back(packet: PacketIn, ip: Ipv4, view: View) -> Way | None:
     if network is None or machine is None or actions is None or machine.address != ip.source:
         return None
     return Way(network.router, appliance.router_mac, machine.mac, network.prefix, actions)
+
+
+def _to_peer(packet: PacketIn, ip: Ipv4, view: View) -> Way | None:
+    """To the peer of the interconnect that `packet` came by, within its rate; flows write the MACs."""
+    network = view.network(packet.key)
+    interconnects = network.interconnects if network else view.site.peerings
+    one = next((one for one in interconnects if one.number == packet.attachment), None)
+    if one is None:
+        return None
+    actions = (SetField(ATTACHMENT, one.number), *inject(packet.key, Table.INTERCONNECT_OUT))
+    return Way(one.local_ip, INTERCONNECT_MAC, ip.eth_src, one.local_address, actions)

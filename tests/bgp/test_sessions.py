@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from appliance import run
-from bgp_lab import BRIDGE, LAN, NAT_POOL, PEER_AS, PREFIX, THERE, Lab, Peer, drive, in_namespace, pids
+from bgp_lab import BRIDGE, LAN, NAT_POOL, PEER_AS, PREFIX, Lab, Peer, drive, in_namespace, pids
 from supervisor import await_condition
 
 from state.interconnect import INTERCONNECT_MAC, leg_port, namespace
@@ -79,10 +79,11 @@ def test_the_namespace_has_what_it_needs_and_no_more(pair: tuple[int, Peer]) -> 
     addresses = [f"{one['local']}/{one['prefixlen']}" for one in shown["addr_info"]]
     assert addresses == ["169.254.101.1/30"]
     routes = json.loads(in_namespace(name, "ip", "-json", "route"))
-    # Learned routes are the switch's; here is only what answers for TTLs that end.
-    assert {(route["dst"], route.get("gateway", "")) for route in routes} == {
-        ("default", THERE), ("169.254.101.0/30", ""),
-    }  # fmt: skip
+    # Learned routes are the switch's: nobody is answered from here but the peer.
+    assert {(route["dst"], route.get("gateway", "")) for route in routes} == {("169.254.101.0/30", "")}
+    for key in ("forwarding", "accept_redirects", "send_redirects", "accept_source_route"):
+        shown = in_namespace(name, "cat", *(f"/proc/sys/net/ipv4/conf/{device}/{key}" for device in ("all", "link")))
+        assert (key, shown.split()) == (key, ["0", "0"])
     listening = in_namespace(name, "ss", "-Hltn").splitlines()
     assert {line.split()[3].rpartition(":")[2] for line in listening} == {"179"}
     listening = in_namespace(name, "ss", "-Hlun", "sport < 10000").splitlines()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from echoes import echoes
+from frames import counted, is_error, new_mark
 from interconnect_world import (
     ACCEPT,
     LINK,
@@ -16,15 +17,22 @@ from interconnect_world import (
     SITE_PREFIX,
     World,
     flows_beyond,
+    from_peer,
     interconnect_world,
     link_of,
     reaches,
 )
+from machines import SERVERS
+from packets import Wire
 from pinging import pinging
 from sandbox import Sandbox
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
 from supervisor import await_condition
 
 from sluice.v1.interconnect_pb2 import InterconnectSession
+from state.interconnect import INTERCONNECT_MAC
 
 __all__ = ["interconnect_world"]
 
@@ -80,6 +88,31 @@ def await_held(world: World, words: str) -> InterconnectSession:
     session = calls.session(NAME)
     assert words in session.detail
     return session
+
+
+def test_who_is_told_of_a_ttl_that_ended(sandbox: Sandbox, interconnect_world: World) -> None:
+    two = interconnect_world.two
+    link, mark = two.links[NAME], new_mark()
+
+    def expiring(source: str) -> Packet:
+        return Ether(dst=INTERCONNECT_MAC) / IP(src=source, dst=two.machine.address, ttl=1) / UDP(dport=9) / Raw(mark)
+
+    with Wire(two.router.pid, "link1") as wire:
+        with counted(sandbox, two.key, "time-exceeded", 1):
+            from_peer(two, expiring(two.pc_address), NAME)
+        told = wire.receive(is_error(11, 0, two.machine.address), 2.0)
+        assert told is not None
+        assert (told[IP].src, told[IP].dst) == (link.peer, two.pc_address)
+        # Nobody is told in the name of somebody else.
+        with counted(sandbox, two.key, "interconnect-source", 3):
+            for source in (SERVERS[0], two.machine.address, "192.168.128.1"):
+                from_peer(two, expiring(source), NAME)
+        assert wire.receive(is_error(11, 0), 0.2) is None
+    # A flood is answered at the network's rate, and is its own matter.
+    before = sandbox.drops(two.key).get("icmp-error-rate", 0)
+    for _ in range(200):
+        from_peer(two, expiring(two.pc_address), NAME)
+    await_condition(lambda: sandbox.drops(two.key).get("icmp-error-rate", 0) > before, "over the rate", 5)
 
 
 @pytest.mark.usefixtures("renewed")

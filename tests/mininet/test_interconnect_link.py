@@ -98,6 +98,16 @@ def test_the_link_address_takes_only_what_a_session_needs(sandbox: Sandbox, inte
         for source in (interconnect_world.one.pc_address, "169.254.102.3", SERVERS[0], link.peer):
             for layer in (TCP(dport=179), UDP(dport=3784), ICMP()):
                 sent(source, layer, bad)
+        # Packets whose TTL ends, of sources accepted and others, are not the namespace's to answer.
+        for source in (interconnect_world.one.pc_address, "169.254.102.3", SERVERS[0], link.ip):
+            for target in (interconnect_world.one.machine.address, SERVERS[0], "10.9.0.99"):
+                head = Ether(dst=INTERCONNECT_MAC) / IP(src=source, dst=target, ttl=1)
+                from_peer(interconnect_world.one, head / UDP(dport=9) / Raw(bad), "files-2")
+        for kind in (4, 5, 9, 10):
+            sent(link.ip, ICMP(type=kind), bad)
+        for asker in ("169.254.102.3", interconnect_world.one.pc_address, "0.0.0.0"):
+            asked = Ether(dst=EVERYBODY) / ARP(hwsrc=router.intf("link2").MAC(), psrc=asker, pdst=link.peer)
+            from_peer(interconnect_world.one, asked / Raw(bad), "files-2")
         sent(link.ip, ICMP(), good)
         while good not in (data := leg.recv(4096)):
             assert bad not in data

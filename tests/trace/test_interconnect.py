@@ -8,7 +8,7 @@ from interconnect_packets import come, from_leg
 from tracer import GATEWAY_MAC, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, Verdict, ip, out_of, path
 from vpn_packets import fields, macs, refused, written
 
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline import GATEWAY_METER, MeterClass, Table, meter
 from state.interconnect import INTERCONNECT_MAC, Interconnect, leg_port
 from state.model import Network
 from state.storage import client_address
@@ -86,7 +86,7 @@ def test_a_customer_reaches_machines(tracer: Tracer, one: Interconnect, source: 
         verdict = tracer.trace(come(one, source, machine.address, kind="tcp"))
         assert verdict.output == out_of(machine)
         assert verdict.tables == path(
-            "classify", "interconnect-link", "interconnect-source", "beyond-machine", "switch"
+            "classify", "interconnect-link", "interconnect-source", "interconnect-ttl", "beyond-machine", "switch"
         )
         assert macs(verdict) == written(ROUTER_MAC, machine.mac)
         assert fields(verdict, "nw_src", "nw_dst", "nw_ttl") == (source, machine.address, "63")
@@ -185,7 +185,7 @@ def test_arp_of_both_ends_and_nothing_else_leaves_the_leg(
     port, leg = examples.SITE.ports[one.port], Out(leg_port(one.number))
     tag = f",dl_vlan={one.vlan}" if one.vlan else ""
     question = f"in_port={port}{tag},dl_src=02:00:00:00:cc:99,dl_dst=ff:ff:ff:ff:ff:ff,arp,arp_op=1"
-    assert tracer.trace(f"{question},arp_tpa={one.local_ip}").output == (leg,)
+    assert tracer.trace(f"{question},arp_spa={one.peer_address},arp_tpa={one.local_ip}").output == (leg,)
     assert tracer.trace(from_leg(one, "arp", f"arp_op=1,arp_tpa={one.peer_address}")).output == there
     assert tracer.trace(from_leg(one, "tcp", f"nw_src={one.local_ip},nw_dst={one.peer_address}")).output == there
     for source in ("10.0.0.2", "192.168.50.1", HERE, one.peer_address):
@@ -193,15 +193,55 @@ def test_arp_of_both_ends_and_nothing_else_leaves_the_leg(
 
 
 @EACH
-def test_an_ending_ttl_is_for_the_leg_to_tell_of(tracer: Tracer, one: Interconnect, network: Network | None) -> None:
-    assert tracer.trace(come(one, "192.168.50.9", MACHINE.address, ttl=1)).output == (Out(leg_port(one.number)),)
-    assert dropped(tracer.trace(come(one, "192.168.50.9", MACHINE.address, ttl=0)), "ttl", key(network))
+def test_an_ending_ttl_is_for_the_controller_to_tell_of(
+    tracer: Tracer, one: Interconnect, network: Network | None
+) -> None:
+    source = "151.101.0.9" if network is None else "192.168.50.9"
+    table, rate = (Table.INTERCONNECT_TTL, network.key) if network else (Table.PEERING_IN, GATEWAY_METER)
+    # Also for what nobody has.
+    for destination in (MACHINE.address, HERE, "203.0.113.64", "10.0.0.99", one.peer_address, "224.0.0.5"):
+        verdict = tracer.trace(come(one, source, destination, ttl=1))
+        assert (verdict.output, verdict.controller) == ((), ((table, rate),))
+        assert verdict.meters[0] == meter(MeterClass.INTERCONNECT_IN, one.number)
+        assert dropped(tracer.trace(come(one, source, destination, ttl=0)), "ttl", key(network))
 
 
 @EACH
-def test_frames_for_others_are_nobodys(tracer: Tracer, one: Interconnect, network: Network | None) -> None:
+@pytest.mark.parametrize("ttl", [0, 1])
+@pytest.mark.parametrize("source", ["10.250.0.13", "172.16.0.6", "203.0.113.130", "127.0.0.1", "169.254.1.1"])
+def test_nobody_is_told_of_a_ttl_whose_source_is_not_the_peers(
+    tracer: Tracer, one: Interconnect, network: Network | None, source: str, ttl: int
+) -> None:
+    verdict = tracer.trace(come(one, source, MACHINE.address, ttl=ttl))
+    assert dropped(verdict, "interconnect-source" if network else "bogon-source", key(network))
+
+
+@EACH
+@pytest.mark.parametrize("ttl", [0, 1, 64, 255])
+def test_only_the_peers_address_reaches_the_leg(
+    tracer: Tracer, one: Interconnect, network: Network | None, ttl: int
+) -> None:
+    port, leg = examples.SITE.ports[one.port], Out(leg_port(one.number))
+    tag = f",dl_vlan={one.vlan}" if one.vlan else ""
+    for source in ("192.168.50.9", "151.101.0.9", "8.8.8.8", one.local_ip, "0.0.0.0", "10.0.0.2"):
+        for kind, more in (("udp", ""), ("icmp", "icmp_type=8"), ("tcp", "tcp_dst=179"), ("udp", "udp_dst=3784")):
+            for destination in (one.local_ip, MACHINE.address, HERE, one.peer_address, "255.255.255.255", "224.0.0.5"):
+                verdict = tracer.trace(come(one, source, destination, kind=kind, more=more, ttl=ttl))
+                assert leg not in verdict.output
+        question = f"in_port={port}{tag},dl_src=02:00:00:00:cc:99,dl_dst=ff:ff:ff:ff:ff:ff,arp,arp_op=1"
+        verdict = tracer.trace(f"{question},arp_spa={source},arp_tpa={one.local_ip}")
+        assert dropped(verdict, "not-for-us", key(network))
+
+
+@EACH
+def test_frames_for_others_count_for_the_peers_network(
+    tracer: Tracer, one: Interconnect, network: Network | None
+) -> None:
     for mac in (ROUTER_MAC, "02:00:00:00:cc:01", "ff:ff:ff:ff:ff:ff"):
-        assert dropped(tracer.trace(come(one, "192.168.50.9", MACHINE.address, mac=mac)), "no-network", 0)
+        verdict = tracer.trace(come(one, "192.168.50.9", MACHINE.address, mac=mac))
+        assert dropped(verdict, "not-for-us", key(network))
+    verdict = tracer.trace(come(one, "192.168.50.9", MACHINE.address).partition(",udp")[0] + ",dl_type=0x86dd")
+    assert dropped(verdict, "not-for-us", key(network))
 
 
 @OURS

@@ -32,6 +32,7 @@ from controller.compile import Site, compile_network, compile_shared
 from controller.mgmt import Bridge
 from controller.pipeline import Table, split_cookie
 from controller.services import Answer, PacketIn, PacketOut, answer, neighbor
+from state.interconnect import INTERCONNECT_MAC, Interconnect, leg_port
 from state.model import Appliance, Machine, Network
 
 SERVER = "192.0.2.80"
@@ -57,7 +58,8 @@ def neutral(network: Network) -> Network:
 
 
 ISOLATED, OFFICE, SHOP = examples.ISOLATED, neutral(examples.OFFICE), neutral(examples.SHOP)
-NETWORKS = (ISOLATED, OFFICE, SHOP)
+CLINIC = examples.INTERCONNECT_NETWORKS[0]
+NETWORKS = (ISOLATED, OFFICE, SHOP, CLINIC)
 # Each kind of packet has a port of its own, so that conntrack knows its connections apart.
 WEB, CLERK, DB, CART = ISOLATED.machines[0], OFFICE.machines[2], OFFICE.machines[3], SHOP.machines[0]
 
@@ -144,7 +146,9 @@ class Bench:
         table = NUMBERS[int(re.search(r"table_id=(\d+)", text)[1])]  # type: ignore[index]
         cookie = re.search(r"cookie=0x([0-9a-f]+)", text)
         assert cookie is not None, text
-        return PacketIn(table, split_cookie(int(cookie[1], 16))[0], examples.SITE.ports["uplink"], data)
+        key, attachment = split_cookie(int(cookie[1], 16))[0], re.search(r"\breg2=(0x[0-9a-f]+)", text)
+        port = examples.SITE.ports["uplink"]
+        return PacketIn(table, key, port, data, attachment=int(attachment[1], 16) if attachment else 0)
 
     def serve(self, table: Table) -> Answer:
         """Let the service answer the next packet, which came from `table`, and send that."""
@@ -254,6 +258,24 @@ def test_traceroute_from_outside(bench: Bench) -> None:
     assert bench.serve(Table.GATEWAY).what == "time-exceeded"
     (packet,) = bench.sent("uplink")
     assert (packet.dst, packet[IP].src, packet[IP].dst) == (NEXT_HOP_MAC, GATEWAY.ip, SERVER)
+
+
+LINKS = [(one, "192.168.50.9", Table.INTERCONNECT_TTL) for one in CLINIC.interconnects]
+LINKS += [(one, "151.101.0.9", Table.PEERING_IN) for one in examples.PEERINGS]
+
+
+@pytest.mark.parametrize(("one", "source", "table"), LINKS, ids=lambda value: getattr(value, "name", None))
+def test_traceroute_from_the_other_side_of_an_interconnect(
+    bench: Bench, one: Interconnect, source: str, table: Table
+) -> None:
+    probe = IP(src=source, dst=CLINIC.machines[0].address, ttl=1) / UDP(sport=33434, dport=33435)
+    bench.receive(one.port, Ether(src="02:00:00:00:cc:99", dst=INTERCONNECT_MAC) / Dot1Q(vlan=one.vlan) / probe)
+    assert bench.serve(table).what == "time-exceeded"
+    (packet,) = bench.sent(one.port)
+    assert (packet.src, packet.dst, packet[Dot1Q].vlan) == (INTERCONNECT_MAC, one.session.mac, one.vlan)
+    assert (packet[IP].src, packet[IP].dst, packet[ICMP].type) == (one.local_ip, source, 11)
+    # Its namespace sees nothing of it.
+    assert bench.sent(leg_port(one.number), 0) == []
 
 
 def test_too_large_for_the_gateway(bench: Bench) -> None:

@@ -118,8 +118,9 @@ def test_a_learned_prefix_takes_one_flow_and_an_interconnect_a_fixed_number(pref
     bare = dataclasses.replace(CLINIC, interconnects=(), vpn=None, drives=(), machines=())
     before = compile_network(bare, SITE)
     found = compile_network(dataclasses.replace(bare, interconnects=(one,)), SITE)
-    # In all: what is not learned, no machine, no source. Of the interconnect: 17, two a prefix accepted.
-    assert len(found.flows) - len(before.flows) == 3 + 17 + 2 * accepted + prefixes
+    # In all: what is not learned, no machine, no source, not for us, three of the TTL.
+    # Of the interconnect: 15, two a prefix accepted.
+    assert len(found.flows) - len(before.flows) == 7 + 15 + 2 * accepted + prefixes
     assert len(found.groups) == min(prefixes, 1)
     assert len(found.meters) - len(before.meters) == 3
     narrow = compile_network(dataclasses.replace(bare, interconnects=(one,), mtu=1400), SITE)

@@ -24,11 +24,14 @@ from services_world import (
     from_machine,
     quoted,
     sent,
+    with_network,
 )
 
-from controller.flow import Output, PushVlan
-from controller.pipeline import Table
+from controller.flow import Output, PushVlan, Resubmit, SetField
+from controller.match import Field
+from controller.pipeline import ATTACHMENT, Table
 from controller.services import Answer
+from state.interconnect import INTERCONNECT_MAC, Interconnect, InterconnectKind
 
 PROBE = UDP(sport=33434, dport=33435) / Raw(b"probe")
 
@@ -128,6 +131,44 @@ def test_only_known_machines_are_answered(table: Table) -> None:
     frame = from_machine(UNPLUGGED, IP(src=UNPLUGGED.address, dst=SERVER, flags="DF") / PROBE)
     assert ask(table, PRIVATE, frame).out == ()
     assert ask(table, 77, anne(PROBE, flags="DF")).out == ()
+
+
+LINK = Interconnect("dc", InterconnectKind.DIRECT_CONNECT, 9, 1, "xc1", 101, "169.254.101.1/30", "169.254.101.2",
+                    64512, 65001)  # fmt: skip
+JOINED = replace(PRIVATE, interconnects=(LINK,))
+
+
+def from_site(payload: Packet, **fields: Any) -> Packet:
+    head = Ether(src="02:00:00:00:cc:01", dst=INTERCONNECT_MAC) / IP(src="192.168.50.9", dst=ANNE.address, **fields)
+    return head / payload
+
+
+def test_the_sender_beyond_an_interconnect_is_told_by_the_link_address() -> None:
+    answer = ask(Table.INTERCONNECT_TTL, JOINED, from_site(PROBE, ttl=1), with_network(JOINED), attachment=9)
+    assert answer.what == "time-exceeded"
+    assert answer.out[0].actions == (
+        SetField(ATTACHMENT, 9), SetField(Field.METADATA, JOINED.key), Resubmit(Table.INTERCONNECT_OUT)
+    )  # fmt: skip
+    packet = sent(answer)
+    assert (packet[IP].src, packet[IP].dst, packet[ICMP].type) == ("169.254.101.1", "192.168.50.9", 11)
+    assert quoted(packet) == bytes(from_site(PROBE, ttl=1)[IP])
+
+
+@pytest.mark.parametrize(
+    ("attachment", "frame", "what"),
+    [
+        (8, from_site(PROBE, ttl=1), "unknown-sender"),
+        (9, from_site(ICMP(type=11) / Raw(bytes(28)), ttl=1), "about-an-error"),
+        (9, from_site(PROBE, ttl=1, frag=100), "later-fragment"),
+        (9, b"\0" * 60, "malformed"),
+    ],
+)
+def test_nobody_else_beyond_an_interconnect_is_told(attachment: int, frame: Packet, what: str) -> None:
+    world = with_network(JOINED)
+    assert ask(Table.INTERCONNECT_TTL, JOINED, frame, world, attachment=attachment) == Answer(what)
+    # An interconnect that is gone, or another network's.
+    assert ask(Table.INTERCONNECT_TTL, PRIVATE, from_site(PROBE), attachment=9) == Answer("unknown-sender")
+    assert ask(Table.PEERING_IN, 0, from_site(PROBE), world, attachment=9) == Answer("unknown-sender")
 
 
 def test_ping_the_flows_do_not_answer_stays_unanswered() -> None:
