@@ -18,6 +18,7 @@ _SETTINGS = {
     "forwarding": "0",
     "send_redirects": "0",
     "accept_redirects": "0",
+    # Packets with a source route (RFC 791) are dropped.
     "accept_source_route": "0",
     # Nobody else asks for its address than by the leg.
     "arp_ignore": "1",

@@ -39,6 +39,8 @@ _SETTINGS = {
     "accept_local": "1",
     "send_redirects": "0",
     "accept_redirects": "0",
+    # Packets with a source route (RFC 791) are dropped.
+    "accept_source_route": "0",
 }
 _BEYOND = "169.254.0.1"
 _LAST = 4294967295
@@ -128,11 +130,11 @@ class Namespace(NetworkNamespace):
             (outside_port(self._key), OUTSIDE, OUTSIDE_MAC),
         ):
             self.add_leg(port, leg, mac, site.mtu if leg == INSIDE else 0)
+        # Before the tunnel, which takes over those of `default`.
+        self._mend(site)
         if self._kernel_esp and not self.within(lambda: exists(TUNNEL)):
             self.ip(f"link add {TUNNEL} type xfrm dev lo if_id {INTERFACE_ID}",
                      f"link set {TUNNEL} mtu {TUNNEL_MTU}")  # fmt: skip
-        self.set_ipv4(("all", "default", INSIDE, OUTSIDE), _SETTINGS)
-        self._mend(site)
         self.ip(
             "link set lo up",
             *([f"link set {TUNNEL} up"] if self._kernel_esp else []),
@@ -196,7 +198,8 @@ class Namespace(NetworkNamespace):
                 run("ip", "link", "delete", port)
 
     def _mend(self, site: Site) -> None:
-        """Have filter and rules as they must be."""
+        """Have settings, filter and rules as they must be."""
+        self.set_ipv4(("all", "default", INSIDE, OUTSIDE), _SETTINGS)
         # In one step, whatever was there.
         self.run("nft", "-f", "-", text=_FILTER.format(address=site.gateway.address, segment=_SEGMENT))
         rules = {priority: rule.format(address=site.gateway.address) for priority, rule in _RULES.items()}

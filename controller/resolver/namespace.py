@@ -72,10 +72,14 @@ def _exists(device: str) -> bool:
     return True
 
 
+# What a namespace takes over from the host and must not; `forwarding` first, with which the kernel changes others.
+_OFF = ("forwarding", "rp_filter", "accept_redirects", "send_redirects", "accept_source_route")
+
+
 def _settings() -> Iterator[str]:
-    """Lines for a shell: what a namespace takes over from the host and must not."""
+    """Lines for a shell."""
     for device in ("all", "default", LINK):
-        yield from (f"echo 0 >/proc/sys/net/ipv4/conf/{device}/{key}" for key in ("rp_filter", "forwarding"))
+        yield from (f"echo 0 >/proc/sys/net/ipv4/conf/{device}/{key}" for key in _OFF)
         ipv6 = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
         yield f"[ ! -e {ipv6} ] || echo 1 >{ipv6}"
 
@@ -109,6 +113,7 @@ class Namespace:
         if self.present():
             shown = json.loads(self._ip("-json", "link", "show", LINK))
             if shown[0].get("ifalias") == alias:
+                self._set()
                 return False
             # Its other end goes with it.
             self._ip("link", "delete", LINK)
@@ -119,8 +124,7 @@ class Namespace:
         # The userspace datapath passes packets on as they are: checksums must be whole.
         _run("ethtool", "-K", port, "tx", "off")
         self.within(lambda: _run("ethtool", "-K", LINK, "tx", "off"))
-        # `/proc/sys` of a unit may be read-only, that of process 1 is not.
-        _run(*_HOST_MOUNTS, f"--net={self._file}", "sh", "-e", lines=tuple(_settings()))
+        self._set()
         with contextlib.suppress(NamespaceError):
             self._ip("rule", "delete", "priority", _RULE)
         self._ip("-batch", "-", lines=(
@@ -134,6 +138,10 @@ class Namespace:
         _run("ip", "link", "set", port, "up")
         self._ip("link", "set", LINK, "alias", alias)
         return True
+
+    def _set(self) -> None:
+        # `/proc/sys` of a unit may be read-only, that of process 1 is not.
+        _run(*_HOST_MOUNTS, f"--net={self._file}", "sh", "-e", lines=tuple(_settings()))
 
     def _ip(self, *command: str, lines: Sequence[str] = ()) -> str:
         # Not by `ip -n`, which needs mounts of its own as well.

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from frames import EVERYBODY, carries, new_mark, routed
+from frames import EVERYBODY, carries, is_echo_reply, new_mark, routed
 from interconnect_world import (
     PASSWORD,
     PREFIX,
@@ -25,7 +25,7 @@ from packets import ETH_P_ALL, Wire
 from probes import ping
 from sandbox import Sandbox
 from sandboxes import Tenants, network_id
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_RR, IPOption_SSRR
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 from supervisor import await_condition
@@ -113,6 +113,24 @@ def test_the_link_address_takes_only_what_a_session_needs(sandbox: Sandbox, inte
             assert bad not in data
     assert ping(router.pid, [link.peer]) == {link.peer}
     assert ping(interconnect_world.one.machine.pid, [link.peer], 0.3) == set()
+
+
+def test_the_link_address_takes_no_source_route(interconnect_world: World) -> None:
+    one = interconnect_world.one
+    link = one.links["files-2"]
+    with Wire(one.router.pid, link.interface) as wire:
+
+        def answered(option: Packet, seconds: float) -> bool:
+            head = Ether(dst=INTERCONNECT_MAC) / IP(src=link.ip, dst=link.peer, options=[option])
+            from_peer(one, head / ICMP(id=9) / Raw(new_mark()), "files-2")
+            return wire.receive(is_echo_reply(link.peer), seconds) is not None
+
+        assert answered(IPOption_NOP(), 2.0)
+        for option in (IPOption_LSRR, IPOption_SSRR):
+            # With the way still before it, and at its end.
+            for pointer in (4, 8):
+                assert not answered(option(routers=[one.machine.address], pointer=pointer), 0.3)
+        assert answered(IPOption_RR(routers=["0.0.0.0"]), 2.0)
 
 
 def test_the_leg_sends_only_with_its_own_address(sandbox: Sandbox, interconnect_world: World) -> None:

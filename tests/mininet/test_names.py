@@ -17,8 +17,9 @@ from packets import Wire
 from sandbox import CALL_SECONDS, Sandbox, Wanted
 from sandboxes import Tenants, network_id
 from scapy.layers.dns import DNS, DNSQR, DNSRR
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_SSRR
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 from supervisor import await_condition
 
 from sluice.v1 import machine_pb2, network_pb2
@@ -167,6 +168,23 @@ def test_a_neighbour_cannot_answer_in_the_routers_name(sandbox: Sandbox, office:
             Ether(src=liar.mac, dst=ROUTER_MAC) / IP(src=victim.address, dst=ROUTER) / UDP(sport=53, dport=999) / lie
         )
         assert seen.receive(lambda frame: DNS in frame, 0.5) is None
+
+
+def test_a_question_with_a_source_route_is_not_answered(office: Office) -> None:
+    mine = office.pc
+    with Wire(mine.pid) as wire:
+
+        def answered(option: Packet, seconds: float) -> bool:
+            head = Ether(src=mine.mac, dst=ROUTER_MAC) / IP(src=mine.address, dst=ROUTER, options=[option])
+            frame = head / UDP(sport=9998, dport=53) / DNS(id=9, rd=1, qd=DNSQR(qname=f"db1.{office.domain}"))
+            found = wire.exchange(frame, lambda heard: DNS in heard and heard[DNS].id == 9, seconds)
+            return found is not None
+
+        assert answered(IPOption_NOP(), 2.0)
+        for option in (IPOption_LSRR, IPOption_SSRR):
+            # With the way still before it, and at its end.
+            for pointer in (4, 8):
+                assert not answered(option(routers=[office.db.address], pointer=pointer), 0.3)
 
 
 def network_key(sandbox: Sandbox, office: Office) -> int:

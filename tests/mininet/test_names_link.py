@@ -71,3 +71,17 @@ def test_a_namespace_that_is_gone_is_made_anew(sandbox: Sandbox, pair: list[Mach
     assert told(pair[0], "-x", pair[1].address).status == "NOERROR"
     # What comes by the port is local there and forwarded nowhere.
     assert run(["ip", "netns", "exec", NAMESPACE, "cat", "/proc/sys/net/ipv4/ip_forward"]).strip() == "0"
+
+
+def test_settings_that_somebody_changed_are_put_right(sandbox: Sandbox, pair: list[Machine]) -> None:
+    files = [
+        f"/proc/sys/net/ipv4/conf/{device}/{key}"
+        for device in ("all", "dns0")
+        for key in ("forwarding", "accept_redirects", "send_redirects", "accept_source_route")
+    ]
+    inside = ["ip", "netns", "exec", NAMESPACE]
+    run([*inside, "sh", "-ec", "".join(f"echo 1 >{file};" for file in files)])
+    sandbox.appliance.stop(RESOLVER)
+    sandbox.appliance.start_one(RESOLVER)
+    await_condition(lambda: run([*inside, "cat", *files]).split() == ["0"] * len(files), "put right", 15)
+    await_condition(lambda: works(pair), "names again", 15)

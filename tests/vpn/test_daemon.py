@@ -274,12 +274,25 @@ def test_nothing_leaks_without_charon_and_daemon(pair: Pair) -> None:
 
 
 def test_what_is_taken_from_the_namespace_comes_back(pair: Pair) -> None:
+    refused = [
+        f"/proc/sys/net/ipv4/conf/{device}/{key}"
+        for device in ("all", "inside", "outside")
+        for key in ("accept_redirects", "send_redirects", "accept_source_route")
+    ]
+
     def state() -> list[str]:
-        commands = (["nft", "list", "ruleset"], ["ip", "rule"], ["ip", "route", "show", "table", "72"])
+        commands = (
+            ["nft", "list", "ruleset"],
+            ["ip", "rule"],
+            ["ip", "route", "show", "table", "72"],
+            ["cat", *refused],
+        )
         return [in_namespace(namespace(1), *command) for command in commands]
 
     before = state()
-    in_namespace(namespace(1), "sh", "-ec", "nft flush ruleset; ip rule flush; ip route flush table 72")
+    assert before[3].split() == ["0"] * len(refused)
+    changed = "".join(f"; echo 1 >{file}" for file in refused)
+    in_namespace(namespace(1), "sh", "-ec", f"nft flush ruleset; ip rule flush; ip route flush table 72{changed}")
     pair.lab.stop()
     pair.lab.start()
     await_condition(lambda: state()[0] == before[0] and answers(SITE_ROUTER, seconds=0.1), "mended", 10)
@@ -288,7 +301,7 @@ def test_what_is_taken_from_the_namespace_comes_back(pair: Pair) -> None:
         [line for line in shown.splitlines() if int(line.split(":")[0]) < 32767] for shown in (before[1], state()[1])
     ]
     assert rules[0] == rules[1]
-    assert state()[2] == before[2]
+    assert state()[2:] == before[2:]
 
 
 def test_a_namespace_that_is_gone_is_made_anew(pair: Pair) -> None:
