@@ -8,8 +8,8 @@ from concurrent import futures
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from agent.api import reflection
 from agent.api.appliance import ApplianceService
 from agent.api.arrivals import Arrivals
 from agent.api.calls import Guard, Seats
@@ -109,7 +109,7 @@ class Server:
         self._health = health.HealthServicer()
         self._set_health(serving=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        reflection.serve([*SERVICES, health.SERVICE_NAME], self._server)
         self.ports = [self._server.add_insecure_port(address) for address in config.api.listen]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._tell_health, name="health", daemon=True)

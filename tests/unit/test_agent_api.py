@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from agent import metrics
 from agent.api import paging
@@ -25,6 +25,8 @@ from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
 from tests.agents import MAC, Api, Clock, Database, machine, network, opened, public_address, refusal, served
 from tests.dummy_switch import wait_until
+
+NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 
 
 @pytest.fixture
@@ -259,21 +261,28 @@ def test_who_has_a_port_now_does_not_depend_on_the_clock(server: Database) -> No
         assert refusal(api.translations.LookupTranslation, request)[0] == "NOT_FOUND"
 
 
-def test_reflection_lists_services_with_comments_kept_in_files(api: Api) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(api.channel)
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_lists_services_and_has_their_files(api: Api, version: str) -> None:
+    info = api.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
 
     def ask(**question: str) -> Any:
-        return next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)])))
+        return next(info(iter([reflection_pb2.ServerReflectionRequest(**question)])))
 
     listed = {s.name for s in ask(list_services="").list_services_response.service}
     assert {
         "sluice.v1.NetworkService", "sluice.v1.MachineService", "sluice.v1.TranslationService",
         "sluice.v1.UsageService",
-        "grpc.health.v1.Health",
+        "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
     } <= listed  # fmt: skip
-    answer = ask(file_containing_symbol="sluice.v1.NetworkService").file_descriptor_response
-    files = [FileDescriptorProto.FromString(text).name for text in answer.file_descriptor_proto]
-    assert "sluice/v1/network.proto" in files
+    for service in listed:
+        answer = ask(file_containing_symbol=service).file_descriptor_response
+        files = [FileDescriptorProto.FromString(text) for text in answer.file_descriptor_proto]
+        assert service in {f"{file.package}.{made.name}" for file in files for made in file.service}
+    assert ask(file_containing_symbol="sluice.v1.NoService").error_response.error_code == NOT_FOUND
 
 
 def test_internal_faults_are_logged_and_counted_but_not_shown(

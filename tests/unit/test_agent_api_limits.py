@@ -49,6 +49,7 @@ class Silent:
         "/sluice.v1.NetworkService/WatchNetworks",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ],
 )
