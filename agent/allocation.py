@@ -2,7 +2,8 @@
 
 A pool is a function of the rows it was fed with, whatever their order, so two
 agents on one database agree. Every operation costs O(log n) in the number of
-gaps of the pool. Times are milliseconds since the epoch and always passed in.
+gaps of the pool. Times are milliseconds on a clock that never steps, and always
+passed in.
 """
 
 from __future__ import annotations

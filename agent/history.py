@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass
+from typing import TypeVar
 
 from state.model import PortBlock
 from state.ovsdb import Row
@@ -44,7 +45,7 @@ def _holding(row: Row) -> Holding:
 
 
 class History:
-    """Holdings by address and block; a look-up costs O(log n) in the holdings of one block."""
+    """Holdings by address and block; a look-up costs O(log n) in the holdings of one block, O(n) if nobody had it."""
 
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int, int], list[Holding]] = {}
@@ -73,10 +74,9 @@ class History:
     def at(self, address: str, port: int, moment: int) -> Holding | None:
         """Who had `port` of `address` at `moment` (ms), if anybody."""
         for size in self._sizes:
-            held = self._blocks.get((address, size, port - port % size), [])
-            before = bisect_right(held, moment, key=lambda h: h.allocated_at)
-            if before and not 0 < held[before - 1].released_at <= moment:
-                return held[before - 1]
+            found = _holder(self._blocks.get((address, size, port - port % size), []), moment)
+            if found is not None:
+                return found
         return None
 
 
@@ -101,7 +101,7 @@ def assignment_value(address: str, holder: str, zone: int) -> str:
 
 
 class Assignments:
-    """Assignments by public address, without those that lasted no time; a look-up costs O(log n) in those of one."""
+    """Assignments by public address, without those that lasted no time; a look-up costs as in History."""
 
     def __init__(self) -> None:
         self._of: dict[str, list[Assignment]] = {}
@@ -129,6 +129,17 @@ class Assignments:
 
     def at(self, address: str, moment: int) -> Assignment | None:
         """Who had `address` at `moment` (ms), if any."""
-        held = self._of.get(address, [])
-        before = bisect_right(held, moment, key=lambda h: h.allocated_at)
-        return held[before - 1] if before and not 0 < held[before - 1].released_at <= moment else None
+        return _holder(self._of.get(address, []), moment)
+
+
+_H = TypeVar("_H", Holding, Assignment)
+
+
+def _holder(held: list[_H], moment: int) -> _H | None:
+    """Who had it at `moment`, of all who ever had.
+
+    It is the last one before, unless the time of day was set back: then an
+    earlier holder seems to have come later.
+    """
+    before = bisect_right(held, moment, key=lambda h: h.allocated_at)
+    return next((one for one in reversed(held[:before]) if not 0 < one.released_at <= moment), None)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from sortedcontainers import SortedDict
 
 from agent.allocation import Pool
+from agent.clock import Clock
 from agent.ledger import Ledger
 from agent.pools import ZONE_REST, Pools
 from agent.records import (
@@ -52,11 +53,11 @@ class Replica:
     those of other pools `keep_released`.
     """
 
-    def __init__(self, pools: Pools, listener: Listener, *, keep_blocks: int, keep_released: int) -> None:
+    def __init__(self, pools: Pools, listener: Listener, clock: Clock, *, keep_blocks: int, keep_released: int) -> None:
         self.lock = threading.RLock()
         keep = {"port-block": keep_blocks, "assignment": keep_blocks, "public-zone": max(keep_released, ZONE_REST)}
         self.pools = pools
-        self.ledger = Ledger(pools, self._addresses_of, keep=keep, keep_others=keep_released)
+        self.ledger = Ledger(pools, self._addresses_of, clock, keep=keep, keep_others=keep_released)
         self.networks: SortedDict[str, NetworkRecord] = SortedDict()
         self.machines: SortedDict[str, MachineRecord] = SortedDict()
         self.drives: SortedDict[str, DriveRecord] = SortedDict()

@@ -60,7 +60,7 @@ class Upkeep:
         operations = [*self._settings(), *expired]
         if operations:
             self._store.client.transact(operations, durable=False)
-        replica, now = self._store.replica, self._store.clock()
+        replica, now = self._store.replica, self._store.clock.steady()
         with replica.lock:
             for pool in replica.pools:
                 metrics.FREE.labels(pool.name).set(pool.free_count(now))
@@ -86,7 +86,7 @@ class Upkeep:
         return []
 
     def _expired(self) -> list[Operation]:
-        now = self._store.clock()
+        now = self._store.clock.steady()
         with self._store.replica.lock:
             due = list(islice(self._store.replica.ledger.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
         return [{"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]} for _, table, uuid in due]

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agent.api.server import Server
+from agent.clock import Clock
 from agent.config import Config, parse
 from agent.daemons import Daemons
 from agent.store import Store
@@ -171,27 +171,37 @@ def switch_database() -> Any:
     return database(SWITCH_SCHEMA)
 
 
-@dataclass
-class Clock:
+class StoppedClock(Clock):
     """A clock that stands still until it is told to go on; ms since the epoch."""
 
-    now: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    def __init__(self, moment: int | None = None) -> None:
+        super().__init__()
+        self.moment = super().now() if moment is None else moment
+        self._stepped = 0
 
-    def __call__(self) -> int:
-        return self.now
+    def now(self) -> int:
+        return self.moment
+
+    def steady(self) -> int:
+        return self.moment - self._stepped
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        self.now += int(seconds * 1000)
+        self.moment += int(seconds * 1000)
+
+    def step(self, seconds: float) -> None:
+        """Somebody sets the time of day."""
+        self._stepped += int(seconds * 1000)
+        self.moment += int(seconds * 1000)
 
 
 @contextmanager
-def opened(of: Database, clock: Callable[[], int] | None = None, **changes: Any) -> Iterator[Store]:
+def opened(of: Database, clock: Clock | None = None, **changes: Any) -> Iterator[Store]:
     """A store on a database, connected."""
     client = Client(of.socket)
     config = of.configuration(**changes)
     try:
-        made = Store(client, config) if clock is None else Store(client, config, clock)
+        made = Store(client, config, clock)
         client.wait_connected(5)
         yield made
     finally:

@@ -28,7 +28,7 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
         try:
             if request.HasField("time"):
                 moment, when = request.time.ToMilliseconds(), f"at {request.time.ToJsonString()}"
-                if moment > self._store.clock() + _AHEAD_MILLISECONDS:
+                if moment > self._store.clock.now() + _AHEAD_MILLISECONDS:
                     violations.append(wrong("time", request.time.ToJsonString(), "a moment that is not in the future"))
         except ValueError as error:
             violations.append(Violation("time", f"time: {error}"))

@@ -41,7 +41,7 @@ class InterconnectPlans(Transaction):
         owner = present.peerings if new.kind == "PEERING" else self._private_network(new)
         # As a network's: above every revision of an earlier one of this name.
         first = Interconnect(name, InterconnectKind[new.kind], 0, _slot(owner), "", None, "", "", 0, 0)
-        value = _effective(replace(first, revision=self.now, created_at=self.now), new)
+        value = _effective(replace(first, revision=self.revision, created_at=self.now), new)
         self._admit_interconnect(value, owner)
         self._vacant(value)
         value = replace(
@@ -91,7 +91,7 @@ class InterconnectPlans(Transaction):
             self._unclaim("attachment", before.where)
             self._occupy(after, owner)
         # The latest of all peerings' is what the controller says it has come to: it has to be the highest.
-        after = replace(after, revision=max(before.revision + 1, self.now))
+        after = replace(after, revision=max(before.revision + 1, self.revision))
         row = interconnect_rows.interconnect_row(after, None)
         self._update("Interconnect", record.uuid, {column: row[column] for column in row if column not in _FIXED})
         return True

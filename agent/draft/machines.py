@@ -119,11 +119,11 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
         assert record is not None
         pool = self._address_pool(record)
         if asked:
-            until = pool.cooling_until(asked, self.now)
+            until = pool.cooling_until(asked, self.steady)
             if until is not None:
                 raise InUse(
                     f"networks/{network.name}",
-                    f"machine.address {asked} was released lately and is free again {clock_text(until, self.now)}",
+                    f"machine.address {asked} was released lately and is free again {clock_text(until, self.steady)}",
                 )
             return asked
         while True:

@@ -60,8 +60,8 @@ class NetworkPlans(Transaction):
             storage_rate=new.storage_rate,
             implicit=implicit,
             # Above every revision a network of this name ever had, so that what the controller
-            # said of a deleted one is not taken for this one's.
-            revision=self.now,
+            # said of a deleted one is not taken for this one's, whatever became of the time of day.
+            revision=self.revision,
             created_at=self.now,
         )
         self._taken["network", name, ""] = name

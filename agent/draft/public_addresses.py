@@ -34,7 +34,7 @@ class PublicAddressPlans(Transaction):
             tenant=new.tenant,
             machine="" if machine is None else machine.machine.name,
             # As a network's: above every revision of an earlier one of this name.
-            revision=self.now,
+            revision=self.revision,
             created_at=self.now,
         )
         self._insert("Public_Address", rows.public_address_row(value))
@@ -55,9 +55,9 @@ class PublicAddressPlans(Transaction):
         owner = self._owner(asked)
         if owner:
             raise Taken(owner, f"address {asked} is taken by {owner}")
-        until = pool.cooling_until(asked, self.now)
+        until = pool.cooling_until(asked, self.steady)
         if until is not None:
-            message = f"address {asked} was released lately and is free again {clock_text(until, self.now)}"
+            message = f"address {asked} was released lately and is free again {clock_text(until, self.steady)}"
             raise InUse("publicAddresses", message)
         return asked
 

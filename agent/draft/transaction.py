@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Container, Iterator
 
 from agent.allocation import Pool
+from agent.clock import Clock
 from agent.faults import Exhausted, Missing
 from agent.intent import Idempotency
 from agent.records import MachineRecord, NetworkRecord
@@ -42,16 +43,19 @@ def clock_text(moment: int, now: int) -> str:
 
 
 class Transaction:
-    """The operations of one command at time `now` (ms), with their guards and what they take out of pools.
+    """The operations of one command, with their guards and what they take out of pools.
+
+    `now` is the time of day (ms), which rows tell; `steady` that of the clock
+    that never steps, by which values rest; `revision` that of a new object.
 
     It is made under the replica's lock. When the command cannot be done the
     methods that plan it raise Fault; then it is thrown away and nothing has
     changed.
     """
 
-    def __init__(self, replica: Replica, appliance: Appliance, now: int) -> None:
+    def __init__(self, replica: Replica, appliance: Appliance, clock: Clock) -> None:
         self.operations: list[Operation] = []
-        self.now = now
+        self.now, self.steady, self.revision = clock.now(), clock.steady(), clock.revision()
         self._appliance = appliance
         self._replica = replica
         self._free: dict[Pool, Iterator[str]] = {}
@@ -85,11 +89,11 @@ class Transaction:
         self._guard_pools()
         values = self._free.get(pool)
         if values is None:
-            values = self._free[pool] = pool.free(self.now)
+            values = self._free[pool] = pool.free(self.steady)
         value = next(values, None)
         if value is None:
-            cooled = pool.next_cooled(self.now)
-            later = "" if cooled is None else f"; the next released one is free {clock_text(cooled, self.now)}"
+            cooled = pool.next_cooled(self.steady)
+            later = "" if cooled is None else f"; the next released one is free {clock_text(cooled, self.steady)}"
             raise Exhausted(
                 pool.name,
                 f"pool {pool.name} is empty: none of its {pool.size} is free{later}",

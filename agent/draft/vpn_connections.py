@@ -40,7 +40,7 @@ class VpnConnectionPlans(VpnGatewayPlans):
             message = f"{of} has {len(gateway.connections)} connections; a gateway has at most {MAX_CONNECTIONS}"
             raise Exhausted("vpnConnections", message, {"size": str(MAX_CONNECTIONS)})
         # As a network's: above every revision of an earlier one of this name.
-        first = VpnConnection(name, "", (), revision=self.now, created_at=self.now)
+        first = VpnConnection(name, "", (), revision=self.revision, created_at=self.now)
         value = self._effective(new, gateway, _proven(first, new.pre_shared_key, new.certificate, seal))
         self._admit_connection(value, gateway)
         self._change(gateway.network)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sortedcontainers import SortedDict
 
 from agent import metrics
+from agent.clock import Clock
 from agent.config import Config, own_macs, own_ports
 from agent.draft import Draft
 from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
@@ -63,26 +64,23 @@ ATTEMPTS = 30
 CONFLICTS = ("constraint violation", "timed out", "referential integrity violation")
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class DesiredState:
     """The replica, and the way of a command to the database; all safe to call from any thread.
 
     `timeout` is in seconds and bounds waiting for the database; what needs it
-    raises Unreachable. `clock` answers ms since the epoch.
+    raises Unreachable.
     """
 
-    def __init__(self, client: Client, config: Config, clock: Callable[[], int] = _now) -> None:
+    def __init__(self, client: Client, config: Config, clock: Clock | None = None) -> None:
         self.config = config
         self.client = client
-        self.clock = clock
+        self.clock = clock or Clock()
         self.hub = Hub()
         cooldown = config.reuse_after_seconds * 1000
         self.replica = Replica(
             Pools(config.appliance, cooldown),
             self.hub.publish,
+            self.clock,
             keep_blocks=max(config.history_days * 86_400_000, cooldown),
             keep_released=cooldown,
         )
@@ -129,7 +127,7 @@ class DesiredState:
                 raise Unreachable("other commands are still waiting for the database; try again")
             try:
                 with self.replica.lock:
-                    draft = Draft(self.replica, self.config.appliance, self.clock())
+                    draft = Draft(self.replica, self.config.appliance, self.clock)
                     answer = plan(draft)
                 if draft.operations:
                     self.client.transact(draft.operations, timeout=max(0.1, until - time.monotonic()))

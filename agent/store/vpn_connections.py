@@ -24,7 +24,7 @@ class VpnConnections(Sealed):
 
         Raises Invalid, Missing, Taken, Unsuitable, Exhausted, Contended, Unreachable.
         """
-        check([*request_id("request_id", request.request_id), *new_vpn_connection(new, self.clock())])
+        check([*request_id("request_id", request.request_id), *new_vpn_connection(new, self.clock.now())])
 
         def plan(draft: Draft) -> VpnConnectionView:
             made = self.made_before(request)
@@ -44,7 +44,7 @@ class VpnConnections(Sealed):
         """Change a connection. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
         if change.pre_shared_key is not None or change.certificate is not None:
             change = self._with_private_key(name, change)
-            check(list(proof(change.pre_shared_key or "", change.certificate, self.clock())))
+            check(list(proof(change.pre_shared_key or "", change.certificate, self.clock.now())))
         self.run(lambda draft: draft.update_vpn_connection(name, change, self.seal), timeout)
         return self.vpn_connection(name)
 

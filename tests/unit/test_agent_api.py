@@ -23,7 +23,7 @@ from sluice.v1 import network_pb2 as networks
 from sluice.v1 import public_address_pb2 as addresses
 from sluice.v1 import status_pb2
 from sluice.v1 import translation_pb2 as translations
-from tests.agents import MAC, Api, Clock, Database, machine, network, opened, public_address, refusal, served
+from tests.agents import MAC, Api, Database, StoppedClock, machine, network, opened, public_address, refusal, served
 from tests.dummy_switch import wait_until
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
@@ -251,7 +251,7 @@ def test_no_machine_has_an_address_of_the_appliances_own(api: Api, number: int) 
 
 
 def test_who_has_a_port_now_does_not_depend_on_the_clock(server: Database) -> None:
-    clock = Clock()
+    clock = StoppedClock()
     with opened(server, clock) as store, served(store) as api:
         block = api.networks.CreateNetwork(network("n")).port_block
         request = translations.LookupTranslationRequest(address=block.address, port=block.first_port)

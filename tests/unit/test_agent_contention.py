@@ -19,7 +19,7 @@ from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from state.model import Network
 from state.ovsdb import Refused
-from tests.agents import Api, Clock, Database, connected, database, opened
+from tests.agents import Api, Database, StoppedClock, connected, database, opened
 from tests.dummy_switch import wait_until
 
 SECONDS = 4.0
@@ -179,10 +179,10 @@ def plan_network(draft: Draft) -> Network:
 
 def test_what_was_given_and_taken_back_meanwhile_is_not_given_again() -> None:
     """One plans; another makes a network and deletes it; what the first planned would give its block unrested."""
-    with database() as server, opened(server, Clock()) as store:
+    with database() as server, opened(server, StoppedClock()) as store:
         store.create_network(NewNetwork("first"), Idempotency(), SECONDS)
         with store.replica.lock:
-            draft = Draft(store.replica, store.config.appliance, store.clock())
+            draft = Draft(store.replica, store.config.appliance, store.clock)
             planned = plan_network(draft)
         made = store.create_network(NewNetwork("brief"), Idempotency(), SECONDS).network
         assert made.block == planned.block

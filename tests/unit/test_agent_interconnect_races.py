@@ -53,7 +53,7 @@ def test_two_agents_give_no_number_twice(server: Database, first: str, second: s
         one.create_network(NewNetwork("office"), nothing, 5)
         wait_until(lambda: "office" in other.replica.networks)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock())
+            draft = Draft(other.replica, other.config.appliance, other.clock)
             if second == "machine":
                 draft.create_machine(MACHINE)
             elif second == "gateway":
@@ -82,7 +82,7 @@ def test_of_two_agents_one_wins_port_and_vlan(server: Database, first: str, seco
         one.create_network(NewNetwork("office"), nothing, 5)
         wait_until(lambda: "office" in other.replica.networks)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock())
+            draft = Draft(other.replica, other.config.appliance, other.clock)
             if second == "machine":
                 draft.create_machine(MACHINE)
             else:
@@ -134,7 +134,7 @@ def test_of_two_agents_one_changes_a_peering(server: Database) -> None:
         one.create_interconnect(new("ix", kind="PEERING"), nothing, 5)
         wait_until(lambda: "ix" in other.replica.interconnects.by_name)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock())
+            draft = Draft(other.replica, other.config.appliance, other.clock)
             draft.delete_interconnect("ix")
         with served(one) as api:
             update(api, "ix", vlan=9)

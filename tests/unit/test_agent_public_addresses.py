@@ -17,9 +17,9 @@ from sluice.v1 import translation_pb2 as translations
 from state.model import State
 from tests.agents import (
     Api,
-    Clock,
     Controller,
     Database,
+    StoppedClock,
     machine,
     network,
     opened,
@@ -33,12 +33,12 @@ FIRST, SECOND = "203.0.113.96", "203.0.113.97"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
 @pytest.fixture
-def store(server: Database, clock: Clock) -> Iterator[Store]:
+def store(server: Database, clock: StoppedClock) -> Iterator[Store]:
     with opened(server, clock) as made:
         yield made
 
@@ -91,7 +91,7 @@ def test_an_address_from_create_to_delete(api: Api, store: Store) -> None:
     assert refusal(api.public_addresses.GetPublicAddress, request)[0] == "NOT_FOUND"
 
 
-def test_each_assignment_has_a_zone_of_its_own(api: Api, store: Store, clock: Clock) -> None:
+def test_each_assignment_has_a_zone_of_its_own(api: Api, store: Store, clock: StoppedClock) -> None:
     api.public_addresses.CreatePublicAddress(public_address("a", machine="pc"))
     api.public_addresses.CreatePublicAddress(public_address("b", machine="web"))
     assert (zone(store, "pc"), zone(store, "web")) == (2, 3)
@@ -149,7 +149,7 @@ def test_deleting_a_machine_leaves_its_address_allocated(api: Api, store: Store)
     assert not [key for key in store.replica.ledger.claims if key[0] in ("public-zone", "assignment")]
 
 
-def test_addresses_asked_for(api: Api, clock: Clock) -> None:
+def test_addresses_asked_for(api: Api, clock: StoppedClock) -> None:
     made = api.public_addresses.CreatePublicAddress(public_address("a", address=SECOND))
     assert made.address == SECOND
     assert api.public_addresses.CreatePublicAddress(public_address("b")).address == FIRST
@@ -269,7 +269,7 @@ def test_changes_are_streamed(api: Api) -> None:
     stream.cancel()
 
 
-def test_who_had_an_address(api: Api, clock: Clock) -> None:
+def test_who_had_an_address(api: Api, clock: StoppedClock) -> None:
     def who(moment: int | None = None, port: int = 0) -> translations.Translation:
         request = translations.LookupTranslationRequest(address=FIRST, port=port)
         if moment is not None:
@@ -280,7 +280,7 @@ def test_who_had_an_address(api: Api, clock: Clock) -> None:
     nobody = translations.LookupTranslationRequest(address=FIRST, port=80)
     code, message, _ = refusal(api.translations.LookupTranslation, nobody)
     assert (code, message) == ("NOT_FOUND", f"{FIRST} stood for no machine now")
-    begin = clock.now
+    begin = clock.moment
     assign(api, "a", "pc")
     clock.advance(10)
     assign(api, "a", "web")

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.clock import Clock
 from agent.history import History
 from agent.pools import Pools
 from agent.records import DriveView, MachineView, NetworkView, PublicAddressView, View
@@ -26,7 +27,7 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[str] = []
         pools = Pools(APPLIANCE, COOLDOWN)
-        self.replica = Replica(pools, self._hear, keep_blocks=DAY, keep_released=COOLDOWN)
+        self.replica = Replica(pools, self._hear, Clock(), keep_blocks=DAY, keep_released=COOLDOWN)
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before

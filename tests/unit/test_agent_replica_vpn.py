@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.clock import Clock
 from agent.pools import Pools
 from agent.records import View, VpnConnectionView, VpnGatewayView
 from agent.replica import MONITORED, Replica
@@ -29,7 +30,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.replica = Replica(Pools(APPLIANCE, 1000), self._hear, keep_blocks=1000, keep_released=1000)
+        self.replica = Replica(Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000)
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before

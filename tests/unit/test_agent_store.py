@@ -13,7 +13,7 @@ from agent.records import MachineView
 from agent.store import Store
 from agent.upkeep import Upkeep
 from state.model import Kind, State
-from tests.agents import Clock, Controller, Database, database, opened
+from tests.agents import Controller, Database, StoppedClock, database, opened
 from tests.dummy_switch import wait_until
 
 NONE = Idempotency()
@@ -22,12 +22,12 @@ MAC = "02:00:00:00:00:0{}"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
 @pytest.fixture
-def store(server: Database, clock: Clock) -> Iterator[Store]:
+def store(server: Database, clock: StoppedClock) -> Iterator[Store]:
     with opened(server, clock) as made:
         yield made
 
@@ -91,7 +91,7 @@ def test_prefixes_that_overlap_the_appliance_s_own_are_refused(store: Store, pre
         store.create_network(NewNetwork("n", prefix=prefix), NONE, T)
 
 
-def test_machines_of_a_private_network_get_the_lowest_free_address(store: Store, clock: Clock) -> None:
+def test_machines_of_a_private_network_get_the_lowest_free_address(store: Store, clock: StoppedClock) -> None:
     store.create_network(NewNetwork("n"), NONE, T)
     assert create(store, new("a", "n", 1))[0].machine.address == "10.0.0.2"
     assert create(store, new("b", "n", 2, address="10.0.0.4"))[0].machine.address == "10.0.0.4"
@@ -106,7 +106,7 @@ def test_machines_of_a_private_network_get_the_lowest_free_address(store: Store,
     assert create(store, new("f", "n", 6))[0].machine.address == "10.0.0.2"
 
 
-def test_released_values_rest_also_across_a_restart(server: Database, store: Store, clock: Clock) -> None:
+def test_released_values_rest_also_across_a_restart(server: Database, store: Store, clock: StoppedClock) -> None:
     (before,) = create(store, new("a"))
     block = store.network("a").network.block
     store.delete_machine("a", T)
@@ -122,7 +122,7 @@ def test_released_values_rest_also_across_a_restart(server: Database, store: Sto
 
 
 def test_a_private_network_s_released_addresses_rest_across_a_restart(
-    server: Database, store: Store, clock: Clock
+    server: Database, store: Store, clock: StoppedClock
 ) -> None:
     store.create_network(NewNetwork("n"), NONE, T)
     create(store, new("a", "n", 1), new("b", "n", 2))
@@ -205,7 +205,7 @@ def test_a_batch_answers_in_order_and_asked_addresses_come_first(store: Store) -
     assert [view.machine for view in again] == [view.machine for view in views]
 
 
-def test_a_repeated_request_gets_the_first_answer(store: Store, clock: Clock) -> None:
+def test_a_repeated_request_gets_the_first_answer(store: Store, clock: StoppedClock) -> None:
     repeat = Idempotency(str(uuid.uuid4()), "digest")
     first = store.create_network(NewNetwork(), repeat, T)
     clock.advance(10)
@@ -225,7 +225,7 @@ def test_a_repeated_request_gets_the_first_answer(store: Store, clock: Clock) ->
     assert store.create_network(NewNetwork(), repeat, T).network.name != first.network.name
 
 
-def test_an_empty_pool_is_named_with_its_size(server: Database, clock: Clock) -> None:
+def test_an_empty_pool_is_named_with_its_size(server: Database, clock: StoppedClock) -> None:
     with opened(server, clock, isolated_pool=("172.31.0.0/29",), nat_pool=("198.51.100.9",)) as store:
         create(store, new("a"), new("b"))
         with pytest.raises(Exhausted, match=r"isolated-prefix is empty: none of its 2") as caught:
@@ -259,8 +259,8 @@ def test_a_machine_changes_its_attachment_mac_and_hostname(store: Store) -> None
     assert store.update_machine("a", MachineChange(hostname=""), T).machine.hostname == "a"
 
 
-def test_history_tells_who_had_a_port_and_when(store: Store, clock: Clock) -> None:
-    start = clock.now
+def test_history_tells_who_had_a_port_and_when(store: Store, clock: StoppedClock) -> None:
+    start = clock.moment
     store.create_network(NewNetwork("n", tenant="t"), NONE, T)
     block = store.network("n").network.block
     assert store.translation(block.address, block.first - 1, None) is None
@@ -363,7 +363,7 @@ def test_a_restarted_database_is_found_again() -> None:
         assert store.machine("a").machine.address == "172.16.0.2"
 
 
-def test_settings_reach_the_database(server: Database, clock: Clock) -> None:
+def test_settings_reach_the_database(server: Database, clock: StoppedClock) -> None:
     with opened(server, clock, domain="example") as store:
         upkeep = Upkeep(store)
         upkeep.once()

@@ -222,7 +222,7 @@ def test_of_two_agents_one_wins_overlapping_prefixes(server: Database) -> None:
         wait_until(lambda: "gw" in other.replica.vpn.gateways)
         late = new("b", "192.168.0.0/24", "198.51.100.201")
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock())
+            draft = Draft(other.replica, other.config.appliance, other.clock)
             draft.create_vpn_connection(late, other.seal)
         one.create_vpn_connection(new("a", "192.168.0.0/16", PEER), nothing, 5)
         # Planned before it knew.

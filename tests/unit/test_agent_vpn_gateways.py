@@ -20,7 +20,18 @@ from sluice.v1 import vpn_connection_pb2 as connections
 from sluice.v1 import vpn_gateway_pb2 as gateways
 from state.model import State
 from state.ovsdb import Refused
-from tests.agents import Api, Clock, Controller, Database, machine, network, opened, public_address, refusal, served
+from tests.agents import (
+    Api,
+    Controller,
+    Database,
+    StoppedClock,
+    machine,
+    network,
+    opened,
+    public_address,
+    refusal,
+    served,
+)
 from tests.dummy_switch import wait_until
 from tests.vpn_calls import Daemon, connection, gateway, get_gateway
 
@@ -28,12 +39,12 @@ FIRST, SECOND, LAST = "203.0.113.96", "203.0.113.97", "203.0.113.103"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
 @pytest.fixture
-def store(server: Database, clock: Clock) -> Iterator[Store]:
+def store(server: Database, clock: StoppedClock) -> Iterator[Store]:
     with opened(server, clock) as made:
         yield made
 
@@ -137,7 +148,7 @@ def test_an_empty_pool(api: Api) -> None:
     assert refusal(api.vpn_gateways.CreateVpnGateway, gateway("gw"))[0] == "RESOURCE_EXHAUSTED"
 
 
-def test_an_address_rests_after_its_gateway(api: Api, clock: Clock) -> None:
+def test_an_address_rests_after_its_gateway(api: Api, clock: StoppedClock) -> None:
     assert api.vpn_gateways.CreateVpnGateway(gateway("gw", address=LAST)).address == LAST
     delete(api, "gw")
     code, message, _ = refusal(api.vpn_gateways.CreateVpnGateway, gateway("gw", address=LAST))
@@ -270,10 +281,10 @@ def test_changes_are_streamed(api: Api, controller: Controller) -> None:
     stream.cancel()
 
 
-def test_who_had_an_address(api: Api, clock: Clock) -> None:
+def test_who_had_an_address(api: Api, clock: StoppedClock) -> None:
     api.vpn_gateways.CreateVpnGateway(gateway("gw"))
     question = translations.LookupTranslationRequest(address=FIRST)
-    begin = clock.now
+    begin = clock.moment
     now = api.translations.LookupTranslation(question)
     assert (now.vpn_gateway, now.machine, now.network, now.tenant) == ("vpnGateways/gw", "", "networks/office", "t")
     clock.advance(10)
@@ -320,7 +331,7 @@ def test_two_agents_give_no_number_twice(server: Database, first: str) -> None:
             NewVpnGateway("gw", "office"),
         )
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock())
+            draft = Draft(other.replica, other.config.appliance, other.clock)
             draft.create_vpn_gateway(vpn) if first == "machine" else draft.create_machine(machine)
         if first == "machine":
             one.create_machines([machine], Idempotency(), 5, batch=False)
