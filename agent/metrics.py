@@ -30,5 +30,11 @@ WATCHES = Gauge("sluice_watches", "Open watch streams.", registry=REGISTRY)
 SLOW_WATCHES = Counter("sluice_slow_watches", "Watch streams ended since their client was too slow.", registry=REGISTRY)
 CONNECTED = Gauge("sluice_database_connected", "1 while the database is connected.", registry=REGISTRY)
 BRIDGE_SETTLED = Gauge("sluice_bridge_settled", "1 while the bridge has every setting.", registry=REGISTRY)
+DESIRED = Gauge("sluice_desired_revision", "Revision of desired state: each command makes the next.", registry=REGISTRY)
+REALIZED = Gauge(
+    "sluice_realized_revision",
+    "Revision up to which the controller says that the switch has all of it; 0: not known.",
+    registry=REGISTRY,
+)
 FREE = Gauge("sluice_pool_free", "Values that can be handed out now.", ["pool"], registry=REGISTRY)
 SIZE = Gauge("sluice_pool_size", "Values of the pool.", ["pool"], registry=REGISTRY)

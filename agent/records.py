@@ -24,6 +24,24 @@ class ObjectStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Realization:
+    """The revision of desired state, up to which one the switch has all of it, and how many networks it waits for.
+
+    Each command makes the next revision. `realized` is 0 while the controller
+    does not know what the switch has.
+    """
+
+    desired: int = 0
+    realized: int = 0
+    pending: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the switch has everything."""
+        return self.realized == self.desired
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """A network as clients see it (its machines apart)."""
 

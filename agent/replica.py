@@ -26,6 +26,7 @@ from agent.records import (
     NetworkView,
     PublicAddressRecord,
     PublicAddressView,
+    Realization,
     View,
     address_status,
     drive_status,
@@ -69,6 +70,7 @@ class Replica:
         self.usages: dict[str, Usage] = {}
         self.appliance: tuple[str, Row] | None = None
         self.pools_row: tuple[str, int] | None = None
+        self.revision_row: tuple[str, Realization] | None = None
         self._networks_by_uuid: dict[str, NetworkRecord] = {}
         self._machines_by_uuid: dict[str, MachineRecord] = {}
         self._drives_by_uuid: dict[str, DriveRecord] = {}
@@ -123,6 +125,8 @@ class Replica:
                 self._usage(change)
             for change in by_table.get("Pools", ()):
                 self.pools_row = None if change.new is None else (change.uuid, change.new["revision"])
+            for change in by_table.get("Revision", ()):
+                self.revision_row = None if change.new is None else (change.uuid, Realization(**change.new))
             for change in by_table.get("Appliance", ()):
                 self.appliance = None if change.new is None else (change.uuid, change.new)
             for record in touched.values():

@@ -7,6 +7,7 @@ import threading
 from itertools import islice
 
 from agent import metrics
+from agent.draft import next_revision
 from agent.store import Store
 from state.ovsdb import DatabaseError, Operation, mapping, to_map
 
@@ -65,21 +66,26 @@ class Upkeep:
             for pool in replica.pools:
                 metrics.FREE.labels(pool.name).set(pool.free_count(now))
                 metrics.SIZE.labels(pool.name).set(pool.size)
+        realization = self._store.realization()
+        metrics.DESIRED.set(realization.desired)
+        metrics.REALIZED.set(realization.realized)
         return len(expired) == PRUNED_AT_ONCE
 
     def _settings(self) -> list[Operation]:
         """Write the settings at the start and when they are gone; not against another agent, again and again."""
         wanted = self._store.config.appliance.to_settings()
         with self._store.replica.lock:
-            present = self._store.replica.appliance
+            present, revision = self._store.replica.appliance, next_revision(self._store.replica)
         if present is None:
-            return [{"op": "insert", "table": "Appliance", "row": {"name": "appliance", "settings": to_map(wanted)}}]
+            row = {"name": "appliance", "settings": to_map(wanted)}
+            return [{"op": "insert", "table": "Appliance", "row": row}, revision]
         uuid, row = present
         if mapping(row["settings"]) == wanted:
             self._published = True
         elif not self._published:
             where = [["_uuid", "==", ["uuid", uuid]]]
-            return [{"op": "update", "table": "Appliance", "where": where, "row": {"settings": to_map(wanted)}}]
+            row = {"settings": to_map(wanted)}
+            return [{"op": "update", "table": "Appliance", "where": where, "row": row}, revision]
         elif not self._differs:
             log.error("another agent with another configuration uses this database; restart one of them to settle it")
         self._differs = mapping(row["settings"]) != wanted

@@ -27,8 +27,9 @@ from state import datapath
 
 _METRIC = re.compile(r"^(sluice_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 _HTTP_TIMEOUT = 3
-# States that are no fault: what a datapath cannot do, what this user may not look at, and what need not run.
-LIMITED, NOT_PERMITTED, UNUSED = "limited", "not permitted", "unused"
+# States that are no fault: what a datapath cannot do, what this user may not look at, what need not run, and flows
+# that are not all on the switch yet.
+LIMITED, NOT_PERMITTED, UNUSED, PENDING = "limited", "not permitted", "unused", "pending"
 _MOST_NAMED = 5
 
 
@@ -69,7 +70,7 @@ def status(session: Session) -> None:
             click.echo(f"{what}: {parts or 'none'}")
         for name, value in metrics.items():
             click.echo(f"{name} {value:g}")
-    wrong = [check.name for check in checks if check.state not in ("ok", LIMITED, NOT_PERMITTED, UNUSED)]
+    wrong = [check.name for check in checks if check.state not in ("ok", LIMITED, NOT_PERMITTED, UNUSED, PENDING)]
     if wrong:
         raise Failure("UNHEALTHY", f"unhealthy: {', '.join(wrong)}")
 
@@ -86,7 +87,7 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
         tunnels = [tunnel_word(connection.tunnel) or "pending" for connection in connections]
         joined = list(names.all_interconnects(session.interconnects, timeout=session.timeout))
         sessions = [session_word(interconnect.session) or "pending" for interconnect in joined]
-        daemons = _daemons(session)
+        appliance = _appliance(session)
     except grpc.RpcError as error:
         return [Check("api", "failed", from_call(error, session.api).message)]
     counted = {"networks": networks, "machines": machines, "tunnels": tunnels, "sessions": sessions}
@@ -96,18 +97,26 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
     down = [c.name for c, word in zip(connections, tunnels, strict=True) if word == "down"]
     lost = [i.name for i, word in zip(joined, sessions, strict=True) if word in ("down", "held")]
     ends = [_ends("tunnels", down), _ends("sessions", lost)]
-    return [served, database, *daemons, *(end for end in ends if end is not None)]
+    flows = [_realization(appliance.realization)] if appliance.HasField("realization") else []
+    daemons = map(_daemon, appliance.daemons)
+    return [served, database, *flows, *daemons, *(end for end in ends if end is not None)]
 
 
-def _daemons(session: Session) -> list[Check]:
+def _appliance(session: Session) -> appliance_pb2.Appliance:
+    """How the appliance is; nothing where the agent is of an older version."""
     try:
-        appliance = session.appliance.GetAppliance(appliance_pb2.GetApplianceRequest(), timeout=session.timeout)
+        return session.appliance.GetAppliance(appliance_pb2.GetApplianceRequest(), timeout=session.timeout)
     except grpc.RpcError as error:
-        # An agent of an older version.
         if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return []
+            return appliance_pb2.Appliance()
         raise
-    return [_daemon(daemon) for daemon in appliance.daemons]
+
+
+def _realization(told: appliance_pb2.Realization) -> Check:
+    if told.settled:
+        return Check("desired state", "ok", f"settled, revision {told.desired_revision}")
+    waiting = f"{told.pending_networks} networks pending, " if told.pending_networks else ""
+    return Check("desired state", PENDING, f"{waiting}revision {told.realized_revision} of {told.desired_revision}")
 
 
 def _daemon(daemon: appliance_pb2.Daemon) -> Check:

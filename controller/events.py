@@ -9,6 +9,7 @@ from typing import Protocol
 from controller.meters import Rate
 from controller.mgmt import InstalledFlow
 from controller.source import Changed
+from controller.work_queue import Progress
 from state.interconnect import Interconnect
 from state.model import Appliance, Network, NetworkStatus
 
@@ -103,3 +104,5 @@ class StatusSink(Protocol):
     """See `status.Statuses`."""
 
     def put(self, name: str, status: NetworkStatus | None) -> None: ...
+
+    def put_progress(self, progress: Progress) -> None: ...

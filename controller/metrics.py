@@ -19,7 +19,9 @@ REFUSED = Gauge(
 )
 FLOWS = Gauge("sluice_flows_installed", "Flows on the switch.")
 NETWORKS = Gauge("sluice_networks", "Networks of desired state.")
-PENDING = Gauge("sluice_networks_pending", "Networks whose flows are still to be compared or sent.")
+PENDING = Gauge("sluice_networks_pending", "Networks, of those heard of, whose flows are to be compared or sent.")
+DESIRED = Gauge("sluice_desired_revision", "The last revision of desired state this controller heard of.")
+REALIZED = Gauge("sluice_realized_revision", "The revision up to which the switch has all of it; 0: not known.")
 BUNDLES = Counter("sluice_bundles", "Bundles sent, by what became of them.", ["result"])
 CHANGES = Counter("sluice_flow_changes", "Flows added and deleted.", ["change"])
 RECONCILE = Histogram(

@@ -1,7 +1,7 @@
 """Keep the switch at the desired state: a change of one network costs one network's work.
 
-One thread, fed by a queue of events. Networks that changed wait in one of two
-lines, those of a single change before those of a change of everything; each
+One thread, fed by a queue of events. Networks that changed wait in the work
+queue, those of a single change before those of a change of everything; each
 turn takes some hundreds of flows' worth of networks and sends the difference
 between them and what the switch holds in one bundle.
 """
@@ -14,7 +14,7 @@ import logging
 import math
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from controller import metrics
 from controller.addresses import Assignment, gateway_assignments
@@ -37,16 +37,15 @@ from controller.events import (
 from controller.foreign import FlowCounts, count_drift
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table
+from controller.site import interconnect_ports, network_ports
 from controller.source import Changed
 from controller.verify import Verification, drift
-from state.interconnect import Interconnect, leg_port
+from controller.work_queue import Progress, WorkQueue
 from state.model import Network
-from state.vpn import inside_port, outside_port
 
 log = logging.getLogger("sluice.reconcile")
 
 _BUNDLE_FLOWS = 500
-_FEW = 64
 _RETRY_SECONDS = 1.0
 _REFUSE_FLOWS = 1000
 _REFUSE_SHARE = 0.5
@@ -68,8 +67,8 @@ class Reconciler:
         self._adopted = False
         self._at_once = False
         self._stopped = False
-        self._urgent: dict[int, float] = {}
-        self._bulk: dict[int, float] = {}
+        self._queue = WorkQueue()
+        self._told: Progress | None = None
         self._ports_of: dict[int, frozenset[str]] = {}
         self._networks_at: dict[str, set[int]] = {}
         self._drives: dict[str, int] = {}
@@ -116,11 +115,15 @@ class Reconciler:
         if self._stopped:
             return
         self.turning()
+        self._advance()
+        self._tell_progress()
+
+    def _advance(self) -> None:
         if self._switch.connected and not self._adopted:
             self._adopt()
         if self._site is None or not self._adopted:
             return
-        if self._urgent or self._bulk:
+        if self._queue:
             self._work(self._site)
         elif self._verification.reading:
             self._read_table()
@@ -130,11 +133,11 @@ class Reconciler:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do until the next event."""
-        return self._events.empty() and not (self._adopted and (self._urgent or self._bulk or self._verification))
+        return self._events.empty() and not (self._adopted and (self._queue or self._verification))
 
     def _receive(self) -> None:
         try:
-            if self._adopted and (self._urgent or self._bulk or self._verification):
+            if self._adopted and (self._queue or self._verification):
                 when, event = self._events.get_nowait()
             else:
                 retry = self._switch.connected and not self._adopted
@@ -155,7 +158,7 @@ class Reconciler:
                 changed = self._silent ^ addresses
                 self._silent = addresses
                 self._observe_site(self._ports)
-                self._mark({self._drives[drive] for drive in changed & self._drives.keys()}, when)
+                self._queue.mark({self._drives[drive] for drive in changed & self._drives.keys()}, when)
             case SwitchUp() | SwitchDown():
                 self._adopted = False
                 metrics.CONNECTED.set(self._switch.connected)
@@ -172,20 +175,22 @@ class Reconciler:
         for key, network in event.networks.items():
             self._index(key, network)
         metrics.NETWORKS.set(len(self._ports_of))
+        self._queue.revision = event.revision
         if event.reset:
+            self._told = None
             for name in self._source.forgotten_statuses():
                 self._statuses.put(name, None)
             if self._adopted and self._refused():
                 self._adopted = False
-        self._mark(event.networks, when)
+        self._queue.mark(event.networks, when)
         if event.appliance or event.neighbors or event.peerings:
             self._observe_site()
         next_hop = self._site is not None and self._site.appliance.gateway.next_hop in event.neighbors
         if event.appliance or event.peerings or next_hop:
-            self._mark((APPLIANCE_KEY,), when)
-        self._mark({self._drives[drive] for drive in event.neighbors & self._drives.keys()}, when)
+            self._queue.mark((APPLIANCE_KEY,), when)
+        self._queue.mark({self._drives[drive] for drive in event.neighbors & self._drives.keys()}, when)
         if event.appliance:
-            self._mark(self._ports_of, when)
+            self._queue.mark(self._ports_of, when)
 
     def _ports_changed(self, after: dict[str, int], when: float) -> None:
         before = self._ports
@@ -196,18 +201,18 @@ class Reconciler:
         log.info("ports changed", extra={"ports": sorted(moved)[:20], "count": len(moved)})
         if self._site is not None:
             self._own_ports_changed(self._site, moved, when)
-        self._mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
+        self._queue.mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
 
     def _own_ports_changed(self, site: Site, moved: set[str], when: float) -> None:
         appliance = site.appliance
         storage = None if appliance.storage is None else appliance.storage.port
-        own = (appliance.gateway.port, appliance.resolver_port, storage, *_ports_of(site.peerings))
+        own = (appliance.gateway.port, appliance.resolver_port, storage, *interconnect_ports(site.peerings))
         if not moved.isdisjoint(own):
-            self._mark((APPLIANCE_KEY,), when)
+            self._queue.mark((APPLIANCE_KEY,), when)
         if appliance.gateway.port in moved:
             self.gateway_up(self.committer.assignments.everything())
         if storage in moved:
-            self._mark(set(self._drives.values()), when)
+            self._queue.mark(set(self._drives.values()), when)
 
     def _observe_site(self, ports: dict[str, int] | None = None) -> None:
         appliance = self._source.appliance
@@ -217,15 +222,8 @@ class Reconciler:
             None if appliance is None else Site(appliance, self._ports, known, self._silent, self._source.peerings)
         )
 
-    def _mark(self, keys: Iterable[int], when: float) -> None:
-        keys = tuple(keys)
-        line = self._urgent if len(keys) <= _FEW else self._bulk
-        for key in keys:
-            if key not in self._urgent:
-                line.setdefault(key, when)
-
     def _index(self, key: int, network: Network | None) -> None:
-        after = _ports(network)
+        after = network_ports(network)
         for port in self._ports_of.pop(key, frozenset()) - after:
             self._networks_at[port].discard(key)
         for port in after:
@@ -261,8 +259,8 @@ class Reconciler:
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._verification.stop()
-        self._urgent = {APPLIANCE_KEY: started}
-        self._bulk = dict.fromkeys(sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY}), started)
+        others = sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY})
+        self._queue.restart(APPLIANCE_KEY, others, started)
         self._adopted = True
 
     def _refused(self) -> bool:
@@ -288,23 +286,23 @@ class Reconciler:
         size = 0
         most: float = _BUNDLE_FLOWS
         if self._at_once:
-            self._urgent, self._bulk, self._at_once = {}, self._urgent | self._bulk, False
-            most = math.inf
-        line = self._urgent or self._bulk
-        many = line is self._bulk
-        while line and size < most:
-            key, since = next(iter(line.items()))
-            for waiting in (self._urgent, self._bulk):
-                waiting.pop(key, None)
+            self._queue.join()
+            self._at_once, most = False, math.inf
+        many = not self._queue.urgent
+        taken = []
+        for key, since in self._queue.take():
+            taken.append(key)
             self._verification.leave_out(key)
             plan = self.committer.plan(key, site, since)
             if plan is not None:
                 plans.append(plan)
                 size += len(plan) + 1
+            if size >= most:
+                break
         self.committer.commit(self._with_ports(plans))
-        metrics.PENDING.set(len(self._urgent) + len(self._bulk))
+        self._queue.done(taken)
         metrics.FLOWS.set(self.committer.ledger.count())
-        if not self._bulk:
+        if not self._queue.bulk:
             self._switch.send(self.committer.ledger.remove_orphans())
             if many:
                 # What was just built stays; looking at it again would hold up single changes.
@@ -322,7 +320,17 @@ class Reconciler:
         if not any(plan.compiled.unplugged for plan in plans):
             return plans
         self._ports_changed(self._switch.read_ports(), time.monotonic())
-        return [plan for plan in plans if plan.key not in self._urgent and plan.key not in self._bulk]
+        return [plan for plan in plans if plan.key not in self._queue]
+
+    def _tell_progress(self) -> None:
+        # Without the switch nobody knows what it has.
+        progress = self._queue.progress if self._adopted else Progress(0, len(self._ports_of))
+        if progress != self._told:
+            self._told = progress
+            self._statuses.put_progress(progress)
+            metrics.PENDING.set(progress.pending)
+            metrics.REALIZED.set(progress.revision)
+        metrics.DESIRED.set(self._queue.revision)
 
     # Whether the switch still holds what it was given.
 
@@ -333,7 +341,7 @@ class Reconciler:
         comparison, less and less often if that does not help either.
         """
         now = time.monotonic()
-        busy = self._urgent or self._bulk or self._verification
+        busy = self._queue or self._verification
         if not self._adopted or self._site is None or busy or not self._flow_counts.due(now):
             return
         before = self.committer.ledger
@@ -342,7 +350,7 @@ class Reconciler:
             self._start_verification()
         elif times:
             after = self.committer.read_switch(self._switch.read_flow_ids(), before)
-            self._mark(count_drift(before, after), now)
+            self._queue.mark(count_drift(before, after), now)
 
     # The slow comparison.
 
@@ -382,17 +390,3 @@ class Reconciler:
         if not self._verification:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")
-
-
-def _ports(network: Network | None) -> frozenset[str]:
-    """The ports a network's flows depend on, there or not."""
-    if network is None:
-        return frozenset()
-    legs = () if network.vpn is None else (inside_port(network.key), outside_port(network.key))
-    machines = (machine.attachment.port for machine in network.machines)
-    return frozenset((*machines, *legs, *_ports_of(network.interconnects)))
-
-
-def _ports_of(interconnects: Iterable[Interconnect]) -> Iterator[str]:
-    for one in interconnects:
-        yield from (one.port, leg_port(one.number))

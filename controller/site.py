@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from state.interconnect import Interconnect
-from state.model import Appliance
+from state.interconnect import Interconnect, leg_port
+from state.model import Appliance, Network
 from state.public import assignable_prefixes, public_prefixes
 from state.storage import storage_prefix
+from state.vpn import inside_port, outside_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,18 @@ class Site:
         """The storage network and what machines are called there."""
         storage = self.appliance.storage
         return () if storage is None else (storage_prefix(storage), storage.clients)
+
+
+def network_ports(network: Network | None) -> frozenset[str]:
+    """The ports a network's flows depend on, there or not."""
+    if network is None:
+        return frozenset()
+    legs = () if network.vpn is None else (inside_port(network.key), outside_port(network.key))
+    machines = (machine.attachment.port for machine in network.machines)
+    return frozenset((*machines, *legs, *interconnect_ports(network.interconnects)))
+
+
+def interconnect_ports(interconnects: Iterable[Interconnect]) -> Iterator[str]:
+    """The ports of interconnects, there or not."""
+    for one in interconnects:
+        yield from (one.port, leg_port(one.number))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from controller import interconnect_source, vpn_source
+from controller.work_queue import Progress
 from state import rows
 from state.interconnect import Interconnect
 from state.model import Appliance, Drive, Machine, Network, NetworkStatus
@@ -20,9 +21,11 @@ from state.ovsdb import Change, Client, Operation, Row
 
 log = logging.getLogger("sluice.source")
 
-_TABLES = {
-    name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")
-} | {**vpn_source.TABLES, **interconnect_source.TABLES}
+_TABLES = (
+    {name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")}
+    | {"Revision": ("desired",)}
+    | {**vpn_source.TABLES, **interconnect_source.TABLES}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Changed:
     `neighbors` are the addresses whose MAC became known, another or unknown;
     `peerings`: there are others, or other routes of them.
 
-    `reset`: everything was read anew, after a connection was made.
+    `reset`: everything was read anew, after a connection was made. `revision`
+    is that of desired state with all of this.
     """
 
     networks: Mapping[int, Network | None]
@@ -40,6 +44,7 @@ class Changed:
     neighbors: frozenset[str] = frozenset()
     reset: bool = False
     peerings: bool = False
+    revision: int = 0
 
 
 def _ignore(changed: Changed) -> None:
@@ -65,6 +70,7 @@ class Source:
         self._appliances: dict[str, Appliance] = {}
         self._neighbors: dict[str, tuple[str, str]] = {}
         self._statuses: dict[str, tuple[str, NetworkStatus]] = {}
+        self._revision = 0
         self.client = Client(path)
 
     def watch(self, on_change: Callable[[Changed], None]) -> None:
@@ -117,8 +123,8 @@ class Source:
         """All networks."""
         return list(self._networks.values())
 
-    def write_statuses(self, statuses: Mapping[str, NetworkStatus | None]) -> None:
-        """Write what changed of the statuses of these networks (None: gone) in one transaction.
+    def write_statuses(self, statuses: Mapping[str, NetworkStatus | None], progress: Progress | None = None) -> None:
+        """Write what changed of the statuses of these networks (None: gone), and the progress, in one transaction.
 
         Not durable: after a crash the controller finds the state again by
         looking at the switch. Raises DatabaseError.
@@ -136,6 +142,10 @@ class Source:
                 row = rows.status_row(name, status)
                 del row["network"]
                 operations.append({"op": "update", "table": "Network_Status", "where": [where], "row": row})
+        if progress is not None:
+            row = {"realized": progress.revision, "pending": progress.pending}
+            # The agent makes the row, with its first command.
+            operations.append({"op": "update", "table": "Revision", "where": [], "row": row})
         if operations:
             self.client.transact(operations, durable=False)
 
@@ -168,6 +178,7 @@ class Source:
     def _handle(self, changes: Sequence[Change], reset: bool) -> None:
         touched: dict[str, None] = {}
         appliance = False
+        revision = self._revision
         neighbors: set[str] = set()
         for change in changes:
             match change.table:
@@ -187,6 +198,8 @@ class Source:
                     self._interconnects.take(change)
                 case "Network_Status":
                     self._status_changed(change)
+                case "Revision":
+                    self._revision = 0 if change.new is None else change.new["desired"]
                 case "Appliance":
                     appliance = True
                     self._appliance_changed(change)
@@ -198,10 +211,10 @@ class Source:
         peerings = None in interconnects
         if peerings:
             self._peerings = self._interconnects.of(None)
-        if networks or appliance or neighbors or reset or peerings:
+        if networks or appliance or neighbors or reset or peerings or self._revision != revision:
             if reset:
                 log.info("desired state read", extra={"networks": len(self._networks)})
-            self._on_change(Changed(networks, appliance, frozenset(neighbors), reset, peerings))
+            self._on_change(Changed(networks, appliance, frozenset(neighbors), reset, peerings, self._revision))
 
     def _member_changed(self, change: Change) -> str | None:
         """A machine or drive of a network: the network's row."""

@@ -1,4 +1,4 @@
-"""Writes the status of networks back, off the way of the next change."""
+"""Writes the status of networks back, and how far the switch is, off the way of the next change."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 from controller import metrics
 from controller.source import Source
+from controller.work_queue import Progress
 from state.model import NetworkStatus
 from state.ovsdb import DatabaseError
 
@@ -22,6 +23,7 @@ class Statuses:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._waiting: dict[str, NetworkStatus | None] = {}
+        self._progress: Progress | None = None
         self._condition = threading.Condition()
         self._closed = False
         self._writing = False
@@ -34,10 +36,16 @@ class Statuses:
             self._waiting[name] = status
             self._condition.notify_all()
 
+    def put_progress(self, progress: Progress) -> None:
+        """Write this soon, not before the statuses that were put before."""
+        with self._condition:
+            self._progress = progress
+            self._condition.notify_all()
+
     def close(self, timeout: float) -> None:
         """Write what is waiting, at most for `timeout` seconds, and end."""
         with self._condition:
-            self._condition.wait_for(lambda: not (self._waiting or self._writing), timeout)
+            self._condition.wait_for(lambda: not (self._waiting or self._progress or self._writing), timeout)
             self._closed = True
             self._condition.notify_all()
 
@@ -46,21 +54,25 @@ class Statuses:
             with self._condition:
                 self._writing = False
                 self._condition.notify_all()
-                self._condition.wait_for(lambda: self._waiting or self._closed)
+                self._condition.wait_for(lambda: self._waiting or self._progress or self._closed)
                 if self._closed:
                     return
                 names = list(self._waiting)[:_BATCH]
                 batch = {name: self._waiting.pop(name) for name in names}
+                progress = None
+                if not self._waiting:
+                    progress, self._progress = self._progress, None
                 self._writing = True
-            if not self._write(batch):
+            if not self._write(batch, progress):
                 with self._condition:
                     # What came meanwhile is newer.
                     self._waiting = batch | self._waiting
+                    self._progress = self._progress or progress
                     self._condition.wait_for(lambda: self._closed, _RETRY_SECONDS)
 
-    def _write(self, batch: dict[str, NetworkStatus | None]) -> bool:
+    def _write(self, batch: dict[str, NetworkStatus | None], progress: Progress | None) -> bool:
         try:
-            self._source.write_statuses(batch)
+            self._source.write_statuses(batch, progress)
         except DatabaseError as error:
             metrics.STATUS_ERRORS.inc()
             log.warning("status not written, will try again", extra={"networks": len(batch), "error": str(error)})

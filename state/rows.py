@@ -26,6 +26,7 @@ from state.vpn import VpnGateway
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Appliance": ("name", "settings"),
+    "Revision": ("desired", "realized", "pending"),
     "Network": (
         "name", "kind", "tenant", "key", "prefix", "block_address", "block_first", "block_last",
         "dns_servers", "mtu", "implicit", "search_domain", "dns_forwarding", "public_rate", "storage_rate",

@@ -108,6 +108,7 @@ class FakeApi:
     watch_ends: bool = False
     # None: an agent that does not know yet.
     daemons: list[appliance_pb2.Daemon] | None = None
+    realization: appliance_pb2.Realization | None = None
 
     def last(self) -> Any:
         """The last request."""
@@ -121,7 +122,7 @@ class _Appliance(appliance_pb2_grpc.ApplianceServiceServicer):
     def GetAppliance(self, request: Any, context: Any) -> appliance_pb2.Appliance:
         if self.api.daemons is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        return appliance_pb2.Appliance(daemons=self.api.daemons)
+        return appliance_pb2.Appliance(daemons=self.api.daemons, realization=self.api.realization)
 
 
 class _Networks(network_pb2_grpc.NetworkServiceServicer):

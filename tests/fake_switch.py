@@ -19,6 +19,7 @@ from controller.mgmt import InstalledFlow, SwitchError
 from controller.pipeline import split_cookie
 from controller.reconcile import Reconciler
 from controller.source import Changed
+from controller.work_queue import Progress
 from state.interconnect import Interconnect
 from state.model import Appliance, Network, NetworkStatus
 
@@ -156,7 +157,14 @@ class FakeSource:
 
 
 class FakeStatuses(dict[str, NetworkStatus | None]):
-    """The last status of each network, and of peerings where one is cut off."""
+    """The last status of each network, and of peerings where one is cut off; and all that was said of progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress: list[Progress] = []
+
+    def put_progress(self, progress: Progress) -> None:
+        self.progress.append(progress)
 
     def put(self, name: str, status: NetworkStatus | None) -> None:
         if name == PEERINGS and status is None:
@@ -188,12 +196,12 @@ class World:
         while not self.reconciler.idle:
             self.reconciler.turn()
 
-    def change(self, *networks: Network, removed: tuple[int, ...] = ()) -> None:
+    def change(self, *networks: Network, removed: tuple[int, ...] = (), revision: int = 0) -> None:
         for network in networks:
             self.source.by_key[network.key] = network
         for key in removed:
             del self.source.by_key[key]
-        self.reconciler.post(Changed({n.key: n for n in networks} | dict.fromkeys(removed)))
+        self.reconciler.post(Changed({n.key: n for n in networks} | dict.fromkeys(removed), revision=revision))
         self.settle()
 
     def sent(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from agent.api.calls import Context
 from agent.daemons import Condition, Daemon, Daemons
 from agent.store import Store
 from sluice.v1 import appliance_pb2, appliance_pb2_grpc
+from state.heartbeat import Name
 
 _STATES = {
     Condition.RUNNING: appliance_pb2.Daemon.RUNNING,
@@ -23,8 +24,20 @@ class ApplianceService(appliance_pb2_grpc.ApplianceServiceServicer):
         self._store, self._daemons = store, daemons
 
     def GetAppliance(self, request: appliance_pb2.GetApplianceRequest, context: Context) -> appliance_pb2.Appliance:
-        """Which daemons work."""
-        return appliance_pb2.Appliance(daemons=map(_daemon, self._daemons.all(self._store.has_work_for)))
+        """Which daemons work, and how much of desired state the switch has."""
+        # First, so that what is written meanwhile is not taken to be there.
+        realization = self._store.realization()
+        daemons = self._daemons.all(self._store.has_work_for)
+        works = any(one.name is Name.CONTROLLER and one.condition is Condition.RUNNING for one in daemons)
+        return appliance_pb2.Appliance(
+            daemons=map(_daemon, daemons),
+            realization=appliance_pb2.Realization(
+                settled=realization.settled and works,
+                desired_revision=realization.desired,
+                realized_revision=realization.realized,
+                pending_networks=realization.pending,
+            ),
+        )
 
 
 def _daemon(daemon: Daemon) -> appliance_pb2.Daemon:

@@ -42,6 +42,15 @@ def clock_text(moment: int, now: int) -> str:
     return f"in {-(-(moment - now) // 1000)} s"
 
 
+def next_revision(replica: Replica) -> Operation:
+    """What makes the next revision of desired state, in a transaction that changes it; under the replica's lock."""
+    if replica.revision_row is None:
+        # There is one row at most: of two who insert it, one is refused.
+        return {"op": "insert", "table": "Revision", "row": {"desired": 1}}
+    mutations = [["desired", "+=", 1]]
+    return {"op": "mutate", "table": "Revision", "where": where(replica.revision_row[0]), "mutations": mutations}
+
+
 class Transaction:
     """The operations of one command, with their guards and what they take out of pools.
 

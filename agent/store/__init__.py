@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.history import Assignment, Holding
+from agent.records import Realization
 from agent.store.accounts import Accounts
 from agent.store.daemons import Work
 from agent.store.drives import Drives
@@ -29,6 +30,11 @@ class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnect
         """Who had public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
             return self.replica.ledger.assignments.at(address, _LAST if moment is None else moment)
+
+    def realization(self) -> Realization:
+        """How much of desired state the switch has."""
+        with self.replica.lock:
+            return Realization() if self.replica.revision_row is None else self.replica.revision_row[1]
 
     def is_assignable(self, address: str) -> bool:
         """Whether `address` can stand for a machine."""

@@ -22,7 +22,7 @@ from sortedcontainers import SortedDict
 from agent import metrics
 from agent.clock import Clock
 from agent.config import Config, own_macs, own_ports
-from agent.draft import Draft
+from agent.draft import Draft, next_revision
 from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
 from agent.intent import Idempotency
 from agent.ledger import RequestRecord
@@ -129,8 +129,9 @@ class DesiredState:
                 with self.replica.lock:
                     draft = Draft(self.replica, self.config.appliance, self.clock)
                     answer = plan(draft)
-                if draft.operations:
-                    self.client.transact(draft.operations, timeout=max(0.1, until - time.monotonic()))
+                    operations = [*draft.operations, next_revision(self.replica)] if draft.operations else []
+                if operations:
+                    self.client.transact(operations, timeout=max(0.1, until - time.monotonic()))
                 return answer
             except Refused as refusal:
                 if refusal.error not in CONFLICTS:

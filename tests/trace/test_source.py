@@ -15,6 +15,7 @@ from controller.pipeline import Table
 from controller.source import Changed, Source
 from controller.status import Statuses
 from controller.table_names import name_tables
+from controller.work_queue import Progress
 from state.model import NetworkStatus, State
 from state.ovsdb import DatabaseError, Unavailable
 
@@ -105,6 +106,26 @@ def test_status_alone_is_no_change(world: ControllerWorld, watched: Watched) -> 
     watched.source.write_neighbor("203.0.113.1", "02:00:00:00:00:01")
     assert watched.next() == Changed({}, neighbors=frozenset({"203.0.113.1"}))
     assert watched.changes.empty()
+
+
+def test_the_revision_of_desired_state_is_reported_with_what_it_changed(
+    world: ControllerWorld, watched: Watched
+) -> None:
+    watched.next()
+    world.write({"op": "insert", "table": "Revision", "row": {"desired": 6}})
+    try:
+        assert watched.next() == Changed({}, revision=6)
+        following = {"op": "mutate", "table": "Revision", "where": [], "mutations": [["desired", "+=", 1]]}
+        gone = NETWORKS[0]
+        world.write(*world.remove(gone), following)
+        assert watched.next() == Changed({gone.key: None}, revision=7)
+        watched.source.write_statuses({"one": NetworkStatus(1, State.LIVE)}, Progress(6, 2))
+        (answer,) = world.client.transact([{"op": "select", "table": "Revision", "where": []}])
+        (row,) = answer["rows"]
+        assert (row["desired"], row["realized"], row["pending"]) == (7, 6, 2)
+        assert watched.changes.empty(), "what it writes itself is no change"
+    finally:
+        world.write({"op": "delete", "table": "Revision", "where": []})
 
 
 def test_statuses_are_inserted_updated_and_removed(world: ControllerWorld, watched: Watched) -> None:

@@ -9,7 +9,7 @@ from fake_api import FakeApi, Sluicectl, api, sluicectl
 from fake_vpn import berlin
 
 from sluice.v1 import vpn_connection_pb2 as pb
-from sluice.v1.appliance_pb2 import Daemon
+from sluice.v1.appliance_pb2 import Daemon, Realization
 
 __all__ = ["api", "sluicectl"]
 State = Daemon.State
@@ -51,10 +51,29 @@ def test_a_remark_is_shown_and_is_no_fault(api: FakeApi, sluicectl: Sluicectl) -
     assert (check["state"], check["detail"].endswith("; somebody else changed flows")) == ("ok", True)
 
 
+@pytest.mark.parametrize(
+    ("told", "state", "says"),
+    [
+        (Realization(settled=True, desired_revision=9, realized_revision=9), "ok", "settled, revision 9"),
+        (Realization(desired_revision=9, realized_revision=7, pending_networks=2), "pending",
+         "2 networks pending, revision 7 of 9"),
+        (Realization(desired_revision=9, realized_revision=8), "pending", "revision 8 of 9"),
+    ],
+)  # fmt: skip
+def test_status_says_whether_all_is_settled(
+    api: FakeApi, sluicectl: Sluicectl, told: Realization, state: str, says: str
+) -> None:
+    api.daemons, api.realization = [daemon("controller", Daemon.RUNNING)], told
+    answer = sluicectl("-o", "json", "status")
+    (check,) = [one for one in answer.json()["checks"] if one["name"] == "desired state"]
+    assert (check["state"], check["detail"]) == (state, says)
+    assert "desired state" not in answer.err, "work under way is no fault"
+
+
 def test_an_older_agent_says_nothing_of_daemons(api: FakeApi, sluicectl: Sluicectl) -> None:
     """Then the controller's lock does."""
     checks = [check["name"] for check in sluicectl("-o", "json", "status").json()["checks"]]
-    assert (checks.count("controller"), "vpn" in checks) == (1, False)
+    assert (checks.count("controller"), "vpn" in checks, "desired state" in checks) == (1, False, False)
 
 
 def test_status_counts_tunnels(api: FakeApi, sluicectl: Sluicectl) -> None:

@@ -18,6 +18,7 @@ from controller.meters import packets
 from controller.mgmt import SwitchError
 from controller.pipeline import MeterClass, meter
 from controller.source import Changed
+from controller.work_queue import Progress
 from state.model import Network, NetworkStatus, PortBlock, State
 
 NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)
@@ -31,6 +32,37 @@ def test_an_empty_switch_gets_everything() -> None:
     world = World(NETWORKS)
     assert world.ids() == world.desired()
     assert world.statuses == {network.name: live(network) for network in NETWORKS}
+
+
+def test_progress_is_told_when_the_flows_are_there() -> None:
+    world = World(NETWORKS)
+    told = world.statuses.progress
+    assert (told[0].revision, told[-1]) == (0, Progress(0, 0))
+    told.clear()
+    world.switch.connected = False
+    world.reconciler.post(SwitchDown())
+    world.change(dataclasses.replace(SHOP, revision=9), revision=4)
+    assert told[-1] == Progress(0, len(NETWORKS)), "nobody knows what the switch has"
+    world.switch.connected = True
+    world.reconciler.post(SwitchUp())
+    world.settle()
+    assert told[-1] == Progress(4, 0)
+    told.clear()
+    world.change(revision=5)
+    assert told == [Progress(5, 0)], "a change without flows"
+    world.reconciler.post(Changed({SHOP.key: SHOP}, revision=6))
+    world.switch.lost = True
+    with pytest.raises(SwitchError):
+        world.reconciler.turn()
+    assert told == [Progress(5, 0)]
+
+
+def test_progress_is_told_again_when_the_database_was_away() -> None:
+    world = World(NETWORKS)
+    world.statuses.progress.clear()
+    world.reconciler.post(Changed(dict(world.source.by_key), reset=True))
+    world.settle()
+    assert world.statuses.progress[-1] == Progress(0, 0)
 
 
 def test_a_restart_sends_nothing() -> None:

@@ -1,0 +1,95 @@
+"""How much of desired state the switch has, as the API says: every command counts, of any agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agent import metrics
+from agent.intent import Idempotency, NewNetwork
+from agent.store import Store
+from agent.upkeep import Upkeep
+from sluice.v1 import appliance_pb2
+from sluice.v1 import network_pb2 as networks
+from state.heartbeat import Heartbeat, Name
+from state.ovsdb import Client
+from tests.agents import Api, Database, network, opened, refusal, served
+from tests.dummy_switch import wait_until
+
+
+@pytest.fixture
+def client(server: Database) -> Iterator[Client]:
+    made = Client(server.socket)
+    made.wait_connected(5)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def api(store: Store) -> Iterator[Api]:
+    with served(store) as made:
+        yield made
+
+
+def told(api: Api) -> appliance_pb2.Realization:
+    return api.appliance.GetAppliance(appliance_pb2.GetApplianceRequest()).realization
+
+
+def realize(client: Client, revision: int, pending: int = 0) -> None:
+    """What the controller writes."""
+    row = {"realized": revision, "pending": pending}
+    client.transact([{"op": "update", "table": "Revision", "where": [], "row": row}], durable=False)
+
+
+def test_every_command_makes_a_revision_and_what_changes_nothing_makes_none(api: Api, store: Store) -> None:
+    assert told(api).desired_revision == 0
+    Upkeep(store).once()
+    assert told(api).desired_revision == 1, "the appliance's settings"
+    Upkeep(store).once()
+    api.networks.CreateNetwork(network("n"))
+    assert told(api).desired_revision == 2
+    assert refusal(api.networks.CreateNetwork, network("n"))[0] == "ALREADY_EXISTS"
+    same = networks.UpdateNetworkRequest(network=networks.Network(name="networks/n"), update_mask={"paths": ["limits"]})
+    api.networks.UpdateNetwork(same)
+    assert told(api).desired_revision == 2
+    api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/n"))
+    assert told(api).desired_revision == 3
+    Upkeep(store).once()
+    assert metrics.DESIRED._value.get() == 3
+
+
+def test_it_is_settled_when_the_controller_works_and_has_realized_the_last_revision(api: Api, client: Client) -> None:
+    api.networks.CreateNetwork(network("n"))
+    realize(client, 1)
+    assert not told(api).settled, "no controller runs"
+    heartbeat = Heartbeat(client, Name.CONTROLLER)
+    heartbeat.start()
+    heartbeat.mark()
+    wait_until(lambda: told(api).settled, what="settled")
+    api.networks.CreateNetwork(network("m"))
+    now = told(api)
+    assert (now.settled, now.realized_revision, now.desired_revision) == (False, 1, 2), "at once"
+    realize(client, 0, 2)
+    wait_until(lambda: told(api).pending_networks == 2, what="told")
+    assert not told(api).settled
+    realize(client, 2)
+    wait_until(lambda: told(api).settled, what="settled again")
+    heartbeat.stop()
+    wait_until(lambda: not told(api).settled, what="the controller ended")
+
+
+def test_agents_that_begin_at_once_count_together(server: Database) -> None:
+    """The first command of each makes the row; one of them has to try again."""
+    with opened(server) as one, opened(server) as other, served(one) as api:
+        stores = [one, other]
+
+        def create(number: int) -> None:
+            stores[number % 2].create_network(NewNetwork(f"n{number}"), Idempotency(), 10)
+
+        with ThreadPoolExecutor(8) as callers:
+            list(callers.map(create, range(40)))
+        assert told(api).desired_revision == 40
+    with opened(server) as again:
+        assert again.realization().desired == 40, "after a restart"
