@@ -55,7 +55,7 @@ def test_the_pipeline_page_shows_every_table_with_its_flows(generator: Any) -> N
 
 
 def _documented_settings() -> dict[tuple[str, str], str]:
-    rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.*?) \|", (DOCS / "configuration.md").read_text(), re.MULTILINE)
     return {(section, name): default.strip("`") for section, name, default in rows}
 
 
@@ -75,7 +75,7 @@ REQUIRED = {
 LISTS = {"isolated", "private", "public", "transit", "prefixes", "dns_servers", "upstream"}
 
 
-def test_the_defaults_of_the_readme_are_those_of_the_code() -> None:
+def test_the_documented_defaults_are_those_of_the_code() -> None:
     documented = _documented_settings()
     assert {setting for setting, default in documented.items() if default == "required"} == set(REQUIRED)
     given = {}
@@ -89,7 +89,7 @@ def test_the_defaults_of_the_readme_are_those_of_the_code() -> None:
     assert parse(_toml(REQUIRED | given)) == parse(_toml(REQUIRED))
 
 
-def test_the_readme_has_every_setting_of_the_example() -> None:
+def test_the_example_configuration_has_every_documented_setting() -> None:
     found, section = set(), ""
     for line in (ROOT / "deploy" / "sluice.toml").read_text().splitlines():
         if header := re.fullmatch(r"\[(\w+)\]", line):

@@ -67,7 +67,7 @@ def test_manual_pages_name_every_command_and_option() -> None:
 
 def test_the_page_of_the_configuration_has_every_setting() -> None:
     shown = {(one.section, one.name) for one in manual.settings((ROOT / "deploy" / "sluice.toml").read_text())}
-    table = set(re.findall(r"^\| `\[(\w+)\] (\w+)`", (ROOT / "README.md").read_text(), re.MULTILINE))
+    table = set(re.findall(r"^\| `\[(\w+)\] (\w+)`", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE))
     assert table
     assert table <= shown
     assert all(one.meaning for one in manual.settings((ROOT / "deploy" / "sluice.toml").read_text()))
