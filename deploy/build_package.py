@@ -150,11 +150,12 @@ def _remove(distribution: importlib.metadata.Distribution) -> None:
 
 
 def stage_documents(tree: Path) -> None:
-    """Manual pages, completions, the operator's guide. Raises CalledProcessError."""
+    """Manual pages, completions, the pages of docs/. Raises CalledProcessError."""
     python = [sys.executable, str(ROOT / "docs" / "generate_manual.py")]
     subprocess.run([*python, str(tree / "usr/share")], check=True, cwd=ROOT)
-    for name in ("operator.md", "api.md", "pipeline.md"):
-        _copy(ROOT / "docs" / name, tree / "usr/share/doc/sluice" / name)
+    # All of them: they link to each other.
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        _copy(page, tree / "usr/share/doc/sluice" / page.name)
 
 
 def stage_system(tree: Path) -> None:

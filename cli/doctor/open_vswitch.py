@@ -78,7 +78,7 @@ def _version(version: str, wanted: str) -> Finding:
     if number >= _GOOD or (number >= _OLDEST and wanted == SYSTEM):
         return ok("Open vSwitch", version)
     if number >= _OLDEST:
-        advice = f'use 3.3 or later, or [bridge] datapath_type = "{SYSTEM}": see "Which Open vSwitch" in the README'
+        advice = f'use 3.3 or later, or [bridge] datapath_type = "{SYSTEM}": see installation.md, "Which Open vSwitch"'
         return warning("Open vSwitch", f"{version}: its userspace conntrack can abort ovs-vswitchd", advice)
     return error("Open vSwitch", f"{version} is too old", "use 3.3 or later; 3.1 is the oldest that was tried")
 

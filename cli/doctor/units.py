@@ -59,7 +59,7 @@ def _finding(unit: Unit) -> Finding:
     if unit.load != "loaded":
         if optional:
             return ok(check, f"{unit.load}, optional")
-        advice = "apt install openvswitch-switch" if unit.name == SWITCH else "install the units, see the README"
+        advice = "apt install openvswitch-switch" if unit.name == SWITCH else "install the package: see installation.md"
         return error(check, unit.load, advice)
     if unit.active == "failed":
         return error(check, "failed", f"journalctl -u {name}; then: systemctl restart {name}")

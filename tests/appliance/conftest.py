@@ -86,7 +86,7 @@ def package() -> Path:
 
 @pytest.fixture(scope="session")
 def host(release: Release, package: Path, folder: Path) -> Iterator[Host]:
-    """A host with the test tools and the package, installed as the README says."""
+    """A host with the test tools and the package, installed as docs/installation.md says."""
     machine = VirtualMachine(images.tools(release), folder / f"{release.name}-host")
     try:
         machine.start()

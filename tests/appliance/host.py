@@ -1,4 +1,4 @@
-"""A virtual machine with the package on it: installed by the README's three commands, and looked at from inside."""
+"""A virtual machine with the package on it, installed as docs/installation.md says, and looked at from inside."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Host:
 
 
 def build_package(version: str = "") -> Path:
-    """Build the package, as the README says. Raises CalledProcessError."""
+    """Build the package, as docs/installation.md says. Raises CalledProcessError."""
     command = [
         "make",
         "--no-print-directory",
@@ -106,7 +106,7 @@ def build_package(version: str = "") -> Path:
 
 
 def install(machine: VirtualMachine, package: Path) -> Host:
-    """The README's three commands: install, edit the configuration, enable. Raises CommandError, TimeoutError."""
+    """Install, edit the configuration, enable, as docs/installation.md says. Raises CommandError, TimeoutError."""
     host = Host(machine)
     machine.copy([package], "/root")
     machine.copy([GUEST / "lab.py", ROOT / "mininet" / "udhcpc-script"], LAB)

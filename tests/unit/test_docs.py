@@ -16,6 +16,7 @@ from controller.pipeline import Table
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
+PAGES = sorted((*ROOT.glob("*.md"), *DOCS.glob("*.md")))
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_the_example_configuration_has_every_documented_setting() -> None:
     assert found == set(_documented_settings())
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "operator.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_jq_is_given_the_journal_line_by_line(page: Path) -> None:
     # systemd writes lines of its own into a unit's journal, which are not JSON.
     printed = [line for line in page.read_text().splitlines() if "journalctl" in line and "| jq" in line]
