@@ -55,7 +55,7 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class NewMachine:
-    """A machine to create; `network` is a resource name, `attachment` None when unset."""
+    """A machine to create; `network` and `public_address` are resource names, `attachment` None when unset."""
 
     name: str = ""
     network: str = ""
@@ -66,6 +66,7 @@ class NewMachine:
     tenant: str = ""
     public_rate: int = 0
     storage_rate: int = 0
+    public_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,6 +282,8 @@ def new_machine(request: NewMachine, own_ports: Collection[str], own_macs: Colle
     found += attachment("machine.attachment", request.attachment, own_ports)
     found += tenant("machine.tenant", request.tenant)
     found += limits("machine.limits", request.public_rate, request.storage_rate)
+    if request.public_address:
+        found += resource_name("machine.public_address", request.public_address, "publicAddresses")
     return found
 
 

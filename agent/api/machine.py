@@ -39,6 +39,7 @@ def _new(request: machine_pb2.CreateMachineRequest) -> NewMachine:
         tenant=asked.tenant,
         public_rate=asked.limits.public_kbps,
         storage_rate=asked.limits.storage_kbps,
+        public_address=asked.public_address,
     )
 
 
@@ -127,8 +128,8 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         kept = None
         if not request.update_mask.paths:
             # A client that writes back what it read has every field set: those that cannot change must be the same.
-            present = self._store.machine(name)
-            kept = {"network": f"networks/{present.network}", "address": present.machine.address}
+            present = self._encode(self._store.machine(name))
+            kept = {field: getattr(present, field) for field in ("network", "address", "public_address")}
         return mask("machine", request.machine, request.update_mask, CHANGEABLE, limits.PATHS, kept)
 
     def DeleteMachine(self, request: machine_pb2.DeleteMachineRequest, context: Context) -> Empty:

@@ -41,7 +41,7 @@ def mask(
         for field, value in (kept or {}).items():
             given = getattr(asked, field)
             if given and given != value:
-                found.append(wrong(f"{what}.{field}", given, f"{value}; it cannot be changed"))
+                found.append(wrong(f"{what}.{field}", given, f"{value or 'empty'}; it cannot be changed"))
         paths = [field.name for field, _ in asked.ListFields() if field.name in changeable]
     if found:
         raise Invalid(found)

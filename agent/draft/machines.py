@@ -25,7 +25,7 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
     """Creates, changes and deletes machines."""
 
     def create_machine(self, new: NewMachine) -> tuple[Machine, Network]:
-        """Plan a machine; raises Missing, Taken, InUse, Invalid, Exhausted."""
+        """Plan a machine; raises Missing, Taken, InUse, Invalid, Unsuitable, Exhausted."""
         assert new.attachment is not None
         name = new.name or fresh("machine", self._replica.machines)
         if name in self._replica.machines or name in self._names:
@@ -53,8 +53,11 @@ class MachinePlans(NetworkPlans, PublicAddressPlans):
             transit = self._next(self._replica.pools.transit.like(address))
             self._allocate("transit", transit, network)
         number = int(self._next(self._replica.pools.number))
+        public, zone = "", 0
+        if new.public_address:
+            public, zone = self._stand_for(new.public_address.removeprefix("publicAddresses/"), name, network)
         machine = Machine(
-            name, number, mac, address, transit, hostname, attachment,
+            name, number, mac, address, transit, hostname, attachment, public, zone,
             public_rate=new.public_rate, storage_rate=new.storage_rate,
         )  # fmt: skip
         self._insert("Machine", rows.machine_row(machine, reference, self.now))

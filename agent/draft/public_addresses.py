@@ -9,7 +9,7 @@ from agent.intent import NewPublicAddress, PublicAddressChange
 from agent.records import MachineRecord, PublicAddressRecord
 from agent.validation import wrong
 from state import rows
-from state.model import PublicAddress
+from state.model import Network, PublicAddress
 from state.ovsdb import Row, to_set
 
 
@@ -40,7 +40,7 @@ class PublicAddressPlans(Transaction):
         self._insert("Public_Address", rows.public_address_row(value))
         self._insert("Allocation", self._allocation_of("public-address", value.address, value.tenant))
         if machine is not None:
-            self._of_one_tenant(f"publicAddresses/{value.name}", value.tenant, machine)
+            self._of_one_tenant(f"publicAddresses/{value.name}", value.tenant, value.machine, machine.network.network)
             self._assign(value.address, machine)
         return value
 
@@ -77,7 +77,9 @@ class PublicAddressPlans(Transaction):
         if (machine, tenant) == (before.machine, before.tenant):
             return False
         if machine:
-            self._of_one_tenant(f"publicAddresses/{before.name}", tenant, self._machine_named(machine))
+            self._of_one_tenant(
+                f"publicAddresses/{before.name}", tenant, machine, self._machine_named(machine).network.network
+            )
         row: Row = {"tenant": tenant}
         self._change_address(record)
         if machine != before.machine:
@@ -116,19 +118,41 @@ class PublicAddressPlans(Transaction):
                 owner = f"publicAddresses/{present.address.name}"
             raise InUse(of, f"{of} has {owner} already; a machine has at most one public address", [owner])
 
-    def _of_one_tenant(self, address: str, tenant: str, machine: MachineRecord) -> None:
+    @staticmethod
+    def _of_one_tenant(address: str, tenant: str, machine: str, network: Network) -> None:
         """Raise Unsuitable where both have a tenant, and not the same one."""
-        theirs = machine.network.network.tenant
+        theirs = network.tenant
         if tenant and theirs and tenant != theirs:
-            of = f"machines/{machine.machine.name}"
+            of = f"machines/{machine}"
             raise Unsuitable("OTHER_TENANT", of, f"{address} is of tenant {tenant!r} and {of} of tenant {theirs!r}")
+
+    def _stand_for(self, name: str, machine: str, network: Network) -> tuple[str, int]:
+        """Plan that a public address stands for a machine made now: its address and the assignment's zone.
+
+        Raises Missing, InUse, Unsuitable, Exhausted.
+        """
+        record, of = self._public_address_named(name), f"publicAddresses/{name}"
+        present = record.address.machine or self._taken.get(("public address", "", name))
+        if present:
+            user = f"machines/{present}"
+            raise InUse(of, f"{of} stands for {user}; take it away from there first", [user])
+        self._taken["public address", "", name] = machine
+        self._of_one_tenant(of, record.address.tenant, machine, network)
+        self._change_address(record)
+        self._update("Public_Address", record.uuid, {"machine": to_set([machine])})
+        return record.address.address, self._zone(record.address.address, machine, network)
 
     def _assign(self, address: str, machine: MachineRecord) -> None:
         self._change(machine.network)
-        network, zone = machine.network.network, self._next(self._replica.pools.zone)
+        zone = self._zone(address, machine.machine.name, machine.network.network)
+        self._update("Machine", machine.uuid, {"public": to_set([address]), "public_zone": to_set([zone])})
+
+    def _zone(self, address: str, machine: str, network: Network) -> int:
+        """A conntrack zone for an assignment, and its entry in the history."""
+        zone = self._next(self._replica.pools.zone)
         self._allocate("public-zone", zone, network)
-        self._allocate("assignment", assignment_value(address, machine.machine.name, int(zone)), network)
-        self._update("Machine", machine.uuid, {"public": to_set([address]), "public_zone": to_set([int(zone)])})
+        self._allocate("assignment", assignment_value(address, machine, int(zone)), network)
+        return int(zone)
 
     def _withdraw(self, record: PublicAddressRecord) -> None:
         """Take the address away from its machine, if it has one, which goes on without."""
