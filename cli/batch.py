@@ -66,7 +66,7 @@ def _request(machine: machine_pb2.Machine) -> machine_pb2.CreateMachineRequest:
     machine.ClearField("status")
     machine.ClearField("create_time")
     if machine.network:
-        machine.network = names.network_name(machine.network)
+        machine.network = names.NETWORKS.full(machine.network)
     return machine_pb2.CreateMachineRequest(machine_id=identifier, machine=machine)
 
 

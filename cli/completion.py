@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from cli.command import command
+
 VARIABLE = "_SLUICECTL_COMPLETE"
 
 
-@click.command(
+@command(
     epilog="Examples: source <(sluicectl completion bash);"
     " sluicectl completion fish > ~/.config/fish/completions/sluicectl.fish"
 )

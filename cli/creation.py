@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import click
 import grpc
 
 from cli.errors import Failure
+from cli.options import options
 from sluice.v1 import status_pb2
 
 Answer = TypeVar("Answer")
+
+
+class HasStatus(Protocol):
+    """An object of the API."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """How far it has come."""
+        ...
+
 
 _ATTEMPTS = 5
 
@@ -37,11 +53,12 @@ def create(call: Callable[..., Answer], request: Any, timeout: float) -> Answer:
     raise AssertionError("unreachable")
 
 
-def require_live(objects: list[tuple[str, status_pb2.Status]]) -> None:
-    """Fail when one of the named objects is not live. Raises Failure."""
-    late = [(name, status) for name, status in objects if status.state != status_pb2.Status.LIVE]
-    for name, status in late:
-        click.echo(f"{name}: {state_word(status)}{': ' + status.detail if status.detail else ''}", err=True)
+def require_live(objects: Sequence[HasStatus]) -> None:
+    """Fail when one of the objects is not live. Raises Failure."""
+    late = [one for one in objects if one.status.state != status_pb2.Status.LIVE]
+    for one in late:
+        detail = f": {one.status.detail}" if one.status.detail else ""
+        click.echo(f"{one.name}: {state_word(one.status)}{detail}", err=True)
     if late:
         raise Failure("NOT_LIVE", f"created, but {len(late)} of {len(objects)} not live")
 
@@ -51,11 +68,11 @@ def state_word(status: status_pb2.Status) -> str:
     return status_pb2.Status.State.Name(status.state).lower()
 
 
-def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a create command `--wait` and `--request-id`."""
-    command = click.option(
-        "--request-id", metavar="UUID", help="Repeat an earlier request safely: the same UUID gives the same object."
-    )(command)
-    return click.option(
+wait_options = options(
+    click.option(
         "--wait", is_flag=True, help="Return when it is live, at most after --timeout; exit code 1 when it is not."
-    )(command)
+    ),
+    click.option(
+        "--request-id", metavar="UUID", help="Repeat an earlier request safely: the same UUID gives the same object."
+    ),
+)

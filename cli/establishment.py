@@ -3,66 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import click
 import grpc
 
+from cli.creation import HasStatus
 from cli.errors import Failure, Unreachable
+from cli.session import Session
 from sluice.v1 import status_pb2
 
-
-class Named(Protocol):
-    """An object of the API."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-
-Made = TypeVar("Made", bound=Named)
+Made = TypeVar("Made", bound=HasStatus)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def established_option(what: str) -> Callable[[Command], Command]:
-    """Give a command `--wait-established`; `what` is to be established."""
-    return click.option(
-        "--wait-established",
-        type=click.FloatRange(0.1),
-        metavar="SECONDS",
-        help=f"As --wait, then wait at most so long for the {what}; exit code 3 when it is not established.",
-    )
+@dataclass(frozen=True, slots=True)
+class Establishment(Generic[Made]):
+    """What becomes established of an object.
 
-
-def await_established(
-    made: Made,
-    events: Iterable[Any],
-    of: Callable[[Any], Made],
-    established: Callable[[Made], bool],
-    why: Callable[[Made], str],
-    what: str,
-    seconds: float,
-) -> Made:
-    """The object once it is established, as the `events` of a watch that ends after `seconds` tell.
-
-    `of` is the object of an event, `why` says what is in the way, `what` is to
-    be established. Raises errors.Unreachable with the reason when it is not
-    in time, errors.Failure when it is deleted meanwhile, grpc.RpcError.
+    `watch` opens a watch that has the object and ends after so many seconds,
+    `of` is the object of its events, `why` says what is in the way.
     """
-    seen = made
-    try:
-        for event in events:
-            if of(event).name != seen.name:
-                continue
-            if event.type == status_pb2.DELETED:
-                raise Failure("NOT_FOUND", f"{seen.name} was deleted meanwhile")
-            seen = of(event)
-            if established(seen):
-                return seen
-    except grpc.RpcError as error:
-        if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise
-    reason = why(seen) or "it says nothing of why"
-    message = f"{seen.name} is there, but its {what} is not established after {seconds:g} s: {reason}"
-    raise Unreachable("NOT_ESTABLISHED", message)
+
+    what: str
+    watch: Callable[[Session, Made, float], Iterable[Any]]
+    of: Callable[[Any], Made]
+    established: Callable[[Made], bool]
+    why: Callable[[Made], str]
+
+    def option(self, command: Command) -> Command:
+        """Give a command `--wait-established`."""
+        return click.option(
+            "--wait-established",
+            type=click.FloatRange(0.1),
+            metavar="SECONDS",
+            help=f"As --wait, then wait at most so long for the {self.what}; exit code 3 when it is not established.",
+        )(command)
+
+    def waited(self, session: Session, made: Made, seconds: float | None) -> Made:
+        """The object once it is live and established; as it is without `seconds`.
+
+        Raises errors.Unreachable with the reason when it is not in time,
+        errors.Failure when it is deleted meanwhile, grpc.RpcError.
+        """
+        if seconds is None:
+            return made
+        seen = made
+        try:
+            for event in self.watch(session, made, seconds):
+                if self.of(event).name != seen.name:
+                    continue
+                if event.type == status_pb2.DELETED:
+                    raise Failure("NOT_FOUND", f"{seen.name} was deleted meanwhile")
+                seen = self.of(event)
+                if seen.status.state == status_pb2.Status.LIVE and self.established(seen):
+                    return seen
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+        reason = self.why(seen) or "it says nothing of why"
+        message = f"{seen.name} is there, but its {self.what} is not established after {seconds:g} s: {reason}"
+        raise Unreachable("NOT_ESTABLISHED", message)

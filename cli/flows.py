@@ -9,7 +9,8 @@ import click
 import grpc
 
 from cli import names, output, switch
-from cli.session import Session, output_option, pass_session
+from cli.command import command, pass_session
+from cli.session import Session
 from controller import explain
 from controller.pipeline import APPLIANCE_KEY
 from sluice.v1 import network_pb2
@@ -19,7 +20,7 @@ _APPLIANCE = "(appliance)"
 
 def network_key(session: Session, network: str) -> int:
     """The key of a network. Raises grpc.RpcError."""
-    request = network_pb2.GetNetworkRequest(name=names.network_name(network))
+    request = network_pb2.GetNetworkRequest(name=network)
     return session.networks.GetNetwork(request, timeout=session.timeout).key
 
 
@@ -39,15 +40,14 @@ def _flow_json(record: explain.Record) -> dict[str, Any]:
     }
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl flows office; sluicectl flows --appliance;"
     " sluicectl flows office -o json | jq '.[] | select(.table==\"snat\")'"
 )
-@click.argument("network", required=False, callback=names.not_empty, shell_complete=names.complete_network)
+@click.argument("network", required=False, callback=names.not_empty, type=names.NETWORKS)
 @click.option("--appliance", is_flag=True, help="The flows that serve every network.")
 @click.option("--key", type=click.IntRange(0, 0xFFFF), help="By network key; works without the API.")
 @click.option("--raw", is_flag=True, help="As ovs-ofctl prints them.")
-@output_option
 @pass_session
 def flows(session: Session, network: str | None, appliance: bool, key: int | None, raw: bool) -> None:
     """Show the flows of one network as the bridge holds them.
@@ -79,16 +79,15 @@ def flows(session: Session, network: str | None, appliance: bool, key: int | Non
 
 def _names_by_key(session: Session) -> Mapping[int, str]:
     try:
-        return {network.key: network.name for network in names.all_networks(session.networks, timeout=session.timeout)}
+        return {network.key: network.name for network in names.NETWORKS.all(session)}
     except grpc.RpcError:
         click.echo(f"note: the API at {session.api} does not answer; networks are shown by key", err=True)
         return {}
 
 
-@click.command(epilog="Examples: sluicectl drops; sluicectl drops office --all; sluicectl drops -o json")
-@click.argument("network", required=False, callback=names.not_empty, shell_complete=names.complete_network)
+@command(epilog="Examples: sluicectl drops; sluicectl drops office --all; sluicectl drops -o json")
+@click.argument("network", required=False, callback=names.not_empty, type=names.NETWORKS)
 @click.option("--all", "everything", is_flag=True, help="Also reasons that have dropped nothing.")
-@output_option
 @pass_session
 def drops(session: Session, network: str | None, everything: bool) -> None:
     """Show what was dropped or refused, per network and reason.
@@ -98,7 +97,7 @@ def drops(session: Session, network: str | None, everything: bool) -> None:
     """
     if network is not None:
         key = network_key(session, network)
-        named: Mapping[int, str] = {key: names.network_name(network)}
+        named: Mapping[int, str] = {key: network}
         text = switch.dump_flows(session, explain.cookie_filter(key))
     else:
         named = _names_by_key(session)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 from cli.integers import INT64
+from cli.options import options
 from sluice.v1 import limits_pb2
 
 _FIELDS = ("public_kbps", "storage_kbps")
 
 
-def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--public-rate` and `--storage-rate`."""
-    for option, what in (("--storage-rate", "shared drives"), ("--public-rate", "the Internet")):
-        text = f"Most traffic to and from {what}, each way, in kbit/s; 0: the appliance's default."
-        command = click.option(option, type=INT64, metavar="KBITPS", help=text)(command)
-    return command
+limit_options = options(
+    click.option("--public-rate", type=INT64, metavar="KBITPS",
+                 help="Most traffic to and from the Internet, each way, in kbit/s; 0: the appliance's default."),
+    click.option("--storage-rate", type=INT64, metavar="KBITPS",
+                 help="Most traffic to and from shared drives, each way, in kbit/s; 0: the appliance's default."),
+)  # fmt: skip
 
 
 def limits(public_rate: int | None, storage_rate: int | None) -> limits_pb2.Limits | None:

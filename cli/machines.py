@@ -8,11 +8,12 @@ import click
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import batch, creation, deletion, limits, names, output
+from cli import batch, creation, deletion, limits, names, options, output, watching
+from cli.command import group, pass_session
 from cli.errors import from_call
 from cli.integers import INT32
 from cli.mac import mac_option
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from sluice.v1 import machine_pb2
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "MAC", "HOSTNAME", "ATTACHMENT", "STATE", "DETAIL")
@@ -65,30 +66,28 @@ def _show(session: Session, machine: machine_pb2.Machine) -> None:
     )
 
 
-@click.group()
+@group()
 def machines() -> None:
     """What customers run."""
 
 
 @machines.command("list", epilog="Example: sluicectl machines list --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only machines of this network.")
-@output_option
+@options.of_network
+@options.of_tenant
 @pass_session
-def list_(session: Session, network: str) -> None:
+def list_(session: Session, network: str, tenant: str) -> None:
     """List machines in order of name."""
-    wanted = names.network_name(network) if network else ""
-    found = names.all_machines(session.machines, wanted, session.timeout)
+    found = names.MACHINES.all(session, network=network, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no machines", as_json=session.json)
 
 
 @machines.command(epilog="Example: sluicectl machines show web --wait")
-@click.argument("machine", shell_complete=names.complete_machine)
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@click.argument("machine", type=names.MACHINES)
+@options.wait
 @pass_session
 def show(session: Session, machine: str, wait: bool) -> None:
     """Show one machine."""
-    request = machine_pb2.GetMachineRequest(name=names.machine_name(machine), wait_live=wait)
+    request = machine_pb2.GetMachineRequest(name=machine, wait_live=wait)
     _show(session, session.machines.GetMachine(request, timeout=session.timeout))
 
 
@@ -102,9 +101,7 @@ def show(session: Session, machine: str, wait: bool) -> None:
 @click.option("--port", help="Port of the bridge the machine is attached to.")
 @click.option("--vlan", type=INT32, help="VLAN id on that port.  [default: untagged]")
 @click.option("--vni", type=INT32, help="VNI on that port.")
-@click.option(
-    "--network", default="", shell_complete=names.complete_network, help="Network.  [default: an isolated one]"
-)
+@click.option("--network", default="", type=names.NETWORKS, help="Network.  [default: an isolated one]")
 @click.option("--address", default="", help="IPv4 address.  [default: the lowest free one]")
 @click.option("--hostname", default="", help="Hostname.  [default: the machine's name]")
 @click.option("--tenant", default="", help="Customer of the isolated network made with the machine.")
@@ -117,7 +114,6 @@ def show(session: Session, machine: str, wait: bool) -> None:
     f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads either from stdin.",
 )
 @creation.wait_options
-@output_option
 @pass_session
 def create(
     session: Session,
@@ -146,7 +142,7 @@ def create(
     if mac is None or attachment is None:
         raise click.UsageError("a machine needs --mac and --port, or --file for many")
     wanted = machine_pb2.Machine(
-        network=names.network_name(network) if network else "",
+        network=network,
         mac_address=mac,
         address=address,
         hostname=hostname,
@@ -163,7 +159,7 @@ def create(
     made = creation.create(session.machines.CreateMachine, request, session.timeout)
     _show(session, made)
     if wait:
-        creation.require_live([(made.name, made.status)])
+        creation.require_live([made])
 
 
 def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str | None) -> None:
@@ -186,19 +182,18 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
     else:
         output.print_table(_COLUMNS, map(_row, made), "the file holds no machines")
     if wait:
-        creation.require_live([(machine.name, machine.status) for machine in made])
+        creation.require_live(made)
 
 
 @machines.command("set", epilog="Example: sluicectl machines set web --port trunk1 --vlan 12")
-@click.argument("machine", shell_complete=names.complete_machine)
+@click.argument("machine", type=names.MACHINES)
 @click.option("--mac", callback=mac_option, help="New Ethernet address.")
 @click.option("--port", help="New port; with --vlan or --vni where it is shared, else untagged.")
 @click.option("--vlan", type=INT32, help="VLAN id on the new port.")
 @click.option("--vni", type=INT32, help="VNI on the new port.")
 @click.option("--hostname", help="New hostname.")
 @limits.limit_options
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@options.wait
 @pass_session
 def set_(
     session: Session,
@@ -213,7 +208,7 @@ def set_(
     wait: bool,
 ) -> None:
     """Change a machine's attachment, MAC, hostname or limits."""
-    changed = machine_pb2.Machine(name=names.machine_name(machine))
+    changed = machine_pb2.Machine(name=machine)
     paths = []
     attachment = _attachment(port, vlan, vni)
     if attachment is not None:
@@ -235,21 +230,18 @@ def set_(
 
 
 @machines.command(epilog="Example: sluicectl machines delete web pc1")
-@click.argument("machine", nargs=-1, required=True, shell_complete=names.complete_machine)
-@output_option
+@click.argument("machine", nargs=-1, required=True, type=names.MACHINES)
 @pass_session
 def delete(session: Session, machine: tuple[str, ...]) -> None:
     """Delete machines; stops at the first refusal."""
-    requests = (machine_pb2.DeleteMachineRequest(name=name) for name in map(names.machine_name, machine))
+    requests = (machine_pb2.DeleteMachineRequest(name=name) for name in machine)
     deletion.delete(session, session.machines.DeleteMachine, requests)
 
 
 @machines.command(epilog="Example: sluicectl machines watch --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only machines of this network.")
-@output_option
+@options.of_network
 @pass_session
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
-    request = machine_pb2.WatchMachinesRequest(network=names.network_name(network) if network else "")
-    events = session.machines.WatchMachines(request)
-    output.print_changes(events, lambda event: event.machine, _row, as_json=session.json)
+    request = machine_pb2.WatchMachinesRequest(network=network)
+    watching.watch(session, session.machines.WatchMachines, request, "machine", _row)

@@ -9,21 +9,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import ClassVar
 
 import click
 import grpc
 
 from cli import errors
-from cli.lazy import LazyGroup
-from cli.names import DEFAULT_API
-from cli.session import FORMATS, Session
+from cli.command import Group, group
+from cli.session import Session
 
 _INTERRUPTED = 130
 
 
-class _Root(LazyGroup):
+class _Root(Group):
     """The root group: turns failures into words and exit codes once for all commands."""
 
     places: ClassVar[Mapping[str, str]] = {
@@ -47,13 +45,11 @@ class _Root(LazyGroup):
         try:
             return super().invoke(ctx)
         except grpc.RpcError as error:
-            session = ctx.find_object(Session)
-            failure = errors.from_call(error, session.api if session else DEFAULT_API)
-            failure.as_json = session is not None and session.json
+            failure = errors.from_call(error, ctx.ensure_object(Session).api)
+            failure.as_json = ctx.ensure_object(Session).json
             raise failure from error
         except errors.Failure as failure:
-            session = ctx.find_object(Session)
-            failure.as_json = session is not None and session.json
+            failure.as_json = ctx.ensure_object(Session).json
             raise
 
 
@@ -64,40 +60,19 @@ def _version() -> str:
         return "unknown"
 
 
-@click.group(
+@group(
     cls=_Root,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": False},
     epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody answered in time.",
 )
-@click.option("--api", envvar="SLUICE_API", default=DEFAULT_API, show_default=True, show_envvar=True,
-              metavar="ADDRESS", help="The API: unix:PATH or HOST:PORT.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
-              help="How long to wait for each answer, and with --wait for flows.")  # fmt: skip
-@click.option("--ovs-rundir", envvar="OVS_RUNDIR", default="/run/openvswitch", show_default=True, show_envvar=True,
-              type=click.Path(path_type=Path), help="Run directory of Open vSwitch.")  # fmt: skip
-@click.option("--bridge", envvar="SLUICE_BRIDGE", default="br-sluice", show_default=True, show_envvar=True,
-              metavar="NAME", help="The bridge of Sluice.")  # fmt: skip
-@click.option("--metrics", envvar="SLUICE_METRICS", multiple=True, metavar="URL", show_envvar=True,
-              help="Metrics of a daemon of Sluice to show in `status`; may be repeated.")  # fmt: skip
-@click.option("-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True,
-              help="How to write answers: for people, or as JSON for programs.")  # fmt: skip
 @click.version_option(_version(), prog_name="sluicectl")
-@click.pass_context
-def sluicectl(
-    context: click.Context,
-    api: str,
-    timeout: float,
-    ovs_rundir: Path,
-    bridge: str,
-    metrics: tuple[str, ...],
-    output: str,
-) -> None:
+def sluicectl() -> None:
     """Isolated and private networks of one appliance.
 
     Objects and usage are asked from the API. flows, drops, trace, status and
     doctor look at the bridge and the host as well: run those on the appliance.
+    Every option but --version may stand after the command too.
     """
-    context.obj = Session(api, timeout, ovs_rundir, bridge, metrics, output)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import click
 
+from cli.options import options
 from sluice.v1 import network_pb2
 
-
-def name_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--dns`, `--search-domain` and `--forward`."""
-    for option in (
-        click.option("--forward", multiple=True, metavar="DOMAIN=SERVER[,SERVER]",
-                     help="Names in a domain that other servers answer; may be repeated; '' is none."),
-        click.option("--search-domain", metavar="DOMAIN",
-                     help="Search domain for DHCP; '' is the network's own.  [default: NETWORK.internal]"),
-        click.option("--dns", multiple=True, metavar="ADDRESS",
-                     help="Resolver for DHCP; may be repeated; '' is the router.  [default: the router]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+name_options = options(
+    click.option("--dns", multiple=True, metavar="ADDRESS",
+                 help="Resolver for DHCP; may be repeated; '' is the router.  [default: the router]"),
+    click.option("--search-domain", metavar="DOMAIN",
+                 help="Search domain for DHCP; '' is the network's own.  [default: NETWORK.internal]"),
+    click.option("--forward", multiple=True, metavar="DOMAIN=SERVER[,SERVER]",
+                 help="Names in a domain that other servers answer; may be repeated; '' is none."),
+)  # fmt: skip
 
 
 def resolvers(dns: Sequence[str]) -> list[str]:

@@ -1,32 +1,37 @@
-"""Resource names as people type them, and their completion."""
+"""Collections of the API: resource names as people type them, lists over all pages, and completion."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 import click
 import grpc
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
+from google.protobuf.message import Message
 
 from cli.paging import pages
-from cli.session import channel
+from cli.session import Session, channel
 from sluice.v1 import (
+    drive_pb2,
+    drive_pb2_grpc,
     interconnect_pb2,
     interconnect_pb2_grpc,
     machine_pb2,
     machine_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    public_address_pb2,
+    public_address_pb2_grpc,
     vpn_connection_pb2,
     vpn_connection_pb2_grpc,
     vpn_gateway_pb2,
     vpn_gateway_pb2_grpc,
 )
 
-DEFAULT_API = "unix:/run/sluice/api.sock"
+Listed = TypeVar("Listed", bound=Message)
+
 _COMPLETION_TIMEOUT = 1.0
 
 
@@ -38,117 +43,82 @@ def not_empty(context: click.Context, parameter: click.Parameter, value: str | N
     return value
 
 
-def network_name(text: str) -> str:
-    """`blue` or `networks/blue` → `networks/blue`."""
-    return text if text.startswith("networks/") else f"networks/{text}"
-
-
-def machine_name(text: str) -> str:
-    """`web` or `machines/web` → `machines/web`."""
-    return text if text.startswith("machines/") else f"machines/{text}"
-
-
-def vpn_gateway_name(text: str) -> str:
-    """`head` or `vpnGateways/head` → `vpnGateways/head`."""
-    return text if text.startswith("vpnGateways/") else f"vpnGateways/{text}"
-
-
-def vpn_connection_name(text: str) -> str:
-    """`berlin` or `vpnConnections/berlin` → `vpnConnections/berlin`."""
-    return text if text.startswith("vpnConnections/") else f"vpnConnections/{text}"
-
-
-def interconnect_name(text: str) -> str:
-    """`berlin-dc` or `interconnects/berlin-dc` → `interconnects/berlin-dc`."""
-    return text if text.startswith("interconnects/") else f"interconnects/{text}"
-
-
 def short(name: str) -> str:
     """`networks/blue` → `blue`."""
     return name.rpartition("/")[2]
 
 
-def all_networks(
-    stub: network_pb2_grpc.NetworkServiceStub, tenant: str = "", timeout: float | None = None
-) -> Iterator[network_pb2.Network]:
-    """Every network, page by page. Raises grpc.RpcError."""
-    for page in pages(stub.ListNetworks, network_pb2.ListNetworksRequest(tenant=tenant), timeout):
-        yield from page.networks
+class Collection(click.ParamType[str], Generic[Listed]):
+    """All objects of one kind; as the type of an argument or option, their names.
+
+    `method` of the `stub` lists them in the answer's field `field`.
+    """
+
+    name = "name"
+
+    def __init__(
+        self,
+        collection: str,
+        stub: Callable[[grpc.Channel], Any],
+        method: str,
+        request: Callable[..., Message],
+        field: str,
+    ) -> None:
+        self._collection, self._stub, self._method, self._request = collection, stub, method, request
+        self._field = field
+
+    def full(self, text: str) -> str:
+        """`blue` or `networks/blue` → `networks/blue`; none stays none."""
+        prefix = f"{self._collection}/"
+        return text if not text or text.startswith(prefix) else prefix + text
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name in full; an argument that must be there is not empty, as a script's variable may be."""
+        if not value and isinstance(param, click.Argument) and param.required:
+            self.fail("is empty", param, ctx)
+        return self.full(str(value))
+
+    def all(self, session: Session, timeout: float | None = None, **filters: str) -> Iterator[Listed]:
+        """Every object, page by page, by the `filters` of the list's request. Raises grpc.RpcError."""
+        method = getattr(self._stub(channel(session.api)), self._method)
+        for page in pages(method, self._request(**filters), session.timeout if timeout is None else timeout):
+            yield from getattr(page, self._field)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names that start with `incomplete`; none when the API does not answer."""
+        try:
+            every: Iterator[Any] = self.all(ctx.ensure_object(Session), _COMPLETION_TIMEOUT)
+            found = [short(one.name) for one in every]
+        except grpc.RpcError:
+            return []
+        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
-def all_machines(
-    stub: machine_pb2_grpc.MachineServiceStub, network: str = "", timeout: float | None = None
-) -> Iterator[machine_pb2.Machine]:
-    """Every machine, of one network where it is given, page by page. Raises grpc.RpcError."""
-    for page in pages(stub.ListMachines, machine_pb2.ListMachinesRequest(network=network), timeout):
-        yield from page.machines
-
-
-def all_vpn_gateways(
-    stub: vpn_gateway_pb2_grpc.VpnGatewayServiceStub, network: str = "", timeout: float | None = None
-) -> Iterator[vpn_gateway_pb2.VpnGateway]:
-    """Every VPN gateway, of one network where it is given, page by page. Raises grpc.RpcError."""
-    for page in pages(stub.ListVpnGateways, vpn_gateway_pb2.ListVpnGatewaysRequest(network=network), timeout):
-        yield from page.vpn_gateways
-
-
-def all_vpn_connections(
-    stub: vpn_connection_pb2_grpc.VpnConnectionServiceStub, gateway: str = "", timeout: float | None = None
-) -> Iterator[vpn_connection_pb2.VpnConnection]:
-    """Every VPN connection, of one gateway where it is given, page by page. Raises grpc.RpcError."""
-    request = vpn_connection_pb2.ListVpnConnectionsRequest(gateway=gateway)
-    for page in pages(stub.ListVpnConnections, request, timeout):
-        yield from page.vpn_connections
-
-
-def all_interconnects(
-    stub: interconnect_pb2_grpc.InterconnectServiceStub, network: str = "", timeout: float | None = None
-) -> Iterator[interconnect_pb2.Interconnect]:
-    """Every interconnect, of one network where it is given, page by page. Raises grpc.RpcError."""
-    for page in pages(stub.ListInterconnects, interconnect_pb2.ListInterconnectsRequest(network=network), timeout):
-        yield from page.interconnects
-
-
-def _channel(context: click.Context) -> grpc.Channel:
-    # While completing, the root group's options are parsed but its callback does not run.
-    return channel(context.find_root().params.get("api") or os.environ.get("SLUICE_API", DEFAULT_API))
-
-
-def _complete(objects: Iterable[Any], incomplete: str) -> list[CompletionItem]:
-    try:
-        found = [short(one.name) for one in objects]
-    except grpc.RpcError:
-        return []
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
-
-
-def complete_network(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of networks that start with `incomplete`; none when the API does not answer."""
-    stub = network_pb2_grpc.NetworkServiceStub(_channel(context))
-    return _complete(all_networks(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
-
-
-def complete_machine(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of machines that start with `incomplete`; none when the API does not answer."""
-    stub = machine_pb2_grpc.MachineServiceStub(_channel(context))
-    return _complete(all_machines(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
-
-
-def complete_vpn_gateway(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of VPN gateways that start with `incomplete`; none when the API does not answer."""
-    stub = vpn_gateway_pb2_grpc.VpnGatewayServiceStub(_channel(context))
-    return _complete(all_vpn_gateways(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
-
-
-def complete_vpn_connection(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Names of VPN connections that start with `incomplete`; none when the API does not answer."""
-    stub = vpn_connection_pb2_grpc.VpnConnectionServiceStub(_channel(context))
-    return _complete(all_vpn_connections(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
-
-
-def complete_interconnect(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of interconnects that start with `incomplete`; none when the API does not answer."""
-    stub = interconnect_pb2_grpc.InterconnectServiceStub(_channel(context))
-    return _complete(all_interconnects(stub, timeout=_COMPLETION_TIMEOUT), incomplete)
+NETWORKS = Collection[network_pb2.Network](
+    "networks", network_pb2_grpc.NetworkServiceStub,
+    "ListNetworks", network_pb2.ListNetworksRequest, "networks",
+)  # fmt: skip
+MACHINES = Collection[machine_pb2.Machine](
+    "machines", machine_pb2_grpc.MachineServiceStub,
+    "ListMachines", machine_pb2.ListMachinesRequest, "machines",
+)  # fmt: skip
+PUBLIC_ADDRESSES = Collection[public_address_pb2.PublicAddress](
+    "publicAddresses", public_address_pb2_grpc.PublicAddressServiceStub,
+    "ListPublicAddresses", public_address_pb2.ListPublicAddressesRequest, "public_addresses",
+)  # fmt: skip
+DRIVES = Collection[drive_pb2.Drive](
+    "drives", drive_pb2_grpc.DriveServiceStub,
+    "ListDrives", drive_pb2.ListDrivesRequest, "drives",
+)  # fmt: skip
+VPN_GATEWAYS = Collection[vpn_gateway_pb2.VpnGateway](
+    "vpnGateways", vpn_gateway_pb2_grpc.VpnGatewayServiceStub,
+    "ListVpnGateways", vpn_gateway_pb2.ListVpnGatewaysRequest, "vpn_gateways",
+)  # fmt: skip
+VPN_CONNECTIONS = Collection[vpn_connection_pb2.VpnConnection](
+    "vpnConnections", vpn_connection_pb2_grpc.VpnConnectionServiceStub,
+    "ListVpnConnections", vpn_connection_pb2.ListVpnConnectionsRequest, "vpn_connections",
+)  # fmt: skip
+INTERCONNECTS = Collection[interconnect_pb2.Interconnect](
+    "interconnects", interconnect_pb2_grpc.InterconnectServiceStub,
+    "ListInterconnects", interconnect_pb2.ListInterconnectsRequest, "interconnects",
+)  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, deletion, limits, name_service, names, output
+from cli import creation, deletion, limits, name_service, names, options, output, watching
+from cli.command import group, pass_session
 from cli.integers import INT32
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from sluice.v1 import network_pb2
 
 _COLUMNS = ("NAME", "KIND", "TENANT", "PREFIX", ">KEY", "PUBLIC ADDRESS AND PORTS", "STATE", "DETAIL")
@@ -59,29 +60,27 @@ def _show(session: Session, network: network_pb2.Network) -> None:
     )
 
 
-@click.group()
+@group()
 def networks() -> None:
     """Tenants' isolated routing domains."""
 
 
 @networks.command("list", epilog="Example: sluicectl networks list --tenant acme -o json")
-@click.option("--tenant", default="", help="Only networks of this tenant.")
-@output_option
+@options.of_tenant
 @pass_session
 def list_(session: Session, tenant: str) -> None:
     """List networks in order of name."""
-    found = names.all_networks(session.networks, tenant, session.timeout)
+    found = names.NETWORKS.all(session, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no networks", as_json=session.json)
 
 
 @networks.command(epilog="Example: sluicectl networks show office")
-@click.argument("network", shell_complete=names.complete_network)
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@click.argument("network", type=names.NETWORKS)
+@options.wait
 @pass_session
 def show(session: Session, network: str, wait: bool) -> None:
     """Show one network."""
-    request = network_pb2.GetNetworkRequest(name=names.network_name(network), wait_live=wait)
+    request = network_pb2.GetNetworkRequest(name=network, wait_live=wait)
     _show(session, session.networks.GetNetwork(request, timeout=session.timeout))
 
 
@@ -97,7 +96,6 @@ def show(session: Session, network: str, wait: bool) -> None:
 @click.option("--mtu", type=INT32, default=0, help="Largest IP packet of the machines.  [default: 1500]")
 @limits.limit_options
 @creation.wait_options
-@output_option
 @pass_session
 def create(
     session: Session,
@@ -134,7 +132,7 @@ def create(
     made = creation.create(session.networks.CreateNetwork, request, session.timeout)
     _show(session, made)
     if wait:
-        creation.require_live([(made.name, made.status)])
+        creation.require_live([made])
 
 
 @networks.command(
@@ -142,11 +140,10 @@ def create(
     epilog="Examples: sluicectl networks set office --public-rate 200000;"
     " sluicectl networks set office --forward corp.example=192.168.50.10,192.168.50.11 --search-domain corp.example",
 )
-@click.argument("network", shell_complete=names.complete_network)
+@click.argument("network", type=names.NETWORKS)
 @name_service.name_options
 @limits.limit_options
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@options.wait
 @pass_session
 def set_(
     session: Session,
@@ -160,7 +157,7 @@ def set_(
 ) -> None:
     """Change what a network's machines are told of names, and its limits."""
     changed = network_pb2.Network(
-        name=names.network_name(network),
+        name=network,
         dns_servers=name_service.resolvers(dns),
         search_domain=search_domain or "",
         dns_forwarding=name_service.forwarding(forward),
@@ -175,21 +172,18 @@ def set_(
 
 
 @networks.command(epilog="Example: sluicectl networks delete office lab")
-@click.argument("network", nargs=-1, required=True, shell_complete=names.complete_network)
-@output_option
+@click.argument("network", nargs=-1, required=True, type=names.NETWORKS)
 @pass_session
 def delete(session: Session, network: tuple[str, ...]) -> None:
     """Delete networks that no machine uses; stops at the first refusal."""
-    requests = (network_pb2.DeleteNetworkRequest(name=name) for name in map(names.network_name, network))
+    requests = (network_pb2.DeleteNetworkRequest(name=name) for name in network)
     deletion.delete(session, session.networks.DeleteNetwork, requests)
 
 
 @networks.command(epilog="Example: sluicectl networks watch -o json | jq .network.status")
-@click.argument("network", required=False, default="", callback=names.not_empty, shell_complete=names.complete_network)
-@output_option
+@click.argument("network", required=False, default="", callback=names.not_empty, type=names.NETWORKS)
 @pass_session
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
-    request = network_pb2.WatchNetworksRequest(name=names.network_name(network) if network else "")
-    events = session.networks.WatchNetworks(request)
-    output.print_changes(events, lambda event: event.network, _row, as_json=session.json)
+    request = network_pb2.WatchNetworksRequest(name=network)
+    watching.watch(session, session.networks.WatchNetworks, request, "network", _row)

@@ -106,18 +106,12 @@ def _print(table: Table) -> None:
         click.echo(line.rstrip())
 
 
-def print_changes(
-    events: Iterable[Any], of: Callable[[Any], Listed], row: Callable[[Listed], Sequence[object]], *, as_json: bool
-) -> None:
-    """Write the events of a watch as they come, a line each; `of` is the object of an event.
-
-    Raises grpc.RpcError.
-    """
-    for event in events:
-        if as_json:
-            print_json(to_json(event), one_line=True)
-        elif event.type == status_pb2.SYNCED:
-            click.echo("-- everything that existed is above; changes follow")
-        else:
-            change = status_pb2.ChangeType.Name(event.type).lower()
-            click.echo("  ".join(str(part) for part in (f"{change:<8}", *row(of(event))) if part != ""))
+def print_event(event: Any, of: str, row: Callable[[Any], Sequence[object]], *, as_json: bool) -> None:
+    """Write one event of a watch on one line; `of` is the field that has its object."""
+    if as_json:
+        print_json(to_json(event), one_line=True)
+    elif event.type == status_pb2.SYNCED:
+        click.echo("-- everything that existed is above; changes follow")
+    else:
+        change = status_pb2.ChangeType.Name(event.type).lower()
+        click.echo("  ".join(str(part) for part in (f"{change:<8}", *row(getattr(event, of))) if part != ""))

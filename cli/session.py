@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import grpc
@@ -24,22 +22,21 @@ from sluice.v1 import (
     vpn_gateway_pb2_grpc,
 )
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-FORMATS = ("table", "json")
+DEFAULT_API = "unix:/run/sluice/api.sock"
 
 
 @dataclass(slots=True)
 class Session:
-    """Options given before the command; `format` may be changed by the command's own `-o`.
+    """The global options, wherever they stood on the command line.
 
     `timeout` is in seconds and holds for each call.
     """
 
-    api: str
-    timeout: float
-    rundir: Path
-    bridge: str
-    metrics: tuple[str, ...]
+    api: str = DEFAULT_API
+    timeout: float = 30.0
+    rundir: Path = Path("/run/openvswitch")
+    bridge: str = "br-sluice"
+    metrics: tuple[str, ...] = ()
     format: str = "table"
 
     @property
@@ -105,21 +102,3 @@ pass_session = click.make_pass_decorator(Session)
 def channel(api: str) -> grpc.Channel:
     """The connection to the API at `unix:PATH` or `HOST:PORT`, made on first use."""
     return grpc.insecure_channel(api, options=[("grpc.enable_http_proxy", 0)])
-
-
-def _set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    session = context.find_object(Session)
-    if value is not None and session is not None:
-        session.format = value
-
-
-def output_option(command: Command) -> Command:
-    """Give a command its own `-o`, so that it may stand before or after the command's name."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(FORMATS),
-        expose_value=False,
-        callback=_set_format,
-        help="How to write the answer: for people, or as JSON for programs.  [default: table]",
-    )(command)

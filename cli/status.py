@@ -18,9 +18,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli import creation, names, output, switch
+from cli.command import command, pass_session
 from cli.errors import Failure, NotPermitted, from_call
 from cli.interconnect.words import session_word
-from cli.session import Session, channel, output_option, pass_session
+from cli.session import Session, channel
 from cli.vpn.connections import tunnel_word
 from sluice.v1 import appliance_pb2
 from state import datapath
@@ -42,8 +43,7 @@ class Check:
     detail: str = ""
 
 
-@click.command(epilog="Examples: sluicectl status; sluicectl --metrics http://127.0.0.1:7401/metrics status -o json")
-@output_option
+@command(epilog="Examples: sluicectl status; sluicectl status --metrics http://127.0.0.1:7401/metrics -o json")
 @pass_session
 def status(session: Session) -> None:
     """Show whether API, database, switch, daemons, next hop, tunnels and sessions are healthy; exit code 1 when not.
@@ -81,11 +81,11 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=session.timeout)
         word = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         served = Check("api", "ok" if word == "SERVING" else "failed", session.api if word == "SERVING" else word)
-        networks = [creation.state_word(n.status) for n in names.all_networks(session.networks, "", session.timeout)]
-        machines = [creation.state_word(m.status) for m in names.all_machines(session.machines, "", session.timeout)]
-        connections = list(names.all_vpn_connections(session.vpn_connections, timeout=session.timeout))
+        networks = [creation.state_word(n.status) for n in names.NETWORKS.all(session)]
+        machines = [creation.state_word(m.status) for m in names.MACHINES.all(session)]
+        connections = list(names.VPN_CONNECTIONS.all(session))
         tunnels = [tunnel_word(connection.tunnel) or "pending" for connection in connections]
-        joined = list(names.all_interconnects(session.interconnects, timeout=session.timeout))
+        joined = list(names.INTERCONNECTS.all(session))
         sessions = [session_word(interconnect.session) or "pending" for interconnect in joined]
         appliance = _appliance(session)
     except grpc.RpcError as error:

@@ -8,8 +8,9 @@ import re
 import click
 
 from cli import names, output, switch, verdict
+from cli.command import command, pass_session
 from cli.errors import Failure
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from controller import explain
 from controller.pipeline import Table
 from sluice.v1 import machine_pb2, network_pb2
@@ -21,16 +22,15 @@ _EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
 _TRANSLATED = ("--ct-next", "trk,new", "--ct-next", "trk,new,snat")
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl trace web 198.51.100.10; sluicectl trace web 198.51.100.10 --protocol tcp --port 443;"
     " sluicectl trace pc1 10.0.0.3 --protocol icmp"
 )
-@click.argument("machine", shell_complete=names.complete_machine)
+@click.argument("machine", type=names.MACHINES)
 @click.argument("destination")
 @click.option("--protocol", type=click.Choice(("tcp", "udp", "icmp")), default="icmp", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=80, show_default=True, help="Destination port.")
 @click.option("--source", help="Pretend this source address.  [default: the machine's own]")
-@output_option
 @pass_session
 def trace(session: Session, machine: str, destination: str, protocol: str, port: int, source: str | None) -> None:
     """Show, table by table, what the bridge would do with a packet, and in the last line where it ends.
@@ -40,7 +40,7 @@ def trace(session: Session, machine: str, destination: str, protocol: str, port:
     """
     for address in (destination, source):
         _check(address)
-    request = machine_pb2.GetMachineRequest(name=names.machine_name(machine))
+    request = machine_pb2.GetMachineRequest(name=machine)
     sender = session.machines.GetMachine(request, timeout=session.timeout)
     wanted = network_pb2.GetNetworkRequest(name=sender.network)
     network = session.networks.GetNetwork(wanted, timeout=session.timeout)
@@ -93,7 +93,7 @@ def _next_mac(session: Session, network: network_pb2.Network, destination: str) 
     if target in (prefix.broadcast_address, _EVERYBODY):
         return "ff:ff:ff:ff:ff:ff"
     if target in prefix:
-        for neighbour in names.all_machines(session.machines, network.name, session.timeout):
+        for neighbour in names.MACHINES.all(session, network=network.name):
             if neighbour.address == destination:
                 return neighbour.mac_address
     asked = f"arp_tpa={network.router_address}"

@@ -8,9 +8,10 @@ import click
 import grpc
 
 from cli import names, output
+from cli.command import command, pass_session
 from cli.errors import Failure
 from cli.paging import pages
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from sluice.v1 import usage_pb2
 
 _KINDS = ("public", "private", "storage", "vpn", "interconnect")
@@ -42,7 +43,7 @@ def _all(session: Session, network: str) -> Iterator[usage_pb2.Usage]:
 def _named(session: Session, name: str) -> usage_pb2.Usage:
     """A network or machine by its name; a bare name means the network where both have it."""
     whole = "/" in name
-    for candidate in (name,) if whole else (names.network_name(name), names.machine_name(name)):
+    for candidate in (name,) if whole else (names.NETWORKS.full(name), names.MACHINES.full(name)):
         try:
             return session.usage.GetUsage(usage_pb2.GetUsageRequest(name=candidate), timeout=session.timeout)
         except grpc.RpcError as error:
@@ -51,10 +52,10 @@ def _named(session: Session, name: str) -> usage_pb2.Usage:
     raise Failure("NOT_FOUND", f"no network and no machine has the name {name}")
 
 
-@click.command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")
-@click.argument("name", required=False, default="", callback=names.not_empty, shell_complete=names.complete_network)
-@click.option("--network", default="", shell_complete=names.complete_network, help="The machines of this network.")
-@output_option
+@command(epilog="Examples: sluicectl usage; sluicectl usage office; sluicectl usage --network office -o json")
+@click.argument("name", required=False, default="", callback=names.not_empty,
+          shell_complete=names.NETWORKS.shell_complete)  # fmt: skip
+@click.option("--network", default="", type=names.NETWORKS, help="The machines of this network.")
 @pass_session
 def usage(session: Session, name: str, network: str) -> None:
     """Bytes counted for networks, for the machines of one, or for NAME (a network, else a machine).
@@ -63,7 +64,7 @@ def usage(session: Session, name: str, network: str) -> None:
     """
     if name and network:
         raise click.UsageError("give NAME or --network, not both")
-    of_network = names.network_name(network) if network else ""
+    of_network = network
     found = [_named(session, name)] if name else list(_all(session, of_network))
     if session.json:
         shown = [output.to_json(one) for one in found]

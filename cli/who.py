@@ -8,19 +8,19 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli import moment, names, output
-from cli.session import Session, output_option, pass_session
+from cli.command import command, pass_session
+from cli.session import Session
 from sluice.v1 import translation_pb2
 
 _LAST_PORT = 65535
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl who 203.0.113.7:40123; sluicectl who 203.0.113.7:40123 --at '10 minutes ago';"
     " sluicectl who 203.0.113.7:40123 --at 2026-11-23T14:05:00Z -o json"
 )
 @click.argument("endpoint", metavar="ADDRESS:PORT")
 @click.option("--at", metavar="TIME", help=f"When: {moment.FORMS}.  [default: now]")
-@output_option
 @pass_session
 def who(session: Session, endpoint: str, at: str | None) -> None:
     """Say which network used a public address and port, now or then.

@@ -8,6 +8,7 @@ import click
 
 from agent.config import Config
 from cli import output
+from cli.command import command, pass_session
 from cli.doctor import (
     clock,
     configuration,
@@ -21,14 +22,13 @@ from cli.doctor import (
     units,
 )
 from cli.doctor.finding import Finding, Level
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 
 CONFIGURATION = "/etc/sluice/sluice.toml"
 
 
-@click.command(epilog="Examples: sluicectl doctor; sluicectl doctor -o json | jq '.[] | select(.level != \"ok\")'")
+@command(epilog="Examples: sluicectl doctor; sluicectl doctor -o json | jq '.[] | select(.level != \"ok\")'")
 @click.option("--config", "path", default=CONFIGURATION, show_default=True, metavar="FILE", help="Configuration file.")
-@output_option
 @click.pass_context
 @pass_session
 def doctor(session: Session, context: click.Context, path: str) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, deletion, names
-from cli.establishment import await_established, established_option
+from cli import creation, deletion, names, options
+from cli.command import command, pass_session
+from cli.establishment import Establishment
 from cli.interconnect import words
 from cli.interconnect.options import interconnect_of, interconnect_options
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from sluice.v1 import interconnect_pb2 as pb
-from sluice.v1.status_pb2 import Status
 
 _REQUIRED = {
     "port": "--port",
@@ -23,7 +24,21 @@ _REQUIRED = {
 }
 
 
-@click.command(
+def _watch_network(session: Session, interconnect: pb.Interconnect, seconds: float) -> Iterable[Any]:
+    watched = pb.WatchInterconnectsRequest(network=interconnect.network)
+    return session.interconnects.WatchInterconnects(watched, timeout=seconds)
+
+
+_SESSION = Establishment(
+    what="session",
+    watch=_watch_network,
+    of=lambda event: event.interconnect,
+    established=lambda seen: seen.session.state == pb.InterconnectSession.SESSION_ESTABLISHED,
+    why=words.why,
+)
+
+
+@command(
     epilog="Examples: sluicectl interconnects create berlin-dc --kind direct-connect --network office --port eno3"
     " --vlan 101 --local-address 169.254.101.1/30 --peer-address 169.254.101.2 --peer-as 65010"
     " --accept 192.168.0.0/16 --password-file key --wait-established 30;"
@@ -33,12 +48,11 @@ _REQUIRED = {
 @click.argument("interconnect", required=False, default="", callback=names.not_empty)
 @click.option("--kind", type=click.Choice(tuple(words.KINDS)), required=True,
               help="Into one private network, or to our public addresses.")  # fmt: skip
-@click.option("--network", default="", shell_complete=names.complete_network,
+@click.option("--network", default="", type=names.NETWORKS,
               help="Its private network, for direct-connect.")  # fmt: skip
 @interconnect_options
 @creation.wait_options
-@established_option("session")
-@output_option
+@_SESSION.option
 @pass_session
 def create(
     session: Session,
@@ -63,7 +77,7 @@ def create(
     wanted.kind = words.KINDS[kind]
     if (wanted.kind == pb.Interconnect.DIRECT_CONNECT) != bool(network):
         raise click.UsageError("--network is the network of a direct-connect, and of that only")
-    wanted.network = network and names.network_name(network)
+    wanted.network = network
     wait = wait or wait_established is not None
     request = pb.CreateInterconnectRequest(
         interconnect_id=names.short(interconnect),
@@ -75,33 +89,21 @@ def create(
     if wait_established is None:
         words.show(session, made)
     if wait:
-        creation.require_live([(made.name, made.status)])
+        creation.require_live([made])
     if wait_established is not None:
-        _await(session, made, wait_established)
+        words.show(session, _SESSION.waited(session, made, wait_established))
 
 
-def _await(session: Session, interconnect: pb.Interconnect, seconds: float) -> None:
-    watched = pb.WatchInterconnectsRequest(network=interconnect.network)
-    events = session.interconnects.WatchInterconnects(watched, timeout=seconds)
-    established = pb.InterconnectSession.SESSION_ESTABLISHED
-    words.show(session, await_established(
-        interconnect, events, lambda event: event.interconnect,
-        lambda seen: seen.status.state == Status.LIVE and seen.session.state == established, words.why,
-        "session", seconds,
-    ))  # fmt: skip
-
-
-@click.command(
+@command(
     "set",
     epilog="Examples: sluicectl interconnects set berlin-dc --preference 200;"
     " sluicectl interconnects set berlin-dc --disable",
 )
-@click.argument("interconnect", shell_complete=names.complete_interconnect)
+@click.argument("interconnect", type=names.INTERCONNECTS)
 @interconnect_options
 @click.option("--no-password", is_flag=True, help="Take the password away.")
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@established_option("session")
-@output_option
+@options.wait
+@_SESSION.option
 @pass_session
 def set_(
     session: Session, /, interconnect: str, no_password: bool, wait: bool, wait_established: float | None, **given: Any
@@ -117,22 +119,18 @@ def set_(
         paths.append("password")
     if not paths:
         raise click.UsageError("nothing to change: give what is to be another, such as --preference or --accept")
-    changed.name = names.interconnect_name(interconnect)
+    changed.name = names.INTERCONNECTS.full(interconnect)
     request = pb.UpdateInterconnectRequest(
         interconnect=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None
     )
     made = session.interconnects.UpdateInterconnect(request, timeout=session.timeout)
-    if wait_established is None:
-        words.show(session, made)
-    else:
-        _await(session, made, wait_established)
+    words.show(session, _SESSION.waited(session, made, wait_established))
 
 
-@click.command(epilog="Example: sluicectl interconnects delete berlin-dc")
-@click.argument("interconnect", nargs=-1, required=True, shell_complete=names.complete_interconnect)
-@output_option
+@command(epilog="Example: sluicectl interconnects delete berlin-dc")
+@click.argument("interconnect", nargs=-1, required=True, type=names.INTERCONNECTS)
 @pass_session
 def delete(session: Session, interconnect: tuple[str, ...]) -> None:
     """End the sessions of interconnects and delete them; stops at the first refusal."""
-    requests = (pb.DeleteInterconnectRequest(name=name) for name in map(names.interconnect_name, interconnect))
+    requests = (pb.DeleteInterconnectRequest(name=name) for name in interconnect)
     deletion.delete(session, session.interconnects.DeleteInterconnect, requests)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import click
 
 from cli import names, output
+from cli.command import command, pass_session
 from cli.interconnect import peer_aws, peer_cisco_ios, peer_frr, peer_junos
 from cli.interconnect.other_side import OtherSide, other_side
-from cli.paging import pages
-from cli.session import Session, output_option, pass_session
-from sluice.v1 import drive_pb2, interconnect_pb2, network_pb2
+from cli.session import Session
+from sluice.v1 import interconnect_pb2, network_pb2
 
 _KINDS: dict[str, Callable[[OtherSide], str]] = {
     "frr": peer_frr.configuration,
@@ -21,13 +21,12 @@ _KINDS: dict[str, Callable[[OtherSide], str]] = {
 }
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl interconnects config berlin-dc --for frr > berlin-dc.conf;"
     " sluicectl interconnects config berlin-dc --for junos"
 )
-@click.argument("interconnect", shell_complete=names.complete_interconnect)
+@click.argument("interconnect", type=names.INTERCONNECTS)
 @click.option("--for", "kind", type=click.Choice(tuple(_KINDS)), required=True, help="Router on the other side.")
-@output_option
 @pass_session
 def config(session: Session, interconnect: str, kind: str) -> None:
     """Write the configuration of the other side of an interconnect, ready to paste.
@@ -35,7 +34,7 @@ def config(session: Session, interconnect: str, kind: str) -> None:
     What must be filled in there is named at its top: the password, for one,
     cannot be read back. What the router cannot do is refused.
     """
-    request = interconnect_pb2.GetInterconnectRequest(name=names.interconnect_name(interconnect))
+    request = interconnect_pb2.GetInterconnectRequest(name=interconnect)
     found = session.interconnects.GetInterconnect(request, timeout=session.timeout)
     text = _KINDS[kind](_seen_from_there(session, found))
     if session.json:
@@ -49,5 +48,4 @@ def _seen_from_there(session: Session, found: interconnect_pb2.Interconnect) -> 
         return other_side(found, None, ())
     wanted = network_pb2.GetNetworkRequest(name=found.network)
     network = session.networks.GetNetwork(wanted, timeout=session.timeout)
-    lists = pages(session.drives.ListDrives, drive_pb2.ListDrivesRequest(network=found.network), session.timeout)
-    return other_side(found, network, [drive for page in lists for drive in page.drives])
+    return other_side(found, network, list(names.DRIVES.all(session, network=found.network)))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import click
-
-from cli.lazy import LazyGroup
+from cli.command import Group, group
 
 
-class _Interconnects(LazyGroup):
+class _Interconnects(Group):
     places: ClassVar[Mapping[str, str]] = {
         "list": "cli.interconnect.reading:list_",
         "show": "cli.interconnect.reading:show",
@@ -23,6 +21,6 @@ class _Interconnects(LazyGroup):
     }
 
 
-@click.group(cls=_Interconnects)
+@group(cls=_Interconnects)
 def interconnects() -> None:
     """Direct Connect and peering: VLANs on physical ports, each with a BGP session to one peer."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from cli import secrets
 from cli.integers import INT32, INT64
+from cli.options import fill, options
 from sluice.v1 import interconnect_pb2 as pb
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PATH = click.Path(dir_okay=False, allow_dash=True)
 
 # Every option is None or () unless it was given, so that `set` knows what to change.
-_OPTIONS = (
+interconnect_options = options(
     click.option("--port", help="Port of the bridge."),
     click.option("--vlan", type=INT32, metavar="NUMBER", help="VLAN on that port; 0: what is untagged.  [default: 0]"),
     click.option("--local-address", metavar="ADDRESS/LENGTH", help="The appliance's address on the link, and its prefix"
@@ -58,31 +57,17 @@ _FIELDS = {
     "rate": "rate_kbps",
     "bfd_interval": "bfd_interval_milliseconds",
     "hold": "hold_seconds",
+    "accept": "accept_prefixes",
+    "announce": "announce_prefixes",
 }
-_LISTS = {"accept": "accept_prefixes", "announce": "announce_prefixes"}
 # The field says the opposite of the option.
 _OPPOSITES = {"bfd": "disable_bfd", "enable": "disabled"}
-
-
-def interconnect_options(command: Command) -> Command:
-    """Give a command the options of an interconnect; it takes them as keyword arguments."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def interconnect_of(given: Mapping[str, Any]) -> tuple[pb.Interconnect, list[str]]:
     """The interconnect that the options given describe, and the fields they set. Raises click.UsageError."""
     wanted = pb.Interconnect()
-    paths = []
-    for option, field in _FIELDS.items():
-        if given[option] is not None:
-            _set(wanted, field, option, given[option])
-            paths.append(field)
-    for option, field in _LISTS.items():
-        if given[option]:
-            getattr(wanted, field).extend(value for value in given[option] if value)
-            paths.append(field)
+    paths = fill(wanted, given, _FIELDS)
     for option, field in _OPPOSITES.items():
         if given[option] is not None:
             setattr(wanted, field, not given[option])
@@ -94,11 +79,3 @@ def interconnect_of(given: Mapping[str, Any]) -> tuple[pb.Interconnect, list[str
             raise click.UsageError("--password-file: the password is empty")
         paths.append("password")
     return wanted, paths
-
-
-def _set(wanted: pb.Interconnect, field: str, option: str, value: int | str) -> None:
-    try:
-        setattr(wanted, field, value)
-    except ValueError:
-        # What a field can hold; what is allowed in it, the API says.
-        raise click.UsageError(f"--{option.replace('_', '-')}: {value} is out of range") from None

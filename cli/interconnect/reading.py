@@ -4,58 +4,54 @@ from __future__ import annotations
 
 import click
 
-from cli import names, output
+from cli import names, options, output, watching
+from cli.command import command, pass_session
 from cli.interconnect import words
 from cli.paging import pages
-from cli.session import Session, output_option, pass_session
+from cli.session import Session
 from sluice.v1 import interconnect_pb2 as pb
 
 _ROUTE_COLUMNS = ("PREFIX", "AS PATH", ">MED", "STATE", "WHY")
 
 
-@click.command("list", epilog="Example: sluicectl interconnects list --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only those of this network.")
-@output_option
+@command("list", epilog="Example: sluicectl interconnects list --network office")
+@options.of_network
+@options.of_tenant
 @pass_session
-def list_(session: Session, network: str) -> None:
+def list_(session: Session, network: str, tenant: str) -> None:
     """List interconnects in order of name; PREFIXES are those accepted of those received."""
-    wanted = network and names.network_name(network)
-    found = names.all_interconnects(session.interconnects, wanted, session.timeout)
+    found = names.INTERCONNECTS.all(session, network=network, tenant=tenant)
     output.print_list(found, words.COLUMNS, words.row, "no interconnects", as_json=session.json)
 
 
-@click.command(epilog="Example: sluicectl interconnects show berlin-dc")
-@click.argument("interconnect", shell_complete=names.complete_interconnect)
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@command(epilog="Example: sluicectl interconnects show berlin-dc")
+@click.argument("interconnect", type=names.INTERCONNECTS)
+@options.wait
 @pass_session
 def show(session: Session, interconnect: str, wait: bool) -> None:
     """Show one interconnect, its session and what is announced."""
-    request = pb.GetInterconnectRequest(name=names.interconnect_name(interconnect), wait_live=wait)
+    request = pb.GetInterconnectRequest(name=interconnect, wait_live=wait)
     words.show(session, session.interconnects.GetInterconnect(request, timeout=session.timeout))
 
 
-@click.command(epilog="Example: sluicectl interconnects watch --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only those of this network.")
-@output_option
+@command(epilog="Example: sluicectl interconnects watch --network office")
+@options.of_network
 @pass_session
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
-    request = pb.WatchInterconnectsRequest(network=network and names.network_name(network))
-    events = session.interconnects.WatchInterconnects(request)
-    output.print_changes(events, lambda event: event.interconnect, words.row, as_json=session.json)
+    request = pb.WatchInterconnectsRequest(network=network)
+    watching.watch(session, session.interconnects.WatchInterconnects, request, "interconnect", words.row)
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl interconnects routes berlin-dc; sluicectl interconnects routes berlin-dc --refused"
 )
-@click.argument("interconnect", shell_complete=names.complete_interconnect)
+@click.argument("interconnect", type=names.INTERCONNECTS)
 @click.option("--refused", is_flag=True, help="Only those that are not accepted.")
-@output_option
 @pass_session
 def routes(session: Session, interconnect: str, refused: bool) -> None:
     """List the prefixes the peer announces, in order of address, with the reason where one is not accepted."""
-    request = pb.ListInterconnectRoutesRequest(parent=names.interconnect_name(interconnect), refused=refused)
+    request = pb.ListInterconnectRoutesRequest(parent=interconnect, refused=refused)
     found = (
         route
         for page in pages(session.interconnects.ListInterconnectRoutes, request, session.timeout)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import click
 
 from cli import names, output
-from cli.session import Session, output_option, pass_session
+from cli.command import command, pass_session
+from cli.session import Session
 from cli.vpn import peer_aws, peer_cisco_ios, peer_fortigate, peer_strongswan
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
@@ -19,13 +20,12 @@ _KINDS: dict[str, Callable[[vpn_connection_pb2.VpnConnection, vpn_gateway_pb2.Vp
 }
 
 
-@click.command(
+@command(
     epilog="Examples: sluicectl vpn config berlin --for strongswan > berlin.conf;"
     " sluicectl vpn config berlin --for cisco-ios"
 )
-@click.argument("connection", shell_complete=names.complete_vpn_connection)
+@click.argument("connection", type=names.VPN_CONNECTIONS)
 @click.option("--for", "kind", type=click.Choice(tuple(_KINDS)), required=True, help="Device on the other side.")
-@output_option
 @pass_session
 def config(session: Session, connection: str, kind: str) -> None:
     """Write the configuration of the other side of a connection, ready to paste.
@@ -33,7 +33,7 @@ def config(session: Session, connection: str, kind: str) -> None:
     What must be filled in there is named at its top: the pre-shared key, for
     one, cannot be read back. What the device cannot do is refused.
     """
-    wanted = vpn_connection_pb2.GetVpnConnectionRequest(name=names.vpn_connection_name(connection))
+    wanted = vpn_connection_pb2.GetVpnConnectionRequest(name=connection)
     found = session.vpn_connections.GetVpnConnection(wanted, timeout=session.timeout)
     request = vpn_gateway_pb2.GetVpnGatewayRequest(name=found.gateway)
     gateway = session.vpn_gateways.GetVpnGateway(request, timeout=session.timeout)

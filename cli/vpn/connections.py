@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import creation, deletion, names, output
-from cli.establishment import await_established, established_option
-from cli.session import Session, output_option, pass_session
+from cli import creation, deletion, names, options, output, watching
+from cli.command import group, pass_session
+from cli.establishment import Establishment
+from cli.session import Session
 from cli.vpn import proof
 from cli.vpn.options import connection_of, connection_options
 from sluice.v1 import vpn_connection_pb2 as pb
-from sluice.v1.status_pb2 import Status
 
 _COLUMNS = ("NAME", "GATEWAY", "PEER", "REMOTE PREFIXES", "STATE", "TUNNEL", "SINCE", "LAST ERROR")
 
@@ -84,30 +85,42 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
     )
 
 
-@click.group()
+def _watch_gateway(session: Session, connection: pb.VpnConnection, seconds: float) -> Iterable[Any]:
+    watched = pb.WatchVpnConnectionsRequest(gateway=connection.gateway)
+    return session.vpn_connections.WatchVpnConnections(watched, timeout=seconds)
+
+
+_TUNNEL = Establishment(
+    what="tunnel",
+    watch=_watch_gateway,
+    of=lambda event: event.vpn_connection,
+    established=lambda seen: seen.tunnel.state == pb.VpnTunnel.ESTABLISHED,
+    why=lambda seen: seen.tunnel.last_error or seen.tunnel.detail,
+)
+
+
+@group()
 def connections() -> None:
     """VPN connections, each an IPsec tunnel of a VPN gateway to one peer."""
 
 
 @connections.command("list", epilog="Example: sluicectl vpn connections list --gateway head")
-@click.option("--gateway", default="", shell_complete=names.complete_vpn_gateway, help="Only those of this gateway.")
-@output_option
+@options.of_gateway
+@options.of_tenant
 @pass_session
-def list_(session: Session, gateway: str) -> None:
+def list_(session: Session, gateway: str, tenant: str) -> None:
     """List VPN connections in order of name."""
-    wanted = gateway and names.vpn_gateway_name(gateway)
-    found = names.all_vpn_connections(session.vpn_connections, wanted, session.timeout)
+    found = names.VPN_CONNECTIONS.all(session, gateway=gateway, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no VPN connections", as_json=session.json)
 
 
 @connections.command(epilog="Example: sluicectl vpn connections show berlin")
-@click.argument("connection", shell_complete=names.complete_vpn_connection)
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@click.argument("connection", type=names.VPN_CONNECTIONS)
+@options.wait
 @pass_session
 def show(session: Session, connection: str, wait: bool) -> None:
     """Show one VPN connection, its tunnel and what passed through it."""
-    request = pb.GetVpnConnectionRequest(name=names.vpn_connection_name(connection), wait_live=wait)
+    request = pb.GetVpnConnectionRequest(name=connection, wait_live=wait)
     _show(session, session.vpn_connections.GetVpnConnection(request, timeout=session.timeout))
 
 
@@ -118,11 +131,10 @@ def show(session: Session, connection: str, wait: bool) -> None:
     " --certificate head.pem --private-key head.key --ca ca.pem"
 )
 @click.argument("connection", required=False, default="", callback=names.not_empty)
-@click.option("--gateway", required=True, shell_complete=names.complete_vpn_gateway, help="Its VPN gateway.")
+@click.option("--gateway", required=True, type=names.VPN_GATEWAYS, help="Its VPN gateway.")
 @connection_options
 @creation.wait_options
-@established_option("tunnel")
-@output_option
+@_TUNNEL.option
 @pass_session
 def create(
     session: Session,
@@ -144,7 +156,7 @@ def create(
         raise click.UsageError("a connection needs at least one --remote-prefix")
     if not {"pre_shared_key", "certificate"} & set(paths):
         wanted.pre_shared_key = proof.prompted()
-    wanted.gateway = names.vpn_gateway_name(gateway)
+    wanted.gateway = names.VPN_GATEWAYS.full(gateway)
     wait = wait or wait_established is not None
     request = pb.CreateVpnConnectionRequest(
         vpn_connection_id=names.short(connection),
@@ -156,27 +168,16 @@ def create(
     if wait_established is None:
         _show(session, made)
     if wait:
-        creation.require_live([(made.name, made.status)])
+        creation.require_live([made])
     if wait_established is not None:
-        _await(session, made, wait_established)
-
-
-def _await(session: Session, connection: pb.VpnConnection, seconds: float) -> None:
-    watched = pb.WatchVpnConnectionsRequest(gateway=connection.gateway)
-    events = session.vpn_connections.WatchVpnConnections(watched, timeout=seconds)
-    _show(session, await_established(
-        connection, events, lambda event: event.vpn_connection,
-        lambda seen: seen.status.state == Status.LIVE and seen.tunnel.state == pb.VpnTunnel.ESTABLISHED,
-        lambda seen: seen.tunnel.last_error or seen.tunnel.detail, "tunnel", seconds,
-    ))  # fmt: skip
+        _show(session, _TUNNEL.waited(session, made, wait_established))
 
 
 @connections.command("set", epilog="Example: sluicectl vpn connections set berlin --peer 198.51.100.9 --psk-file -")
-@click.argument("connection", shell_complete=names.complete_vpn_connection)
+@click.argument("connection", type=names.VPN_CONNECTIONS)
 @connection_options
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@established_option("tunnel")
-@output_option
+@options.wait
+@_TUNNEL.option
 @pass_session
 def set_(session: Session, /, connection: str, wait: bool, wait_established: float | None, **given: Any) -> None:
     """Change a connection, which is then opened anew.
@@ -186,33 +187,27 @@ def set_(session: Session, /, connection: str, wait: bool, wait_established: flo
     changed, paths = connection_of(given)
     if not paths:
         raise click.UsageError("nothing to change: give what is to be another, such as --peer or --psk-file")
-    changed.name = names.vpn_connection_name(connection)
+    changed.name = names.VPN_CONNECTIONS.full(connection)
     request = pb.UpdateVpnConnectionRequest(
         vpn_connection=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None
     )  # fmt: skip
     made = session.vpn_connections.UpdateVpnConnection(request, timeout=session.timeout)
-    if wait_established is None:
-        _show(session, made)
-    else:
-        _await(session, made, wait_established)
+    _show(session, _TUNNEL.waited(session, made, wait_established))
 
 
 @connections.command(epilog="Example: sluicectl vpn connections delete berlin paris")
-@click.argument("connection", nargs=-1, required=True, shell_complete=names.complete_vpn_connection)
-@output_option
+@click.argument("connection", nargs=-1, required=True, type=names.VPN_CONNECTIONS)
 @pass_session
 def delete(session: Session, connection: tuple[str, ...]) -> None:
     """Close and delete connections; stops at the first refusal."""
-    requests = (pb.DeleteVpnConnectionRequest(name=name) for name in map(names.vpn_connection_name, connection))
+    requests = (pb.DeleteVpnConnectionRequest(name=name) for name in connection)
     deletion.delete(session, session.vpn_connections.DeleteVpnConnection, requests)
 
 
 @connections.command(epilog="Example: sluicectl vpn connections watch --gateway head")
-@click.option("--gateway", default="", shell_complete=names.complete_vpn_gateway, help="Only those of this gateway.")
-@output_option
+@options.of_gateway
 @pass_session
 def watch(session: Session, gateway: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
-    request = pb.WatchVpnConnectionsRequest(gateway=gateway and names.vpn_gateway_name(gateway))
-    events = session.vpn_connections.WatchVpnConnections(request)
-    output.print_changes(events, lambda event: event.vpn_connection, _row, as_json=session.json)
+    request = pb.WatchVpnConnectionsRequest(gateway=gateway)
+    watching.watch(session, session.vpn_connections.WatchVpnConnections, request, "vpn_connection", _row)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli import creation, deletion, names, output
-from cli.session import Session, output_option, pass_session
+from cli import creation, deletion, names, options, output, watching
+from cli.command import group, pass_session
+from cli.session import Session
 from sluice.v1 import vpn_gateway_pb2 as pb
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "TENANT", "STATE", "DETAIL")
@@ -20,70 +21,64 @@ def _show(session: Session, gateway: pb.VpnGateway) -> None:
     output.print_one(gateway, _COLUMNS, _row, as_json=session.json)
 
 
-@click.group()
+@group()
 def gateways() -> None:
     """VPN gateways, one of a private network, each with a public address of its own."""
 
 
 @gateways.command("list", epilog="Example: sluicectl vpn gateways list --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only that of this network.")
-@output_option
+@options.of_network
+@options.of_tenant
 @pass_session
-def list_(session: Session, network: str) -> None:
+def list_(session: Session, network: str, tenant: str) -> None:
     """List VPN gateways in order of name."""
-    wanted = network and names.network_name(network)
-    found = names.all_vpn_gateways(session.vpn_gateways, wanted, session.timeout)
+    found = names.VPN_GATEWAYS.all(session, network=network, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no VPN gateways", as_json=session.json)
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways show head --wait")
-@click.argument("gateway", shell_complete=names.complete_vpn_gateway)
-@click.option("--wait", is_flag=True, help="Wait until it is live or in error, at most --timeout.")
-@output_option
+@click.argument("gateway", type=names.VPN_GATEWAYS)
+@options.wait
 @pass_session
 def show(session: Session, gateway: str, wait: bool) -> None:
     """Show one VPN gateway."""
-    request = pb.GetVpnGatewayRequest(name=names.vpn_gateway_name(gateway), wait_live=wait)
+    request = pb.GetVpnGatewayRequest(name=gateway, wait_live=wait)
     _show(session, session.vpn_gateways.GetVpnGateway(request, timeout=session.timeout))
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways create head --network office --wait")
 @click.argument("gateway", required=False, default="", callback=names.not_empty)
-@click.option("--network", required=True, shell_complete=names.complete_network, help="Its private network.")
+@click.option("--network", required=True, type=names.NETWORKS, help="Its private network.")
 @click.option("--address", default="", help="Public address wanted.  [default: the lowest free one]")
 @creation.wait_options
-@output_option
 @pass_session
 def create(session: Session, gateway: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
     """Give a private network a VPN gateway; without GATEWAY the appliance chooses its name."""
     request = pb.CreateVpnGatewayRequest(
         vpn_gateway_id=names.short(gateway),
-        vpn_gateway=pb.VpnGateway(network=names.network_name(network), address=address),
+        vpn_gateway=pb.VpnGateway(network=network, address=address),
         request_id=creation.new_request_id(request_id),
         wait_live=wait,
     )
     made = creation.create(session.vpn_gateways.CreateVpnGateway, request, session.timeout)
     _show(session, made)
     if wait:
-        creation.require_live([(made.name, made.status)])
+        creation.require_live([made])
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways delete head")
-@click.argument("gateway", nargs=-1, required=True, shell_complete=names.complete_vpn_gateway)
-@output_option
+@click.argument("gateway", nargs=-1, required=True, type=names.VPN_GATEWAYS)
 @pass_session
 def delete(session: Session, gateway: tuple[str, ...]) -> None:
     """Delete VPN gateways without connections; stops at the first refusal."""
-    requests = (pb.DeleteVpnGatewayRequest(name=name) for name in map(names.vpn_gateway_name, gateway))
+    requests = (pb.DeleteVpnGatewayRequest(name=name) for name in gateway)
     deletion.delete(session, session.vpn_gateways.DeleteVpnGateway, requests)
 
 
 @gateways.command(epilog="Example: sluicectl vpn gateways watch --network office")
-@click.option("--network", default="", shell_complete=names.complete_network, help="Only that of this network.")
-@output_option
+@options.of_network
 @pass_session
 def watch(session: Session, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
-    request = pb.WatchVpnGatewaysRequest(network=network and names.network_name(network))
-    events = session.vpn_gateways.WatchVpnGateways(request)
-    output.print_changes(events, lambda event: event.vpn_gateway, _row, as_json=session.json)
+    request = pb.WatchVpnGatewaysRequest(network=network)
+    watching.watch(session, session.vpn_gateways.WatchVpnGateways, request, "vpn_gateway", _row)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import click
-
-from cli.lazy import LazyGroup
+from cli.command import Group, group
 
 
-class _Vpn(LazyGroup):
+class _Vpn(Group):
     places: ClassVar[Mapping[str, str]] = {
         "gateways": "cli.vpn.gateways:gateways",
         "connections": "cli.vpn.connections:connections",
@@ -18,6 +16,6 @@ class _Vpn(LazyGroup):
     }
 
 
-@click.group(cls=_Vpn)
+@group(cls=_Vpn)
 def vpn() -> None:
     """IPsec between private networks and sites elsewhere."""

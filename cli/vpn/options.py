@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from cli.integers import INT32
+from cli.options import fill, options
 from cli.vpn import proof
 from sluice.v1 import vpn_connection_pb2 as pb
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PATH = click.Path(dir_okay=False, allow_dash=True)
 _VERSIONS = {"1": pb.VpnConnection.IKE_V1, "2": pb.VpnConnection.IKE_V2}
 
 # Every option is None or () unless it was given, so that `set` knows what to change.
-_OPTIONS = (
+connection_options = options(
     click.option("--peer", help="IPv4 address or domain name of the other side."),
     click.option("--remote-prefix", multiple=True, metavar="PREFIX", help="Prefix on the other side; may be repeated."),
     click.option("--local-prefix", multiple=True, metavar="PREFIX",
@@ -53,8 +52,6 @@ _FIELDS = {
     "dpd": "dpd_seconds",
     "ike_lifetime": "ike_lifetime_seconds",
     "child_lifetime": "child_lifetime_seconds",
-}
-_LISTS = {
     "remote_prefix": "remote_prefixes",
     "local_prefix": "local_prefixes",
     "ike_proposal": "ike_proposals",
@@ -62,25 +59,10 @@ _LISTS = {
 }
 
 
-def connection_options(command: Command) -> Command:
-    """Give a command the options of a connection; it takes them as keyword arguments."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 def connection_of(given: Mapping[str, Any]) -> tuple[pb.VpnConnection, list[str]]:
     """The connection that the options given describe, and the fields they set. Raises click.UsageError."""
     wanted = pb.VpnConnection()
-    paths = []
-    for option, field in _FIELDS.items():
-        if given[option] is not None:
-            setattr(wanted, field, given[option])
-            paths.append(field)
-    for option, field in _LISTS.items():
-        if given[option]:
-            getattr(wanted, field).extend(value for value in given[option] if value)
-            paths.append(field)
+    paths = fill(wanted, given, _FIELDS)
     if given["ike_version"] is not None:
         wanted.ike_version = _VERSIONS[given["ike_version"]]
         paths.append("ike_version")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from fake_api import Done, Sluicectl
 
 from agent.store import Store
+from cli.main import run
 from tests.agents import Api, Controller, Database, database, machine, network, opened, served
 from tests.interconnect_calls import BgpDaemon
 from tests.vpn_calls import Create, Daemon, connection, gateway
@@ -22,6 +24,18 @@ def server() -> Iterator[Database]:
 def store(server: Database) -> Iterator[Store]:
     with opened(server) as made:
         yield made
+
+
+@pytest.fixture
+def agent_cli(store: Store, capsys: pytest.CaptureFixture[str]) -> Sluicectl:
+    """Runs sluicectl against the store's API, which the test serves."""
+
+    def command(*arguments: str) -> Done:
+        code = run([*arguments, "--api", store.config.api.listen[0]])
+        written = capsys.readouterr()
+        return Done(code, written.out, written.err)
+
+    return command
 
 
 @pytest.fixture

@@ -6,23 +6,12 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import click
+from cli_tree import commands
 
 from cli.errors import Failure, Violation
 from cli.main import sluicectl
-
-
-def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """A command and all below it, by what is typed."""
-    yield " ".join(path), group
-    if isinstance(group, click.Group):
-        context = click.Context(group)
-        for name in group.list_commands(context):
-            one = group.get_command(context, name)
-            assert one is not None
-            yield from commands(one, (*path, name))
 
 
 def test_a_call_imports_its_own_command_only() -> None:
