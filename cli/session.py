@@ -100,5 +100,10 @@ pass_session = click.make_pass_decorator(Session)
 
 @functools.lru_cache(maxsize=4)
 def channel(api: str) -> grpc.Channel:
-    """The connection to the API at `unix:PATH` or `HOST:PORT`, made on first use."""
-    return grpc.insecure_channel(api, options=[("grpc.enable_http_proxy", 0)])
+    """The connection to the API at `unix:PATH` or `HOST:PORT`, made on first use.
+
+    A watch waits for an API that is away; gRPC by itself would look for it every two minutes in the end.
+    """
+    options = [("grpc.enable_http_proxy", 0), ("grpc.initial_reconnect_backoff_ms", 250),
+               ("grpc.max_reconnect_backoff_ms", 5000)]  # fmt: skip
+    return grpc.insecure_channel(api, options=options)

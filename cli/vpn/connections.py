@@ -99,6 +99,15 @@ _TUNNEL = Establishment(
 )
 
 
+def _uncounted(connection: pb.VpnConnection) -> pb.VpnConnection:
+    """The connection without its counters, which alone make no event."""
+    found = pb.VpnConnection()
+    found.CopyFrom(connection)
+    for counter in ("bytes_in", "bytes_out", "packets_in", "packets_out"):
+        found.tunnel.ClearField(counter)
+    return found
+
+
 @group()
 def connections() -> None:
     """VPN connections, each an IPsec tunnel of a VPN gateway to one peer."""
@@ -210,4 +219,4 @@ def delete(session: Session, connection: tuple[str, ...]) -> None:
 def watch(session: Session, gateway: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchVpnConnectionsRequest(gateway=gateway)
-    watching.watch(session, session.vpn_connections.WatchVpnConnections, request, "vpn_connection", _row)
+    watching.watch(session, session.vpn_connections.WatchVpnConnections, request, "vpn_connection", _row, _uncounted)
