@@ -21,7 +21,8 @@ from sluice.v1 import machine_pb2
 
 STDIN = "<stdin>"
 Placed = tuple[machine_pb2.CreateMachineRequest, str]
-COLUMNS = ("name", "network", "mac_address", "address", "hostname", "port", "vlan", "vni", "tenant")
+COLUMNS = ("name", "network", "mac_address", "address", "hostname", "port", "vlan", "vni", "tenant",
+           "public_address")  # fmt: skip
 
 
 # Where the API names one of the requests: `requests[3].machine.mac_address`, `requests[3]: ...`.
@@ -65,8 +66,9 @@ def _request(machine: machine_pb2.Machine) -> machine_pb2.CreateMachineRequest:
     machine.ClearField("name")
     machine.ClearField("status")
     machine.ClearField("create_time")
-    if machine.network:
-        machine.network = names.NETWORKS.full(machine.network)
+    machine.ClearField("dns_name")
+    machine.network = names.NETWORKS.full(machine.network)
+    machine.public_address = names.PUBLIC_ADDRESSES.full(machine.public_address)
     return machine_pb2.CreateMachineRequest(machine_id=identifier, machine=machine)
 
 
@@ -118,6 +120,7 @@ def _from_row(row: Mapping[str, Any]) -> machine_pb2.Machine:
         hostname=cells["hostname"],
         attachment=attachment(cells["port"], _tag(cells, "vlan"), _tag(cells, "vni")),
         tenant=cells["tenant"],
+        public_address=cells["public_address"],
     )
 
 

@@ -105,6 +105,8 @@ def show(session: Session, machine: str, wait: bool) -> None:
 @click.option("--address", default="", help="IPv4 address.  [default: the lowest free one]")
 @click.option("--hostname", default="", help="Hostname.  [default: the machine's name]")
 @click.option("--tenant", default="", help="Customer of the isolated network made with the machine.")
+@click.option("--public-address", default="", type=names.PUBLIC_ADDRESSES,
+              help="Public address that is to stand for the machine, one that stands for none yet.")  # fmt: skip
 @limits.limit_options
 @click.option(
     "--file",
@@ -126,6 +128,7 @@ def create(
     address: str,
     hostname: str,
     tenant: str,
+    public_address: str,
     public_rate: int | None,
     storage_rate: int | None,
     source: TextIO | None,
@@ -134,7 +137,8 @@ def create(
 ) -> None:
     """Create a machine; without --network it gets an isolated network of its own."""
     if source is not None:
-        if any((machine, mac, port, vlan, vni, network, address, hostname, tenant, public_rate, storage_rate)):
+        given = (machine, mac, port, vlan, vni, network, address, hostname, tenant, public_address)
+        if any((*given, public_rate, storage_rate)):
             raise click.UsageError("--file stands alone: everything about the machines is in the file")
         _create_batch(session, source, wait, request_id)
         return
@@ -149,6 +153,7 @@ def create(
         attachment=attachment,
         tenant=tenant,
         limits=limits.limits(public_rate, storage_rate),
+        public_address=public_address,
     )
     request = machine_pb2.CreateMachineRequest(
         machine_id=names.short(machine),
