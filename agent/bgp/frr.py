@@ -163,7 +163,7 @@ class Frr:
 
     def _lost(self, program: str, error: VtyError) -> FrrError:
         self.kill()
-        return FrrError(f"{program} did not answer" if isinstance(error, VtyHung) else f"{program} ended")
+        return FrrError(f"{program} did not answer" if isinstance(error, VtyHung) else f"FRR ended: {program}")
 
     @property
     def _log(self) -> Path:
