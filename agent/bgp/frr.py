@@ -28,6 +28,8 @@ _EMPTY = "empty.conf"
 # Where a daemon of FRR has files for a crash, compiled in: of one that is killed they stay.
 _CRASH = Path("/var/tmp/frr")
 _START_SECONDS, _STOP_SECONDS = 10.0, 2.0
+# Of the log of notifications, before it begins anew.
+_LOG_BYTES = 1 << 16
 
 
 class FrrError(Exception):
@@ -46,6 +48,7 @@ class Frr:
         # Of the processes: their numbers may be others' by the time they are needed.
         self._held: dict[str, int] = {}
         self._pids: dict[str, int] = {}
+        self._read = 0
         self._vty = {program: Vty(directory / f"{program}.vty") for program in FRR_DAEMONS}
 
     @property
@@ -149,13 +152,19 @@ class Frr:
 
     def notifications(self) -> list[str]:
         """The lines bgpd logged since the last call, of each notification one. Raises OSError."""
-        if not self._log.stat().st_size:
+        if self._log.stat().st_size == self._read:
             return []
-        with self._log.open("r+", errors="replace") as file:
-            lines = file.read().splitlines()
-            # It appends; a line that comes just now is lost.
-            file.truncate(0)
-        return lines
+        with self._log.open("rb+") as file:
+            file.seek(self._read)
+            lines = file.read().splitlines(keepends=True)
+            if lines and not lines[-1].endswith(b"\n"):
+                lines.pop()
+            self._read += sum(map(len, lines))
+            if self._read > _LOG_BYTES:
+                # bgpd appends; a line that comes just now is lost.
+                file.truncate(0)
+                self._read = 0
+        return [line.decode(errors="replace") for line in lines]
 
     def process(self) -> Path:
         """What the kernel says of bgpd and of its namespace, proc(5)."""
@@ -173,7 +182,9 @@ class Frr:
         """Have bgpd log them: of a connection that the peer opened, it knows nothing else once it is closed."""
         try:
             self._vty[BGPD].configure((), (f"log file {self._log} informational",))
-        except (VtyRefused, VtyError) as error:
+            # What was logged before this process has been told.
+            self._read = self._log.stat().st_size
+        except (VtyRefused, VtyError, OSError) as error:
             raise FrrError(f"{BGPD} does not log") from error
 
     def _launch(self, program: str) -> None:

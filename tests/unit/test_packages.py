@@ -80,3 +80,26 @@ def test_a_systemctl_that_fails_disables_nothing_that_was_enabled_before(host: P
     (host / "fails").unlink()
     assert packages(host, "smbd") == 0
     assert enabled(host) == {"ssh.service"}
+
+
+UNPACK = SCRIPT.with_name("unpacked")
+# What is missing here is the package and a library; an archive is a file with its own name in it.
+_ARCHIVES = {
+    "id": "echo 0",
+    "apt-cache": ":",
+    "apt-get": 'case "$*" in *--simulate*) printf "Inst library (1)\\nInst %s (1)\\nConf library (1)\\nRemv rival\\n" '
+    '"$5" ;; *download*) shift 4; for one; do touch "$one.deb"; done ;; esac',
+    "dpkg-deb": 'touch "$3/$(basename "$2" .deb)"',
+}
+
+
+def test_what_cannot_be_installed_is_unpacked_with_what_it_needs(host: Path) -> None:
+    for name, text in _ARCHIVES.items():
+        (host / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (host / "bin" / name).chmod(0o755)
+    target = host / "venv" / "libreswan"
+    (target / "old").mkdir(parents=True)
+    environment = {"PATH": f"{host}/bin:{os.environ['PATH']}", "HOST": str(host)}
+    subprocess.run([UNPACK, "libreswan", str(target)], env=environment, check=True)
+    assert {file.name for file in target.iterdir()} == {"library", "libreswan"}
+    assert list((host / "installed").iterdir()) == []
