@@ -167,6 +167,7 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.FRAGMENTS_OUT, _F.FRAGMENTS, _P.MISS, ""): "no-network",
     (_T.FRAGMENTS_IN, _F.FRAGMENTS, _P.MISS, ""): "not-ip",
     (_T.FRAGMENTS_IN_ALL, _F.FRAGMENTS, _P.MISS, ""): "not-ip",
+    (_T.GATEWAY_TRACK, _F.GATEWAY, _P.SPECIFIC, ""): "ttl",
     (_T.GATEWAY_TRACK, _F.GATEWAY, _P.MISS, ""): "unsolicited",
     (_T.STORAGE, _F.STORAGE, _P.EXCEPTION, ""): "fragment",
     (_T.STORAGE, _F.STORAGE, _P.MISS, ""): "no-machine",

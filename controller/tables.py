@@ -266,7 +266,7 @@ class Table(enum.Enum):
     GATEWAY_TRACK = _spec(
         57,
         "Only replies of known connections, and errors about them, come in.",
-        {F.ETH_TYPE, F.CT_STATE},
+        {F.ETH_TYPE, F.CT_STATE, F.IP_TTL},
         {F.IP_TTL},
         ("INBOUND",),
     )

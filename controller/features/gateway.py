@@ -56,6 +56,9 @@ def _conntrack(site: Site) -> Iterator[Flow]:
     for state in ("+trk+est+dnat-inv", "+trk+rel+dnat-inv"):
         yield flow(feature, Table.GATEWAY_TRACK, Priority.NORMAL, match("ip", ct_state=state),
                    (DecTtl(), Goto(Table.INBOUND)), "reply or ICMP error of a known connection")  # fmt: skip
+    # What a machine sends to a shared address has had a hop. Decremented to 0, a packet would go to ovs-vswitchd, one
+    # by one and without a rate (OFPR_INVALID_TTL).
+    yield flow(feature, Table.GATEWAY_TRACK, Priority.SPECIFIC, match("ip", ttl=1), (), "ttl")
     yield flow(feature, Table.GATEWAY_TRACK, Priority.MISS, Match(), (), "unsolicited")
 
 

@@ -196,3 +196,14 @@ def test_the_gateway_answers_arp_for_public_addresses(tracer: Tracer) -> None:
         verdict = tracer.trace(question)
         assert verdict.output == (Out("uplink"),)
         assert fields(verdict, "arp_op", "arp_spa", "arp_sha") == ("2", target, GATEWAY_MAC)
+
+
+@EACH
+@pytest.mark.parametrize("state", [("trk", "est", "rpl", "dnat"), ("trk", "rel", "dnat"), NEW])
+def test_a_ttl_that_ends_on_the_way_back_in(
+    tracer: Tracer, network: Network, machine: Machine, state: tuple[str, ...]
+) -> None:
+    verdict = tracer.trace(ip(machine, SHARED_ADDRESS, ttl=2), ct=state)
+    assert (verdict.tables[-1], verdict.output, verdict.controller) == (Table.GATEWAY_TRACK, (), ())
+    assert verdict.dropped == "ttl"
+    assert tracer.trace(ip(machine, SHARED_ADDRESS, ttl=3), ct=("trk", "est", "rpl", "dnat")).dropped != "ttl"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from controller import compile as compiler
 from controller.compile import FEATURES, RegistryError, Site, compile_network, compile_shared
-from controller.flow import Ct, Flow, Goto, Nat, Output, SetField, WriteMetadata
+from controller.flow import CONTROLLER, Ct, Flow, Goto, Meter, Nat, Output, SetField, WriteMetadata
 from controller.match import Field, Match, ip_to_int, match
-from controller.pipeline import ZONE, Feature, Priority, Table, split_cookie
+from controller.meters import Unit
+from controller.pipeline import ZONE, Feature, MeterClass, Priority, Table, split_cookie, split_meter
 from state.model import Attachment, Drive, Network
 from state.storage import client_address
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
@@ -194,6 +195,30 @@ def test_a_public_address_takes_at_most_8_flows(network: Network) -> None:
 
 def test_shared_flows_do_not_grow_with_networks() -> None:
     assert len(compile_shared(SITE).flows) < 300
+
+
+@pytest.mark.parametrize("network", [None, *examples.ALL_NETWORKS], ids=lambda n: n.name if n else "the appliance")
+def test_nothing_reaches_the_controller_without_a_rate(network: Network | None) -> None:
+    """The rate is the network's or one of its machines', so that no network takes that of another."""
+    compiled = compile_shared(examples.SITE) if network is None else compile_network(network, examples.SITE)
+    machines = {machine.number for machine in network.machines} if network else set()
+    sent_up = [flow for flow in compiled.flows.values() if Output(CONTROLLER) in flow.actions]
+    assert sent_up
+    for flow in sent_up:
+        assert flow.table.value.controller
+        *before, last = flow.actions
+        (limit,) = before
+        assert isinstance(limit, Meter)
+        assert last == Output(CONTROLLER)
+        kind, number = split_meter(limit.meter)
+        assert kind is not None
+        if network is None:
+            assert kind is MeterClass.APPLIANCE
+        else:
+            assert number in (machines if kind.of_machine else {network.key})
+        rate = compiled.meters[limit.meter]
+        assert (rate.unit, rate.value <= 100) == (Unit.PPS, True)
+    assert not [b for group in compiled.groups.values() for b in group.buckets if Output(CONTROLLER) in b.actions]
 
 
 def test_a_machine_without_its_port_is_left_out_and_named() -> None:
