@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ from typing import Protocol
 from controller import metrics
 from controller.compile import Site
 from controller.events import Event, NeighborsSilent
+from controller.packet_queue import PacketQueue
 from controller.probes import LOST_AFTER, SILENT_AFTER, Probes
 from controller.services import answer, neighbor
 from controller.services.contract import PacketIn, PacketOut
@@ -82,7 +82,7 @@ class Answers:
 
     def __init__(self, source: Knowledge, switch: Sender, sites: Sites) -> None:
         self._source, self._switch, self._sites = source, switch, sites
-        self._packets: queue.Queue[PacketIn] = queue.Queue(_WAITING)
+        self._packets = PacketQueue(_WAITING)
         self._probes = Probes()
         self._silent: frozenset[str] = frozenset()
         self._probe_at = 0.0
@@ -92,10 +92,8 @@ class Answers:
         threading.Thread(target=self._run, name="answers", daemon=True).start()
 
     def put(self, packet: PacketIn) -> None:
-        """Answer `packet` soon; dropped, and counted, when too many wait already."""
-        try:
-            self._packets.put_nowait(packet)
-        except queue.Full:
+        """Answer `packet` soon; dropped, and counted, when too many of its network wait already."""
+        if not self._packets.put(packet):
             metrics.PACKET_INS_LOST.inc()
 
     def _run(self) -> None:
@@ -111,11 +109,9 @@ class Answers:
         if wait <= 0:
             self._probe()
             return
-        try:
-            packet = self._packets.get(timeout=wait)
-        except queue.Empty:
-            return
-        self.handle(packet)
+        packet = self._packets.get(wait)
+        if packet is not None:
+            self.handle(packet)
 
     def handle(self, packet: PacketIn) -> None:
         """Answer one packet."""

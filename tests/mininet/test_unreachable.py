@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,8 +25,11 @@ from packets import Wire
 from sandbox import Sandbox
 from sandboxes import Tenants
 from scapy.layers.inet import ICMP, IP, UDP, IPerror
+from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from supervisor import await_condition
+
+from agent.config.sections import DEFAULTS
 
 SERVER = SERVERS[0]
 NETWORK, HOST, PROHIBITED = 0, 1, 13
@@ -159,3 +163,35 @@ def _inside(machine: Machine, to: str) -> bool:
         and machine.lease.prefix_length == 16
         and to.startswith(machine.address.rsplit(".", 2)[0] + ".")
     )
+
+
+def sent_up(sandbox: Sandbox) -> float:
+    """How many packets the controller has been given so far; next hops are asked all the time."""
+    found = sandbox.appliance.metrics("controller")
+    return sum(
+        value for name, value in found.items() if name.startswith("sluice_packet_ins_total") and "gateway" not in name
+    )
+
+
+@pytest.mark.alone
+def test_a_scan_reaches_the_controller_at_a_rate(sandbox: Sandbox, tenants: Tenants) -> None:
+    """Probes, questions, MACs and destinations that nobody has, a second's worth of a thousand."""
+    pc, _ = tenants.private(2)
+    assert pc.lease is not None
+    key = tenants.network_of(pc).key
+    nobody = [f"10.{pc.address.split('.')[1]}.200.{last}" for last in range(1, 101)]
+    frames = [routed(pc, address) / UDP(dport=9) for address in nobody]
+    frames += [routed(pc, address, ttl=ttl) / UDP(dport=9) for address in nobody for ttl in (0, 1)]
+    frames += [question(pc.mac, pc.address, address) for address in nobody]
+    frames += [question(pc.mac, "0.0.0.0", address) for address in nobody]
+    frames += [Ether(src=pc.mac, dst=f"02:00:00:99:00:{n:02x}") / IP(src=pc.address, dst=nobody[n]) for n in range(100)]
+    before, refused, began = sent_up(sandbox), sandbox.drops(key), time.monotonic()
+    with Wire(pc.pid) as wire:
+        for frame in frames:
+            wire.send(frame)
+        heard_so_far(wire, pc)
+    await_condition(lambda: sandbox.drops(key)["arp-unknown"] - refused.get("arp-unknown", 0) >= 100, "counted", 5)
+    rate = DEFAULTS.icmp_error_rate
+    assert 0 < sent_up(sandbox) - before <= rate + rate * (time.monotonic() - began) + 1
+    assert sandbox.drops(key)["unknown-mac"] - refused.get("unknown-mac", 0) == 100
+    assert sandbox.drops(key)["icmp-error-rate"] > refused.get("icmp-error-rate", 0)

@@ -13,6 +13,7 @@ from controller.answer import Answers
 from controller.compile import Site
 from controller.events import Event, NeighborsSilent
 from controller.flow import Output
+from controller.packet_queue import PacketQueue
 from controller.pipeline import Table
 from controller.services.contract import Answer, PacketIn, PacketOut, View
 from state.model import Network
@@ -109,9 +110,33 @@ def test_nothing_is_answered_before_the_settings_are_known(
 
 def test_too_many_are_dropped_and_counted(answers: Answers) -> None:
     before = metrics.PACKET_INS_LOST._value.get()
-    for _ in range(1010):
+    for _ in range(510):
         answers.put(PACKET)
     assert metrics.PACKET_INS_LOST._value.get() == before + 10
+
+
+def of(key: int, number: int = 0) -> PacketIn:
+    return PacketIn(Table.PORT_SECURITY, key, number, b"")
+
+
+def test_a_network_that_floods_leaves_places_and_turns_to_others() -> None:
+    packets = PacketQueue(100)
+    assert [packets.put(of(1, number)) for number in range(60)] == [True] * 50 + [False] * 10
+    assert [packets.put(of(2, number)) for number in range(60)] == [True] * 33 + [False] * 27
+    # Who comes last has a place, however many there are.
+    assert all(packets.put(of(key)) for key in range(3, 300))
+    assert not packets.put(of(1))
+    found = [packets.get(0) for _ in range(299)]
+    assert [packet and packet.key for packet in found] == list(range(1, 300))
+    # Those that are left, in order.
+    assert [packets.get(0) for _ in range(4)] == [of(1, 1), of(2, 1), of(1, 2), of(2, 2)]
+
+
+def test_nothing_waits_for_ever() -> None:
+    packets = PacketQueue(4)
+    assert packets.get(0) is None
+    assert packets.put(of(1, 1))
+    assert (packets.get(0), packets.get(0)) == (of(1, 1), None)
 
 
 def test_a_fault_does_not_end_it(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
