@@ -348,7 +348,8 @@ def _status_of(status: NetworkStatus | None, since: int, name: str) -> ObjectSta
         return WAITING
     reason = status.machines.get(name)
     if reason is None:
-        return _reported(status)
+        cut_off = status.degraded.get(name)
+        return ObjectStatus(State.DEGRADED, cut_off) if cut_off else _reported(status)
     return ObjectStatus(State.ERROR, reason) if reason else WAITING
 
 
@@ -358,5 +359,5 @@ def _reported(status: NetworkStatus) -> ObjectStatus:
             return LIVE
         case State.PENDING:
             return ObjectStatus(State.PENDING, status.detail or WAITING.detail)
-        case State.ERROR:
-            return ObjectStatus(State.ERROR, status.detail or "the controller gave no reason; see its log")
+        case State.ERROR | State.DEGRADED:
+            return ObjectStatus(status.state, status.detail or "the controller gave no reason; see its log")

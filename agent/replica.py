@@ -80,6 +80,11 @@ class Replica:
         self.vpn = VpnReplica(pools, listener, self._wake)
         self.interconnects = InterconnectReplica(pools, listener)
 
+    def port_problem(self, port: str) -> str:
+        """What the controller says is wrong with a port of the appliance's own; empty: nothing."""
+        told = self._statuses.get("")
+        return "" if told is None else told.degraded.get(f"ports/{port}", "")
+
     def _addresses_of(self, name: str) -> Pool | None:
         network = self.networks.get(name)
         return None if network is None else network.pool
@@ -270,7 +275,7 @@ class Replica:
             if before is None or after is None or before.state is not after.state or after.state is State.ERROR:
                 concerned = [*record.machines, *(f"drives/{name}" for name in record.drives)]
             else:
-                concerned = {*before.machines, *after.machines, *record.pending}
+                concerned = {*before.machines, *after.machines, *before.degraded, *after.degraded, *record.pending}
             for name in concerned:
                 machine, drive = record.machines.get(name), record.drives.get(name.removeprefix("drives/"))
                 if machine is not None:

@@ -64,7 +64,7 @@ def require_live(objects: Sequence[HasStatus]) -> None:
 
 
 def state_word(status: status_pb2.Status) -> str:
-    """`live`, `pending` or `error`."""
+    """`live`, `degraded`, `pending` or `error`."""
     return status_pb2.Status.State.Name(status.state).lower()
 
 

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,7 +99,8 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
     ends = [_ends("tunnels", down), _ends("sessions", lost)]
     flows = [_realization(appliance.realization)] if appliance.HasField("realization") else []
     daemons = map(_daemon, appliance.daemons)
-    return [served, database, *flows, *daemons, *(end for end in ends if end is not None)]
+    ports = [_ports(appliance.ports)] if appliance.ports else []
+    return [served, database, *flows, *daemons, *ports, *(end for end in ends if end is not None)]
 
 
 def _appliance(session: Session) -> appliance_pb2.Appliance:
@@ -117,6 +118,13 @@ def _realization(told: appliance_pb2.Realization) -> Check:
         return Check("desired state", "ok", f"settled, revision {told.desired_revision}")
     waiting = f"{told.pending_networks} networks pending, " if told.pending_networks else ""
     return Check("desired state", PENDING, f"{waiting}revision {told.realized_revision} of {told.desired_revision}")
+
+
+def _ports(ports: Sequence[appliance_pb2.Port]) -> Check:
+    problems = [port.problem for port in ports if port.problem]
+    if problems:
+        return Check("ports", "down", "; ".join(problems))
+    return Check("ports", "ok", ", ".join(port.name for port in ports))
 
 
 def _daemon(daemon: appliance_pb2.Daemon) -> Check:

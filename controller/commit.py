@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from controller import metrics, wire
+from controller import links, metrics, wire
 from controller.addresses import (
     Assignment,
     Held,
@@ -31,7 +31,7 @@ from state.model import NetworkStatus, State
 log = logging.getLogger("sluice.commit")
 
 PEERINGS = ""
-"""The name under which the status table has what peerings have come to; it has no row where there are none."""
+"""The name under which the status table has what peerings and own ports have come to; no row: nothing to say."""
 
 _Ahead = tuple[bytes, Callable[[], None]]
 """A message that comes before flows, and what to do once the switch has taken it."""
@@ -47,7 +47,7 @@ class Plan:
     those its machines have in the conntrack zone, `assignments` the public
     ones of those whose flows are on the switch, `drive_zones` the zone of what
     comes from beyond to drives. `peerings` is the latest revision of those,
-    where the plan is the appliance's.
+    where the plan is the appliance's; `degraded` is as in NetworkStatus.
     """
 
     key: int
@@ -62,6 +62,7 @@ class Plan:
     assignments: frozenset[Assignment] = frozenset()
     drive_zones: frozenset[int] = frozenset()
     peerings: int = 0
+    degraded: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.adds)
@@ -71,6 +72,7 @@ class Committer:
     """Plans and commits; one thread. What it holds besides names and drops is read anew when a switch is adopted.
 
     Meters are changed within `changing`, which may read them for the last time.
+    `down` are the ports that have no link, as last looked at.
     """
 
     def __init__(self, source: DesiredState, switch: FlowSwitch, statuses: StatusSink) -> None:
@@ -82,6 +84,9 @@ class Committer:
         self.drive_zones = Held(conntrack_zone)
         self._names: dict[int, str] = {}
         self._drops: dict[int, dict[int, str]] = {}
+        self.down: frozenset[str] = frozenset()
+        # What was last said of networks that are live, and of the appliance.
+        self._told: dict[int, NetworkStatus] = {}
 
     def drops(self, key: int) -> Mapping[int, str]:
         """The cookies of the drop flows of one network, with their reasons; for any thread."""
@@ -112,6 +117,25 @@ class Committer:
         deletes = () if plan is None else plan.difference.deletes
         return any(split_cookie(cookie)[1] != Feature.PEERING for _, cookie in deletes)
 
+    def cut_off(self) -> tuple[int, int]:
+        """How many objects have no port on the bridge, and how many a port without a link; for any thread."""
+        told = list(self._told.values())
+        return sum(len(one.machines) for one in told), sum(len(one.degraded) for one in told)
+
+    def links_changed(self, keys: Iterable[int], site: Site) -> None:
+        """Say anew what of these networks is cut off, now that other ports are `down`; their flows stay."""
+        for key in keys:
+            told = self._told.get(key)
+            if told is not None:
+                self._tell(key, dataclasses.replace(told, degraded=self._degraded(key, site)))
+
+    def _degraded(self, key: int, site: Site) -> Mapping[str, str]:
+        network = self._source.network(key)
+        if key != APPLIANCE_KEY and links.degraded(network, site, self.down):
+            # Who was plugged just now need not wait for the next look.
+            return links.degraded(network, site, self.down & self._switch.ports_down())
+        return {} if key != APPLIANCE_KEY else links.degraded(None, site, self.down) | links.own_ports(site, self.down)
+
     def plan(self, key: int, site: Site, since: float) -> Plan | None:
         """Compile a network as it is now; None, and an error as its status, when that fails."""
         network = self._source.network(key)
@@ -125,7 +149,7 @@ class Committer:
             metrics.FAULTS.labels("compile").inc()
             log.exception("a network cannot be compiled", extra={"key": key, "network": network and network.name})
             if network is not None:
-                self._fail(network.name, network.revision, f"internal fault: {error}")
+                self._fail(key, network.name, network.revision, f"internal fault: {error}")
             return None
         before = self._names.get(key, "")
         name = before if network is None else network.name
@@ -138,6 +162,7 @@ class Committer:
             key, name, revision, compiled, since, difference, *messages,
             transit_addresses(network), assignments(network, compiled.unplugged), drive_zones(network),
             max((one.revision for one in site.peerings), default=0) if key == APPLIANCE_KEY else 0,
+            self._degraded(key, site),
         )  # fmt: skip
 
     def repair(self, plan: Plan, difference: Difference) -> None:
@@ -205,10 +230,12 @@ class Committer:
         log.error("the switch refused flows", extra={"key": plan.key, "network": plan.name, "error": error,
                                                      "flow": flow})  # fmt: skip
         if plan.revision is not None:
-            self._fail(plan.name, plan.revision, f"the switch refused a flow: {error}" + (f" ({flow})" if flow else ""))
+            detail = f"the switch refused a flow: {error}" + (f" ({flow})" if flow else "")
+            self._fail(plan.key, plan.name, plan.revision, detail)
 
-    def _fail(self, name: str, revision: int, detail: str) -> None:
+    def _fail(self, key: int, name: str, revision: int, detail: str) -> None:
         metrics.NETWORK_ERRORS.inc()
+        self._told.pop(key, None)
         self._statuses.put(name, NetworkStatus(revision, State.ERROR, detail))
 
     def _done(self, plan: Plan) -> None:
@@ -216,15 +243,23 @@ class Committer:
         self.addresses.hold(plan.key, plan.addresses)
         self.assignments.hold(plan.key, plan.assignments)
         self.drive_zones.hold(plan.key, plan.drive_zones)
+        unplugged = dict(plan.compiled.unplugged)
         if plan.revision is not None:
-            self._statuses.put(plan.name, NetworkStatus(plan.revision, State.LIVE, "", dict(plan.compiled.unplugged)))
+            self._tell(plan.key, NetworkStatus(plan.revision, State.LIVE, "", unplugged, plan.degraded))
         elif plan.key != APPLIANCE_KEY:
+            self._told.pop(plan.key, None)
             self._drops.pop(plan.key, None)
             self._names.pop(plan.key, None)
             self._forget(plan.name)
         else:
-            told = NetworkStatus(plan.peerings, State.LIVE, "", dict(plan.compiled.unplugged))
-            self._statuses.put(PEERINGS, told if plan.peerings else None)
+            self._tell(plan.key, NetworkStatus(plan.peerings, State.LIVE, "", unplugged, plan.degraded))
+
+    def _tell(self, key: int, status: NetworkStatus) -> None:
+        self._told[key] = status
+        if key == APPLIANCE_KEY:
+            self._statuses.put(PEERINGS, status if status.revision or status.degraded else None)
+        else:
+            self._statuses.put(self._names[key], status)
 
     def _forget(self, name: str) -> None:
         # Another network may have the name by now; its own status follows.

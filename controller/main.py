@@ -97,6 +97,8 @@ def main(
         lambda: reconciler.remark,
     )  # fmt: skip
     reconciler.turning = heartbeat.mark
+    metrics.UNPLUGGED.set_function(lambda: reconciler.committer.cut_off()[0])
+    metrics.DEGRADED.set_function(lambda: reconciler.committer.cut_off()[1])
     answers = Answers(source, switch, reconciler)
     collector = Collector(database, mgmt, usage_seconds) if usage_seconds else None
     if collector is not None:

@@ -37,11 +37,11 @@ from controller.events import (
 from controller.foreign import FlowCounts, count_drift
 from controller.mgmt import SwitchError
 from controller.pipeline import APPLIANCE_KEY, Table
-from controller.site import interconnect_ports, network_ports
+from controller.port_users import PortUsers
+from controller.site import interconnect_ports
 from controller.source import Changed
 from controller.verify import Verification, drift
 from controller.work_queue import Progress, WorkQueue
-from state.model import Network
 
 log = logging.getLogger("sluice.reconcile")
 
@@ -69,11 +69,9 @@ class Reconciler:
         self._stopped = False
         self._queue = WorkQueue()
         self._told: Progress | None = None
-        self._ports_of: dict[int, frozenset[str]] = {}
-        self._networks_at: dict[str, set[int]] = {}
-        self._drives: dict[str, int] = {}
+        self._links_stale = False
+        self._users = PortUsers()
         self._silent: frozenset[str] = frozenset()
-        self._drives_of: dict[int, tuple[str, ...]] = {}
         self._ports: dict[str, int] = {}
         self._site: Site | None = None
         self._verification = Verification()
@@ -153,18 +151,20 @@ class Reconciler:
             case Changed():
                 self._changed(event, when)
             case PortsChanged():
+                self._links_stale = True
                 self._ports_changed(self._switch.ports(), when)
             case NeighborsSilent(addresses):
                 changed = self._silent ^ addresses
                 self._silent = addresses
                 self._observe_site(self._ports)
-                self._queue.mark({self._drives[drive] for drive in changed & self._drives.keys()}, when)
+                self._queue.mark(self._users.owners(changed), when)
             case SwitchUp() | SwitchDown():
                 self._adopted = False
                 metrics.CONNECTED.set(self._switch.connected)
             case Verify():
                 self._start_verification()
             case CountFlows():
+                self._look_at_links()
                 self._count_flows()
             case Stop():
                 self._stopped = True
@@ -173,8 +173,8 @@ class Reconciler:
 
     def _changed(self, event: Changed, when: float) -> None:
         for key, network in event.networks.items():
-            self._index(key, network)
-        metrics.NETWORKS.set(len(self._ports_of))
+            self._users.put(key, network)
+        metrics.NETWORKS.set(len(self._users))
         self._queue.revision = event.revision
         if event.reset:
             self._told = None
@@ -188,9 +188,9 @@ class Reconciler:
         next_hop = self._site is not None and self._site.appliance.gateway.next_hop in event.neighbors
         if event.appliance or event.peerings or next_hop:
             self._queue.mark((APPLIANCE_KEY,), when)
-        self._queue.mark({self._drives[drive] for drive in event.neighbors & self._drives.keys()}, when)
+        self._queue.mark(self._users.owners(event.neighbors), when)
         if event.appliance:
-            self._queue.mark(self._ports_of, when)
+            self._queue.mark(self._users.keys(), when)
 
     def _ports_changed(self, after: dict[str, int], when: float) -> None:
         before = self._ports
@@ -201,7 +201,21 @@ class Reconciler:
         log.info("ports changed", extra={"ports": sorted(moved)[:20], "count": len(moved)})
         if self._site is not None:
             self._own_ports_changed(self._site, moved, when)
-        self._queue.mark({key for name in moved for key in self._networks_at.get(name, ())}, when)
+        self._queue.mark(self._users.at(moved), when)
+
+    def _look_at_links(self) -> None:
+        """Take in which ports have a link; once a second, so that one that goes up and down costs little."""
+        if not self._links_stale or not self._adopted or self._site is None:
+            return
+        self._links_stale = False
+        down = self._switch.ports_down()
+        changed, self.committer.down = down ^ self.committer.down, down
+        if not changed:
+            return
+        log.info("links changed", extra={"ports": sorted(changed)[:20], "count": len(changed), "down": len(down)})
+        storage = self._site.appliance.storage
+        drives = self._users.drives.values() if storage is not None and storage.port in changed else ()
+        self.committer.links_changed({APPLIANCE_KEY, *drives, *self._users.at(changed)}, self._site)
 
     def _own_ports_changed(self, site: Site, moved: set[str], when: float) -> None:
         appliance = site.appliance
@@ -212,7 +226,7 @@ class Reconciler:
         if appliance.gateway.port in moved:
             self.gateway_up(self.committer.assignments.everything())
         if storage in moved:
-            self._queue.mark(set(self._drives.values()), when)
+            self._queue.mark(set(self._users.drives.values()), when)
 
     def _observe_site(self, ports: dict[str, int] | None = None) -> None:
         appliance = self._source.appliance
@@ -221,22 +235,6 @@ class Reconciler:
         self._site = (
             None if appliance is None else Site(appliance, self._ports, known, self._silent, self._source.peerings)
         )
-
-    def _index(self, key: int, network: Network | None) -> None:
-        after = network_ports(network)
-        for port in self._ports_of.pop(key, frozenset()) - after:
-            self._networks_at[port].discard(key)
-        for port in after:
-            self._networks_at.setdefault(port, set()).add(key)
-        for drive in self._drives_of.pop(key, ()):
-            # It may be another network's by now.
-            if self._drives.get(drive) == key:
-                del self._drives[drive]
-        if network is not None:
-            self._ports_of[key] = after
-            if network.drives:
-                self._drives_of[key] = tuple(drive.address for drive in network.drives)
-                self._drives |= dict.fromkeys(self._drives_of[key], key)
 
     # The switch as it was found.
 
@@ -251,7 +249,7 @@ class Reconciler:
             log.warning("the appliance's settings are not in the database yet")
             return
         log.info("flows of the switch read", extra={
-            "flows": ledger.count(), "networks": len(self._ports_of), "seconds": round(time.monotonic() - started, 3),
+            "flows": ledger.count(), "networks": len(self._users), "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
         self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
         public = self._switch.read_flows(Table.PUBLIC_IN.number)
@@ -259,8 +257,9 @@ class Reconciler:
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.BEYOND_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._verification.stop()
-        others = sorted((ledger.keys() | self._ports_of.keys()) - {APPLIANCE_KEY})
+        others = sorted((ledger.keys() | self._users.keys()) - {APPLIANCE_KEY})
         self._queue.restart(APPLIANCE_KEY, others, started)
+        self.committer.down = self._switch.ports_down()
         self._adopted = True
 
     def _refused(self) -> bool:
@@ -324,7 +323,7 @@ class Reconciler:
 
     def _tell_progress(self) -> None:
         # Without the switch nobody knows what it has.
-        progress = self._queue.progress if self._adopted else Progress(0, len(self._ports_of))
+        progress = self._queue.progress if self._adopted else Progress(0, len(self._users))
         if progress != self._told:
             self._told = progress
             self._statuses.put_progress(progress)
@@ -356,7 +355,7 @@ class Reconciler:
 
     def _start_verification(self) -> None:
         if self._adopted and not self._verification:
-            self._verification.start((APPLIANCE_KEY, *self._ports_of))
+            self._verification.start((APPLIANCE_KEY, *self._users.keys()))
 
     def _read_table(self) -> None:
         self._verification.read(self._switch.read_flows)

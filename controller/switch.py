@@ -101,6 +101,18 @@ class Switch:
         ports = list(datapath.ports.values())
         return {port.name.decode(): port.port_no for port in ports if port.port_no <= highest}
 
+    def ports_down(self) -> frozenset[str]:
+        """Names of the bridge's ports without a link; empty when not connected."""
+        datapath = self._datapath
+        if datapath is None:
+            return frozenset()
+        ofproto = datapath.ofproto
+        return frozenset(
+            port.name.decode()
+            for port in list(datapath.ports.values())
+            if port.state & ofproto.OFPPS_LINK_DOWN or port.config & ofproto.OFPPC_PORT_DOWN
+        )
+
     def read_ports(self) -> dict[str, int]:
         """As `ports`, but asked of the switch now. Raises SwitchError."""
         with Bridge(self._mgmt) as bridge:

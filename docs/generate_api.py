@@ -53,7 +53,8 @@ the empty name is the API itself, `sluice.controller`, `sluice.resolver`,
 - `request_id` (a UUID) makes a create safe to retry.
 - Every object has a status: PENDING, LIVE, or ERROR with a sentence for a
   person. A missing port is a status, not an error of the call: the machine
-  becomes LIVE when the port appears.
+  becomes LIVE when the port appears. DEGRADED: the flows are there, and the port
+  has no link (a device that is down or was deleted); LIVE again with the link.
 - Errors carry `google.rpc` details: `BadRequest` with every invalid field,
   `ResourceInfo` (the resource that exists or is missing), `PreconditionFailure`
   (what still uses a network), `QuotaFailure` (the exhausted pool), and

@@ -241,6 +241,7 @@ class State(enum.Enum):
 
     PENDING = "pending"
     LIVE = "live"
+    DEGRADED = "degraded"
     ERROR = "error"
 
 
@@ -251,11 +252,13 @@ class NetworkStatus:
     `revision` is the revision the flows on the switch belong to; `machines`
     maps the names of machines, `drives/NAME` of drives, `vpnGateways/NAME` of
     VPN gateways and `interconnects/NAME` of interconnects that are not live to the reason in words; it is empty
-    for those that may be in a moment. Peerings are told of under the network of no name, with
-    the latest of their revisions.
+    for those that may be in a moment. `degraded` names in the same way what is cut off
+    although its flows are there. Peerings, and `ports/NAME` of the appliance's own
+    ports, are told of under the network of no name, with the latest revision of peerings.
     """
 
     revision: int
     state: State
     detail: str = ""
     machines: Mapping[str, str] = field(default_factory=dict)
+    degraded: Mapping[str, str] = field(default_factory=dict)

@@ -41,7 +41,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Allocation": ("pool", "value", "network", "tenant", "prefix", "allocated_at", "released_at"),
     "Pools": ("revision",),
     "Request": ("request_id", "digest", "names", "created_at"),
-    "Network_Status": ("network", "revision", "state", "detail", "machines"),
+    "Network_Status": ("network", "revision", "state", "detail", "machines", "degraded"),
     "Neighbor": ("address", "mac"),
     "Vpn_Gateway": ("name", "network", "number", "address", "zone", "created_at"),
     "Vpn_Connection": (
@@ -216,7 +216,8 @@ def drive_row(value: Drive, network_reference: list[str], created_at: int) -> Ro
 
 def status(row: Row) -> NetworkStatus:
     """A `Network_Status` row as a value."""
-    return NetworkStatus(row["revision"], State(row["state"]), row["detail"], mapping(row["machines"]))
+    machines, degraded = mapping(row["machines"]), mapping(row["degraded"])
+    return NetworkStatus(row["revision"], State(row["state"]), row["detail"], machines, degraded)
 
 
 def status_row(name: str, value: NetworkStatus) -> Row:
@@ -227,4 +228,5 @@ def status_row(name: str, value: NetworkStatus) -> Row:
         "state": value.state.value,
         "detail": value.detail,
         "machines": to_map(value.machines),
+        "degraded": to_map(value.degraded),
     }

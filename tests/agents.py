@@ -300,13 +300,21 @@ class Controller:
         self._client = Client(of.socket)
         self._client.wait_connected(5)
 
-    def report(self, network: str, state: State, detail: str = "", machines: dict[str, str] | None = None) -> None:
+    def report(
+        self,
+        network: str,
+        state: State,
+        detail: str = "",
+        machines: dict[str, str] | None = None,
+        degraded: dict[str, str] | None = None,
+    ) -> None:
         """Report the present revision of `network`."""
         where = [["name", "==", network]]
         (answer,) = self._client.transact(
             [{"op": "select", "table": "Network", "where": where, "columns": ["revision"]}]
         )
-        self._put(network, NetworkStatus(answer["rows"][0]["revision"], state, detail, machines or {}))
+        revision = answer["rows"][0]["revision"]
+        self._put(network, NetworkStatus(revision, state, detail, machines or {}, degraded or {}))
 
     def report_peerings(self, status: NetworkStatus) -> None:
         """Report of the interconnects that belong to no network."""

@@ -109,6 +109,7 @@ class FakeApi:
     # None: an agent that does not know yet.
     daemons: list[appliance_pb2.Daemon] | None = None
     realization: appliance_pb2.Realization | None = None
+    ports: list[appliance_pb2.Port] = field(default_factory=list)
 
     def last(self) -> Any:
         """The last request."""
@@ -122,7 +123,7 @@ class _Appliance(appliance_pb2_grpc.ApplianceServiceServicer):
     def GetAppliance(self, request: Any, context: Any) -> appliance_pb2.Appliance:
         if self.api.daemons is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        return appliance_pb2.Appliance(daemons=self.api.daemons, realization=self.api.realization)
+        return appliance_pb2.Appliance(daemons=self.api.daemons, realization=self.api.realization, ports=self.api.ports)
 
 
 class _Networks(network_pb2_grpc.NetworkServiceServicer):

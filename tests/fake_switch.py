@@ -27,7 +27,8 @@ _FLOW_MOD = struct.Struct("!8xQQBBHHH")
 
 
 class FakeSwitch:
-    """Flows by table, priority and match; `refuse` and `lost` make it fail, `unannounced` are ports just plugged."""
+    """Flows by table, priority and match; `refuse` and `lost` make it fail, `unannounced` are ports just plugged, those
+    in `down` have no link."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self.connected = True
@@ -36,6 +37,7 @@ class FakeSwitch:
         self.groups: dict[int, bytes] = {}
         self.port_numbers = dict(ports)
         self.unannounced: dict[str, int] = {}
+        self.down: set[str] = set()
         self.refuse: bytes | None = None
         self.lost = False
         self.bundles: list[int] = []
@@ -43,6 +45,9 @@ class FakeSwitch:
 
     def ports(self) -> dict[str, int]:
         return dict(self.port_numbers)
+
+    def ports_down(self) -> frozenset[str]:
+        return frozenset(self.down)
 
     def read_ports(self) -> dict[str, int]:
         self._alive()

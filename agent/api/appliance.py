@@ -24,7 +24,7 @@ class ApplianceService(appliance_pb2_grpc.ApplianceServiceServicer):
         self._store, self._daemons = store, daemons
 
     def GetAppliance(self, request: appliance_pb2.GetApplianceRequest, context: Context) -> appliance_pb2.Appliance:
-        """Which daemons work, and how much of desired state the switch has."""
+        """Which daemons and ports work, and how much of desired state the switch has."""
         # First, so that what is written meanwhile is not taken to be there.
         realization = self._store.realization()
         daemons = self._daemons.all(self._store.has_work_for)
@@ -37,6 +37,7 @@ class ApplianceService(appliance_pb2_grpc.ApplianceServiceServicer):
                 realized_revision=realization.realized,
                 pending_networks=realization.pending,
             ),
+            ports=[appliance_pb2.Port(name=n, problem=problem) for n, problem in self._store.port_problems().items()],
         )
 
 

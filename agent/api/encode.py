@@ -16,6 +16,7 @@ KINDS = {Kind.ISOLATED: network_pb2.Network.ISOLATED, Kind.PRIVATE: network_pb2.
 STATES = {
     State.PENDING: status_pb2.Status.PENDING,
     State.LIVE: status_pb2.Status.LIVE,
+    State.DEGRADED: status_pb2.Status.DEGRADED,
     State.ERROR: status_pb2.Status.ERROR,
 }
 CHANGES = {

@@ -17,6 +17,7 @@ from typing import Any
 
 from agent import metrics
 from agent.config.values import MAX_ENTRIES, TIMEOUTS
+from agent.host.deleted_devices import DeletedDevices
 from agent.host.userspace_tables import UserspaceTables
 from state.datapath import missing, remarks
 from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
@@ -32,6 +33,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Bridge": ("name", "datapath_type", "fail_mode", "protocols", "controller", "other_config"),
     "Controller": ("target", "type", "connection_mode", "inactivity_probe", "max_backoff"),
     "Port": ("name", "external_ids"),
+    "Interface": ("name", "ifindex"),
     "Datapath": ("ct_zones", "capabilities"),
     "CT_Zone": ("timeout_policy",),
     "CT_Timeout_Policy": ("timeouts",),
@@ -305,6 +307,7 @@ class BridgeDriver:
         self._client = Client(path, "Open_vSwitch")
         self._plugs = Plugs(self._client, AGENT)
         self._userspace_tables = UserspaceTables(Path(path).parent)
+        self._deleted_devices = DeletedDevices(self._client, lambda: self._userspace_tables.control)
         self._client.monitor(COLUMNS, self._apply)
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._thread.start()
@@ -325,6 +328,10 @@ class BridgeDriver:
         ports = () if self._desired is None else self._desired.ports
         with self._lock:
             for change in changes:
+                if change.table == "Interface":
+                    if self._deleted_devices.apply(change):
+                        self._changed.set()
+                    continue
                 if change.new is None:
                     self._rows[change.table].pop(change.uuid, None)
                 else:
@@ -389,4 +396,5 @@ class BridgeDriver:
         # The kernel's limit is set by sluice-host-setup: it belongs to the host, this one to the switch's process.
         if desired.datapath_type == "netdev" and not operations:
             problems.append(self._userspace_tables.apply(desired.max_entries))
+            problems.append(self._deleted_devices.open_again(desired.name, desired.ports))
         return "; ".join(filter(None, problems))

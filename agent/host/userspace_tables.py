@@ -76,6 +76,12 @@ class UserspaceTables:
         self._applied = (path, inode, limit)
         return ""
 
+    @property
+    def control(self) -> Path | None:
+        """The control socket of the switch; None while no switch runs."""
+        found = self._socket()
+        return None if found is None else found[0]
+
     def _socket(self) -> tuple[Path, int] | None:
         try:
             pid = (self._rundir / "ovs-vswitchd.pid").read_text().strip()

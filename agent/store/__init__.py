@@ -36,6 +36,14 @@ class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnect
         with self.replica.lock:
             return Realization() if self.replica.revision_row is None else self.replica.revision_row[1]
 
+    def port_problems(self) -> dict[str, str]:
+        """The appliance's own ports with what is wrong with them, as the controller says."""
+        appliance = self.config.appliance
+        storage = "" if appliance.storage is None else appliance.storage.port
+        with self.replica.lock:
+            named = filter(None, (appliance.gateway.port, storage, appliance.resolver_port))
+            return {port: self.replica.port_problem(port) for port in named}
+
     def is_assignable(self, address: str) -> bool:
         """Whether `address` can stand for a machine."""
         return bool(self.replica.pools.public.covered(address))

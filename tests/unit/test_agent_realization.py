@@ -11,11 +11,13 @@ from agent import metrics
 from agent.intent import Idempotency, NewNetwork
 from agent.store import Store
 from agent.upkeep import Upkeep
-from sluice.v1 import appliance_pb2
+from sluice.v1 import appliance_pb2, status_pb2
+from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from state.heartbeat import Heartbeat, Name
+from state.model import NetworkStatus, State
 from state.ovsdb import Client
-from tests.agents import Api, Database, network, opened, refusal, served
+from tests.agents import Api, Controller, Database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
 
 
@@ -78,6 +80,38 @@ def test_it_is_settled_when_the_controller_works_and_has_realized_the_last_revis
     wait_until(lambda: told(api).settled, what="settled again")
     heartbeat.stop()
     wait_until(lambda: not told(api).settled, what="the controller ended")
+
+
+def test_what_has_no_link_is_degraded_until_it_has_one(api: Api, server: Database) -> None:
+    controller = Controller(server)
+
+    def state(name: str) -> str:
+        found = api.machines.GetMachine(machines.GetMachineRequest(name=f"machines/{name}")).status
+        return f"{status_pb2.Status.State.Name(found.state)} {found.detail}".strip()
+
+    api.networks.CreateNetwork(network("n"))
+    for number, name in enumerate(("a", "b", "c"), 1):
+        api.machines.CreateMachine(machine(name, "n", number))
+    controller.report("n", State.LIVE, degraded={"a": "port a has no link"}, machines={"b": "no port"})
+    wait_until(lambda: state("c") == "LIVE", what="reported")
+    assert (state("a"), state("b")) == ("DEGRADED port a has no link", "ERROR no port")
+    controller.report("n", State.LIVE)
+    wait_until(lambda: (state("a"), state("b"), state("c")) == ("LIVE", "LIVE", "LIVE"), what="live")
+    controller.close()
+
+
+def test_the_appliance_s_own_ports_are_told(api: Api, server: Database, store: Store) -> None:
+    def ports() -> dict[str, str]:
+        answer = api.appliance.GetAppliance(appliance_pb2.GetApplianceRequest())
+        return {port.name: port.problem for port in answer.ports}
+
+    assert ports() == {"uplink": "", "disks": ""}
+    controller = Controller(server)
+    controller.report_peerings(NetworkStatus(0, State.LIVE, degraded={"ports/disks": "no link"}))
+    wait_until(lambda: ports() == {"uplink": "", "disks": "no link"}, what="told")
+    controller.report_peerings(NetworkStatus(0, State.LIVE))
+    wait_until(lambda: ports() == {"uplink": "", "disks": ""}, what="well again")
+    controller.close()
 
 
 def test_agents_that_begin_at_once_count_together(server: Database) -> None:

@@ -9,7 +9,7 @@ from fake_api import FakeApi, Sluicectl, api, sluicectl
 from fake_vpn import berlin
 
 from sluice.v1 import vpn_connection_pb2 as pb
-from sluice.v1.appliance_pb2 import Daemon, Realization
+from sluice.v1.appliance_pb2 import Daemon, Port, Realization
 
 __all__ = ["api", "sluicectl"]
 State = Daemon.State
@@ -68,6 +68,19 @@ def test_status_says_whether_all_is_settled(
     (check,) = [one for one in answer.json()["checks"] if one["name"] == "desired state"]
     assert (check["state"], check["detail"]) == (state, says)
     assert "desired state" not in answer.err, "work under way is no fault"
+
+
+def test_an_own_port_that_is_down_is_a_fault(api: FakeApi, sluicectl: Sluicectl) -> None:
+    api.daemons, api.ports = [], [Port(name="uplink"), Port(name="disks")]
+
+    def check() -> tuple[str, str, bool]:
+        told = sluicectl("-o", "json", "status")
+        (found,) = [one for one in told.json()["checks"] if one["name"] == "ports"]
+        return found["state"], found["detail"], "ports" in told.err
+
+    assert check() == ("ok", "uplink, disks", False)
+    api.ports[1].problem = "port disks has no link"
+    assert check() == ("down", "port disks has no link", True)
 
 
 def test_an_older_agent_says_nothing_of_daemons(api: FakeApi, sluicectl: Sluicectl) -> None:
