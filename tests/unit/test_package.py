@@ -83,3 +83,9 @@ def test_the_page_of_the_installation_has_three_commands() -> None:
         "systemctl enable --now sluice.target",
     ):
         assert f"    {command}" in commands_shown
+
+
+def test_everything_names_the_same_license() -> None:
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
+    assert re.search(r"^license = Apache-2.0$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^License: (.*)$", (DEBIAN / "copyright").read_text(), re.MULTILINE)) == {"Apache-2.0"}
