@@ -1,4 +1,4 @@
-"""Generated pages are as the code says."""
+"""Generated pages are as the code says, and pages lead only to what exists."""
 
 from __future__ import annotations
 
@@ -105,3 +105,48 @@ def test_jq_is_given_the_journal_line_by_line(page: Path) -> None:
     # systemd writes lines of its own into a unit's journal, which are not JSON.
     printed = [line for line in page.read_text().splitlines() if "journalctl" in line and "| jq" in line]
     assert [line for line in printed if "| jq -R 'fromjson?" not in line] == []
+
+
+def _anchor(heading: str) -> str:
+    """The anchor of a heading as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _text(page: Path) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def _broken(page: Path, text: str) -> list[str]:
+    """Links in `text` of a page whose page or heading does not exist."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        headings = re.findall(r"^#+ (.*)$", _text(target), re.MULTILINE) if anchor and target.is_file() else []
+        if not target.exists() or (anchor and anchor not in map(_anchor, headings)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+    assert _broken(page, _text(page)) == []
+
+
+def test_a_broken_link_is_seen() -> None:
+    text = "[a](docs/none.md) [b](docs/operator.md#none) [c](docs/operator.md#backup) [d](https://example.org/none)"
+    assert _broken(ROOT / "README.md", text) == ["docs/none.md", "docs/operator.md#none"]
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    found, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page not in found:
+            found.add(page)
+            links = re.findall(r"\]\(([^)#\s]+\.md)", _text(page))
+            todo += [(page.parent / link).resolve() for link in links if "://" not in link]
+    assert set(PAGES) <= found
