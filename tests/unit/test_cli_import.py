@@ -14,16 +14,16 @@ from fake_api import Sluicectl
 from agent.store import Store
 from cli.batch import COLUMNS
 from sluice.v1 import machine_pb2 as machines
-from tests.agents import Api, Clock, Database, machine, network, opened, public_address, refusal, served
+from tests.agents import Api, Database, StoppedClock, machine, network, opened, public_address, refusal, served
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
 @pytest.fixture
-def store(server: Database, clock: Clock) -> Iterator[Store]:
+def store(server: Database, clock: StoppedClock) -> Iterator[Store]:
     with opened(server, clock) as made:
         yield made
 
@@ -64,7 +64,7 @@ def _as_csv(listed: Any, file: Path) -> None:
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_exported_deleted_and_imported_machines_are_the_same(
-    sluicectl: Sluicectl, clock: Clock, tmp_path: Path, form: str
+    sluicectl: Sluicectl, clock: StoppedClock, tmp_path: Path, form: str
 ) -> None:
     before = sluicectl("machines", "list", "-o", "json").json()
     assert [one["publicAddress"] for one in before] == ["publicAddresses/www", ""]
