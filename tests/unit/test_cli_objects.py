@@ -37,7 +37,7 @@ def _office(api: Api, tenant: str, at: int) -> None:
 def test_drives_are_shown_and_deleted_several_at_once(sluicectl: Sluicectl) -> None:
     for name, address in (("files", "10.250.0.10"), ("archive", "10.250.0.11")):
         assert sluicectl("drives", "create", name, "--network", "ada-office", "--address", address).code == 0
-    shown = sluicectl("drives", "show", "drives/files", "--wait", "--timeout", "0.3", "-o", "json").json()
+    shown = sluicectl("drives", "show", "drives/files", "--wait", "--timeout", "1.5", "-o", "json").json()
     assert (shown["network"], shown["status"]["state"]) == ("networks/ada-office", "PENDING")
     assert sluicectl("drives", "list", "--network", "bob-office", "-o", "json").json() == []
     done = sluicectl("drives", "delete", "files", "archive", "-o", "json")
