@@ -49,7 +49,10 @@ MACHINES_FILE = "machines.json"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A machine to make: alone (`network` empty) or in a network, on its own port, a VLAN of the trunk or a VNI."""
+    """A machine to make: alone (`network` empty) or in a network, on its own port, a VLAN of the trunk or a VNI.
+
+    `public` names a public address that stands for no machine yet.
+    """
 
     name: str
     network: str = ""
@@ -59,6 +62,7 @@ class Wanted:
     address: str = ""
     mac: str = ""
     hostname: str = ""
+    public: str = ""
 
 
 class Sandbox:
@@ -328,6 +332,7 @@ def creation(wanted: Wanted, host: Machine) -> machine_pb2.CreateMachineRequest:
         hostname=wanted.hostname,
         attachment=attachment,
         tenant=wanted.tenant,
+        public_address=wanted.public and f"publicAddresses/{wanted.public}",
     )
     return machine_pb2.CreateMachineRequest(machine_id=wanted.name, machine=machine)
 

@@ -16,8 +16,8 @@ from namespaces import open_socket
 from packets import Wire
 from probes import ask_tcp, ask_udp, ping
 from responders import ECHO_PORT
-from sandbox import Sandbox
-from sandboxes import Tenants, knows_next_hop, public_id
+from sandbox import Sandbox, Wanted
+from sandboxes import Tenants, knows_next_hop, network_id, public_id
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
@@ -98,6 +98,17 @@ def test_the_new_machine_resets_what_it_does_not_know(sandbox: Sandbox, tenants:
             client.recv(100)
     assert ask_tcp(sandbox.internet.pid, [made.address])[made.address].name == new.name
     assert (source_of(new), shared(source_of(old))) == (made.address, True)
+
+
+def test_machines_made_with_their_public_address_have_it_both_ways(sandbox: Sandbox, tenants: Tenants) -> None:
+    office = network_id(tenants.network())
+    addresses = [tenants.public_address() for _ in range(2)]
+    first, second = (public_id(one) for one in addresses)
+    hosts = tenants.machines([Wanted("", public=first), Wanted("", office, public=second), Wanted("", office)])
+    assert [source_of(host) for host in hosts[:2]] == [one.address for one in addresses]
+    assert shared(source_of(hosts[2]))
+    found = ask_tcp(sandbox.internet.pid, [one.address for one in addresses])
+    assert [found[one.address].name for one in addresses] == [host.name for host in hosts[:2]]
 
 
 def test_what_is_released_is_gone_at_once(sandbox: Sandbox, tenants: Tenants) -> None:
