@@ -159,6 +159,11 @@ class Pool:
             if self._released.get(number) == until - self._cooldown:
                 self._cooled(number)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no value is in use or rests."""
+        return not self._uses and not self._released
+
     def free(self, now: int) -> Iterator[str]:
         """Free values, lowest first; do not change the pool while iterating."""
         self._settle(now)

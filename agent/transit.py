@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from agent.allocation import Pool, slots_of
 
@@ -24,7 +25,7 @@ def ones_sum(address: str) -> int:
 
 
 class TransitPool:
-    """A pool for each sum, made when first needed; speaks for all of them by address.
+    """A pool for each sum, there as long as something of it is in use or rests; speaks for all of them by address.
 
     `prefixes` have at most 16 bits and do not overlap. A pool serves as many
     machines with the same sum as the prefixes have /16s: 8,192 for the default
@@ -40,14 +41,24 @@ class TransitPool:
             halves.append((int(network.network_address) >> 16, int(network.broadcast_address) >> 16))
         self._halves = sorted(halves)
         self._cooldown = cooldown
-        self._pools: dict[int, Pool] = {}
+        # Those of commands that are being planned, and all that are in use besides: one has some kilobytes, and a
+        # network has 65,533 addresses.
+        self._pools: WeakValueDictionary[int, Pool] = WeakValueDictionary()
+        self._used: dict[int, Pool] = {}
 
     def like(self, address: str) -> Pool:
         """The pool of all transit addresses with the sum of `address`."""
         total = ones_sum(address)
-        if total not in self._pools:
-            self._pools[total] = self._pool(total)
-        return self._pools[total]
+        pool = self._pools.get(total)
+        if pool is None:
+            pool = self._pools[total] = self._pool(total)
+        return pool
+
+    def _keep(self, value: str, pool: Pool) -> None:
+        if pool.idle:
+            self._used.pop(ones_sum(value), None)
+        else:
+            self._used[ones_sum(value)] = pool
 
     def _pool(self, total: int) -> Pool:
         size, text_of, index_of = slots_of(self._halves)
@@ -64,16 +75,24 @@ class TransitPool:
 
     def use(self, value: str) -> None:
         """As `Pool.use`."""
-        self.like(value).use(value)
+        pool = self.like(value)
+        pool.use(value)
+        self._keep(value, pool)
 
     def unuse(self, value: str) -> None:
         """As `Pool.unuse`."""
-        self.like(value).unuse(value)
+        pool = self.like(value)
+        pool.unuse(value)
+        self._keep(value, pool)
 
     def cool(self, value: str, released_at: int) -> None:
         """As `Pool.cool`."""
-        self.like(value).cool(value, released_at)
+        pool = self.like(value)
+        pool.cool(value, released_at)
+        self._keep(value, pool)
 
     def forget(self, value: str, released_at: int) -> None:
         """As `Pool.forget`."""
-        self.like(value).forget(value, released_at)
+        pool = self.like(value)
+        pool.forget(value, released_at)
+        self._keep(value, pool)

@@ -16,6 +16,7 @@ import json
 import logging
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -282,7 +283,7 @@ class Client:
         changes = []
         for table, rows in tables.items():
             for uuid, update in rows.items():
-                old, new = before.get((table, uuid)), update.get("new")
+                old, new = before.get((table, uuid)), _shared(update.get("new"))
                 if new is None:
                     self._rows.pop((table, uuid), None)
                 else:
@@ -296,6 +297,11 @@ class Client:
                 self._handler(changes, reset)
             except Exception:
                 log.exception("handler of database changes failed")
+
+
+def _shared(row: Row | None) -> Row | None:
+    """The row with one object for each column's name: the parser makes one a row, which are most of its bytes."""
+    return None if row is None else {sys.intern(column): value for column, value in row.items()}
 
 
 def atoms(value: Any) -> list[Any]:

@@ -69,7 +69,7 @@ class Source:
 
     def parts(self) -> Mapping[str, Mapping[int, str]]:
         """What is in the table of routes: interconnect → part → text."""
-        return {name: dict(parts) for name, parts in list(self._parts.items()) if parts}
+        return {name: dict(parts) for name, parts in list(self._parts.items())}
 
     def routes(self, name: str) -> tuple[Route, ...]:
         """The routes of an interconnect in the table of routes."""
@@ -111,7 +111,10 @@ class Source:
         if change.new is not None:
             self._parts[change.new["interconnect"]][change.new["part"]] = change.new["routes"]
         elif change.old is not None:
-            self._parts[change.old["interconnect"]].pop(change.old["part"], None)
+            parts = self._parts[change.old["interconnect"]]
+            parts.pop(change.old["part"], None)
+            if not parts:
+                del self._parts[change.old["interconnect"]]
 
     def _desired(self) -> Desired | None:
         """None until the agent has written the appliance's settings."""
