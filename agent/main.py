@@ -12,15 +12,15 @@ import click
 from prometheus_client import start_http_server
 
 from agent import metrics
-from agent.api.server import Server
+from agent.api.server import ApiServer
 from agent.config import Config, ConfigError, load, own_ports
-from agent.daemons import Daemons
+from agent.daemon_health import Daemons
 from agent.host.bridge import Bridge, BridgeDriver
-from agent.sealing import Seal, SealError
+from agent.housekeeping import Housekeeping
 from agent.store import Store
-from agent.upkeep import Upkeep
 from state import logs
-from state.ovsdb import Client
+from state.encryption import EncryptionError, SecretBox
+from state.ovsdb import OvsdbClient
 
 log = logging.getLogger("sluice.agent")
 
@@ -52,12 +52,12 @@ def serve(config: Config) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         # sluice-vpn and sluice-bgp wait for it.
-        Seal.at(Path(config.vpn_key))
-    except SealError as error:
+        SecretBox.at(Path(config.vpn_key))
+    except EncryptionError as error:
         log.error("secrets cannot be stored", extra={"error": str(error)})
-    client = Client(config.database)
+    client = OvsdbClient(config.database)
     store, daemons = Store(client, config), Daemons(config.database)
-    upkeep = Upkeep(store)
+    housekeeping = Housekeeping(store)
     bridge = BridgeDriver(config.bridge.ovsdb)
     bridge.set(
         Bridge(
@@ -70,20 +70,20 @@ def serve(config: Config) -> None:
         )
     )
     try:
-        server = Server(store, config, daemons)
+        server = ApiServer(store, config, daemons)
         if config.api.metrics:
             host, _, port = config.api.metrics.rpartition(":")
             start_http_server(int(port), host, metrics.REGISTRY)
     except (RuntimeError, OSError) as error:
         log.error("cannot listen", extra={"error": str(error), "listen": config.api.listen})
         sys.exit(1)
-    upkeep.start()
+    housekeeping.start()
     server.start()
     log.info("serving", extra={"listen": config.api.listen, "metrics": config.api.metrics})
     stop.wait()
     log.info("stopping")
     server.stop(GRACE)
-    upkeep.stop()
+    housekeeping.stop()
     bridge.stop()
     daemons.close()
     client.close()

@@ -35,6 +35,7 @@ from probes import ping  # noqa: E402
 from sandbox import Sandbox, Wanted  # noqa: E402
 from sandboxes import SETTINGS  # noqa: E402
 from supervisor import await_condition  # noqa: E402
+
 from vpn import Vpn  # noqa: E402
 
 PREFIX, SITE, PLAIN_SITE, ACCEPT = "10.9.0.0/16", "192.168.250.0/24", "192.168.251.0/24", "192.168.0.0/16"
@@ -163,7 +164,7 @@ def ours(sandbox: Sandbox, ports: Sequence[CrossConnect]) -> tuple[Pair, Tenancy
     tenancy = Tenancy("office", network.key, [machine], drive, customer, links)
 
     def count() -> int:
-        said = sandbox.appliance.ofctl("dump-aggregate", f"table=beyond,metadata={network.key:#x}")
+        said = sandbox.appliance.ofctl("dump-aggregate", f"table=remote-route,metadata={network.key:#x}")
         # One is for the site itself, and one refuses what was not learned.
         return int(said.rpartition("flow_count=")[2]) - 2
 

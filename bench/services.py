@@ -10,15 +10,15 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from controller.pipeline import Table
-from controller.services import PacketIn, answer
-from controller.site import Site
+from controller.packet_in import PacketIn, answer
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.registry import Table
 from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, PortBlock
 
 SECONDS = 1.0
 SERVER = "192.0.2.80"
 APPLIANCE = Appliance(Gateway("uplink", "203.0.113.2/24", "203.0.113.1"), ("203.0.113.64/28",))
-SITE = Site(APPLIANCE, {"trunk": 1, "uplink": 2})
+SITE = PipelineContext(APPLIANCE, {"trunk": 1, "uplink": 2})
 
 
 def network(machines: int) -> Network:
@@ -37,7 +37,7 @@ class World:
     """A view of one network."""
 
     only: Network
-    site: Site = SITE
+    site: PipelineContext = SITE
     appliance: Appliance = APPLIANCE
 
     def network(self, key: int) -> Network | None:

@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from cli import creation, deletion, names, options, output, watching
 from cli.command import group, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import public_address_pb2 as pb
 
 _COLUMNS = ("NAME", "ADDRESS", "MACHINE", "TENANT", "STATE", "DETAIL")
@@ -19,7 +19,7 @@ def _row(address: pb.PublicAddress) -> tuple[object, ...]:
             creation.state_word(status), status.detail)  # fmt: skip
 
 
-def _show(session: Session, address: pb.PublicAddress) -> None:
+def _show(session: CliSession, address: pb.PublicAddress) -> None:
     output.print_one(address, _COLUMNS, _row, as_json=session.json)
 
 
@@ -31,7 +31,7 @@ def addresses() -> None:
 @addresses.command("list", epilog="Example: sluicectl addresses list --tenant acme")
 @options.of_tenant
 @pass_session
-def list_(session: Session, tenant: str) -> None:
+def list_(session: CliSession, tenant: str) -> None:
     """List public addresses in order of name."""
     found = names.PUBLIC_ADDRESSES.all(session, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no public addresses", as_json=session.json)
@@ -41,7 +41,7 @@ def list_(session: Session, tenant: str) -> None:
 @click.argument("address", type=names.PUBLIC_ADDRESSES)
 @options.wait
 @pass_session
-def show(session: Session, address: str, wait: bool) -> None:
+def show(session: CliSession, address: str, wait: bool) -> None:
     """Show one public address."""
     request = pb.GetPublicAddressRequest(name=address, wait_live=wait)
     _show(session, session.addresses.GetPublicAddress(request, timeout=session.timeout))
@@ -55,7 +55,7 @@ def show(session: Session, address: str, wait: bool) -> None:
 @creation.wait_options
 @pass_session
 def create(
-    session: Session, name: str, machine: str, address: str, tenant: str, wait: bool, request_id: str | None
+    session: CliSession, name: str, machine: str, address: str, tenant: str, wait: bool, request_id: str | None
 ) -> None:
     """Take an address from the pool, for a machine if one is named."""
     wanted = pb.PublicAddress(address=address, machine=machine, tenant=tenant)
@@ -69,7 +69,7 @@ def create(
         creation.require_live([made])
 
 
-def _update(session: Session, wanted: pb.PublicAddress, paths: list[str], *, wait: bool) -> None:
+def _update(session: CliSession, wanted: pb.PublicAddress, paths: list[str], *, wait: bool) -> None:
     request = pb.UpdatePublicAddressRequest(
         public_address=wanted, update_mask=FieldMask(paths=paths), wait_live=wait
     )  # fmt: skip
@@ -82,7 +82,7 @@ def _update(session: Session, wanted: pb.PublicAddress, paths: list[str], *, wai
 @click.option("--tenant", help="Customer; free text.")
 @options.wait
 @pass_session
-def set_(session: Session, address: str, machine: str | None, tenant: str | None, wait: bool) -> None:
+def set_(session: CliSession, address: str, machine: str | None, tenant: str | None, wait: bool) -> None:
     """Change the machine or the tenant of an address; open connections move with it."""
     wanted = pb.PublicAddress(name=address)
     paths = options.fill(wanted, {"machine": machine, "tenant": tenant}, {"machine": "machine", "tenant": "tenant"})
@@ -95,7 +95,7 @@ def set_(session: Session, address: str, machine: str | None, tenant: str | None
 @click.argument("address", type=names.PUBLIC_ADDRESSES)
 @click.argument("machine", type=names.MACHINES)
 @pass_session
-def assign(session: Session, address: str, machine: str) -> None:
+def assign(session: CliSession, address: str, machine: str) -> None:
     """Give the address to a machine; from another one it moves at once, open connections included."""
     _update(session, pb.PublicAddress(name=address, machine=machine), ["machine"], wait=True)
 
@@ -103,7 +103,7 @@ def assign(session: Session, address: str, machine: str) -> None:
 @addresses.command(epilog="Example: sluicectl addresses unassign www")
 @click.argument("address", type=names.PUBLIC_ADDRESSES)
 @pass_session
-def unassign(session: Session, address: str) -> None:
+def unassign(session: CliSession, address: str) -> None:
     """Take the address away from its machine and keep it."""
     _update(session, pb.PublicAddress(name=address), ["machine"], wait=True)
 
@@ -111,7 +111,7 @@ def unassign(session: Session, address: str) -> None:
 @addresses.command(epilog="Example: sluicectl addresses delete www shop")
 @click.argument("address", nargs=-1, required=True, type=names.PUBLIC_ADDRESSES)
 @pass_session
-def delete(session: Session, address: tuple[str, ...]) -> None:
+def delete(session: CliSession, address: tuple[str, ...]) -> None:
     """Release addresses, also while machines have them; stops at the first refusal."""
     requests = (pb.DeletePublicAddressRequest(name=name) for name in address)
     deletion.delete(session, session.addresses.DeletePublicAddress, requests)
@@ -120,7 +120,7 @@ def delete(session: Session, address: tuple[str, ...]) -> None:
 @addresses.command(epilog="Example: sluicectl addresses watch -o json | jq .publicAddress.machine")
 @click.argument("address", required=False, default="", callback=names.not_empty, type=names.PUBLIC_ADDRESSES)
 @pass_session
-def watch(session: Session, address: str) -> None:
+def watch(session: CliSession, address: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchPublicAddressesRequest(name=address)
     watching.watch(session, session.addresses.WatchPublicAddresses, request, "public_address", _row)

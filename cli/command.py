@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import click
 from click.core import ParameterSource
 
-from cli.session import Session
+from cli.session import CliSession
 
 FORMATS = ("table", "json")
-_DEFAULTS = Session()
+_DEFAULTS = CliSession()
 
 
 class GlobalOption(click.Option):
@@ -31,7 +31,7 @@ class GlobalOption(click.Option):
         typed = context.get_parameter_source(self.name) is ParameterSource.COMMANDLINE
         # While completing, what is missing has no default.
         if value is not None and (typed or context.parent is None):
-            setattr(context.ensure_object(Session), self.name, value)
+            setattr(context.ensure_object(CliSession), self.name, value)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Explained by the root only; every other help names them in one paragraph."""
@@ -101,7 +101,7 @@ class Group(_TakesGlobalOptions, click.Group):
         return found
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CliSession)
 
 
 def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., Any]], Command]:

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from cli import output
-from cli.session import Session
+from cli.session import CliSession
 
 
-def delete(session: Session, call: Callable[..., object], requests: Iterable[Any]) -> None:
+def delete(session: CliSession, call: Callable[..., object], requests: Iterable[Any]) -> None:
     """Send deletes, say of each object that it is gone, and stop at the first refusal. Raises grpc.RpcError."""
     deleted = []
     for request in requests:

@@ -6,7 +6,7 @@ import click
 
 from cli import creation, deletion, names, options, output, watching
 from cli.command import group, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import drive_pb2 as pb
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "TENANT", "STATE", "DETAIL")
@@ -17,7 +17,7 @@ def _row(drive: pb.Drive) -> tuple[object, ...]:
             creation.state_word(drive.status), drive.status.detail)  # fmt: skip
 
 
-def _show(session: Session, drive: pb.Drive) -> None:
+def _show(session: CliSession, drive: pb.Drive) -> None:
     output.print_one(drive, _COLUMNS, _row, as_json=session.json)
 
 
@@ -30,7 +30,7 @@ def drives() -> None:
 @options.of_network
 @options.of_tenant
 @pass_session
-def list_(session: Session, network: str, tenant: str) -> None:
+def list_(session: CliSession, network: str, tenant: str) -> None:
     """List drives in order of name."""
     found = names.DRIVES.all(session, network=network, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no drives", as_json=session.json)
@@ -40,7 +40,7 @@ def list_(session: Session, network: str, tenant: str) -> None:
 @click.argument("drive", type=names.DRIVES)
 @options.wait
 @pass_session
-def show(session: Session, drive: str, wait: bool) -> None:
+def show(session: CliSession, drive: str, wait: bool) -> None:
     """Show one drive."""
     request = pb.GetDriveRequest(name=drive, wait_live=wait)
     _show(session, session.drives.GetDrive(request, timeout=session.timeout))
@@ -52,7 +52,7 @@ def show(session: Session, drive: str, wait: bool) -> None:
 @click.option("--address", required=True, help="Its address in the storage network.")
 @creation.wait_options
 @pass_session
-def create(session: Session, drive: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
+def create(session: CliSession, drive: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
     """Make an address of the storage network reachable from a private network."""
     request = pb.CreateDriveRequest(
         drive_id=names.short(drive), drive=pb.Drive(network=network, address=address),
@@ -67,7 +67,7 @@ def create(session: Session, drive: str, network: str, address: str, wait: bool,
 @drives.command(epilog="Example: sluicectl drives delete files archive")
 @click.argument("drive", nargs=-1, required=True, type=names.DRIVES)
 @pass_session
-def delete(session: Session, drive: tuple[str, ...]) -> None:
+def delete(session: CliSession, drive: tuple[str, ...]) -> None:
     """Take drives away from their networks; stops at the first refusal."""
     deletion.delete(session, session.drives.DeleteDrive, (pb.DeleteDriveRequest(name=name) for name in drive))
 
@@ -75,6 +75,6 @@ def delete(session: Session, drive: tuple[str, ...]) -> None:
 @drives.command(epilog="Example: sluicectl drives watch --network office")
 @options.of_network
 @pass_session
-def watch(session: Session, network: str) -> None:
+def watch(session: CliSession, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     watching.watch(session, session.drives.WatchDrives, pb.WatchDrivesRequest(network=network), "drive", _row)

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class FieldError:
     """One thing that is wrong: where (a field, a resource, a pool) and what."""
 
     subject: str
@@ -28,7 +28,7 @@ class Failure(click.ClickException):
     had no room for. Ends the process with exit code 1.
     """
 
-    def __init__(self, code: str, message: str, violations: tuple[Violation, ...] = (), left_out: int = 0) -> None:
+    def __init__(self, code: str, message: str, violations: tuple[FieldError, ...] = (), left_out: int = 0) -> None:
         super().__init__(message)
         self.code, self.violations, self.left_out, self.as_json = code, violations, left_out, False
 
@@ -45,7 +45,7 @@ class Failure(click.ClickException):
         if self.left_out:
             click.echo(f"  and {self.left_out} more", file=file, err=True)
 
-    def _line(self, violation: Violation) -> str:
+    def _line(self, violation: FieldError) -> str:
         """What the message, for people, does not say of a violation yet; empty: nothing."""
         if violation.description not in self.message:
             return f"{violation.subject}: {violation.description}"
@@ -53,7 +53,7 @@ class Failure(click.ClickException):
         return "" if violation.subject in self.message or "/" not in violation.subject else violation.subject
 
 
-class Unreachable(Failure):
+class ServerUnreachable(Failure):
     """Nobody answered, or not in time. Ends the process with exit code 3."""
 
     exit_code = 3
@@ -65,7 +65,7 @@ class NotPermitted(Failure):
 
 def refusal(field: str, message: str) -> Failure:
     """The refusal of what the device of another side cannot do, because of a field of the object."""
-    return Failure("UNSUPPORTED", f"{field}: {message}", (Violation(field, message),))
+    return Failure("UNSUPPORTED", f"{field}: {message}", (FieldError(field, message),))
 
 
 def from_call(error: grpc.RpcError, api: str) -> Failure:
@@ -75,28 +75,28 @@ def from_call(error: grpc.RpcError, api: str) -> Failure:
     code, text = error.code(), error.details() or "no details"
     if code is grpc.StatusCode.UNAVAILABLE:
         # gRPC nests its reasons; the innermost one is the one that says something.
-        return Unreachable(code.name, f"no API at {api}: {text.rpartition('error: ')[2]}")
+        return ServerUnreachable(code.name, f"no API at {api}: {text.rpartition('error: ')[2]}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Unreachable(code.name, f"no answer from the API at {api} in time")
+        return ServerUnreachable(code.name, f"no answer from the API at {api} in time")
     return Failure(code.name, text, *_violations(error))
 
 
-def _violations(error: grpc.Call) -> tuple[tuple[Violation, ...], int]:
+def _violations(error: grpc.Call) -> tuple[tuple[FieldError, ...], int]:
     status = rpc_status.from_call(error)
-    found: list[Violation] = []
+    found: list[FieldError] = []
     left_out = 0
     for detail in status.details if status is not None else ():
         bad, failed = error_details_pb2.BadRequest(), error_details_pb2.PreconditionFailure()
         quota, resource = error_details_pb2.QuotaFailure(), error_details_pb2.ResourceInfo()
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(bad):
-            found += [Violation(v.field, v.description) for v in bad.field_violations]
+            found += [FieldError(v.field, v.description) for v in bad.field_violations]
         elif detail.Unpack(failed):
-            found += [Violation(v.subject, v.description) for v in failed.violations]
+            found += [FieldError(v.subject, v.description) for v in failed.violations]
         elif detail.Unpack(quota):
-            found += [Violation(v.subject, v.description) for v in quota.violations]
+            found += [FieldError(v.subject, v.description) for v in quota.violations]
         elif detail.Unpack(resource):
-            found.append(Violation(resource.resource_name, resource.description or resource.resource_type))
+            found.append(FieldError(resource.resource_name, resource.description or resource.resource_type))
         elif detail.Unpack(info):
             left_out = int(info.metadata.get("left_out", 0))
     return tuple(found), left_out

@@ -10,8 +10,8 @@ import click
 import grpc
 
 from cli.creation import HasStatus
-from cli.errors import Failure, Unreachable
-from cli.session import Session
+from cli.errors import Failure, ServerUnreachable
+from cli.session import CliSession
 from sluice.v1 import status_pb2
 
 Made = TypeVar("Made", bound=HasStatus)
@@ -27,7 +27,7 @@ class Establishment(Generic[Made]):
     """
 
     what: str
-    watch: Callable[[Session, Made, float], Iterable[Any]]
+    watch: Callable[[CliSession, Made, float], Iterable[Any]]
     of: Callable[[Any], Made]
     established: Callable[[Made], bool]
     why: Callable[[Made], str]
@@ -41,7 +41,7 @@ class Establishment(Generic[Made]):
             help=f"As --wait, then wait at most so long for the {self.what}; exit code 3 when it is not established.",
         )(command)
 
-    def waited(self, session: Session, made: Made, seconds: float | None) -> Made:
+    def waited(self, session: CliSession, made: Made, seconds: float | None) -> Made:
         """The object once it is live and established; as it is without `seconds`.
 
         Raises errors.Unreachable with the reason when it is not in time,
@@ -64,4 +64,4 @@ class Establishment(Generic[Made]):
                 raise
         reason = self.why(seen) or "it says nothing of why"
         message = f"{seen.name} is there, but its {self.what} is not established after {seconds:g} s: {reason}"
-        raise Unreachable("NOT_ESTABLISHED", message)
+        raise ServerUnreachable("NOT_ESTABLISHED", message)

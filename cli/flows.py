@@ -10,21 +10,21 @@ import grpc
 
 from cli import names, output, switch
 from cli.command import command, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from controller import explain
-from controller.pipeline import APPLIANCE_KEY
+from controller.pipeline.registry import APPLIANCE_KEY
 from sluice.v1 import network_pb2
 
 _APPLIANCE = "(appliance)"
 
 
-def network_key(session: Session, network: str) -> int:
+def network_key(session: CliSession, network: str) -> int:
     """The key of a network. Raises grpc.RpcError."""
     request = network_pb2.GetNetworkRequest(name=network)
     return session.networks.GetNetwork(request, timeout=session.timeout).key
 
 
-def _flow_json(record: explain.Record) -> dict[str, Any]:
+def _flow_json(record: explain.FlowRecord) -> dict[str, Any]:
     why = record.reason
     return {
         "networkKey": record.key,
@@ -49,7 +49,7 @@ def _flow_json(record: explain.Record) -> dict[str, Any]:
 @click.option("--key", type=click.IntRange(0, 0xFFFF), help="By network key; works without the API.")
 @click.option("--raw", is_flag=True, help="As ovs-ofctl prints them.")
 @pass_session
-def flows(session: Session, network: str | None, appliance: bool, key: int | None, raw: bool) -> None:
+def flows(session: CliSession, network: str | None, appliance: bool, key: int | None, raw: bool) -> None:
     """Show the flows of one network as the bridge holds them.
 
     Sorted as packets meet them: by table, then by priority. The network key
@@ -77,7 +77,7 @@ def flows(session: Session, network: str | None, appliance: bool, key: int | Non
         output.print_table(columns, rows, "no flows on the bridge")
 
 
-def _names_by_key(session: Session) -> Mapping[int, str]:
+def _names_by_key(session: CliSession) -> Mapping[int, str]:
     try:
         return {network.key: network.name for network in names.NETWORKS.all(session)}
     except grpc.RpcError:
@@ -89,7 +89,7 @@ def _names_by_key(session: Session) -> Mapping[int, str]:
 @click.argument("network", required=False, callback=names.not_empty, type=names.NETWORKS)
 @click.option("--all", "everything", is_flag=True, help="Also reasons that have dropped nothing.")
 @pass_session
-def drops(session: Session, network: str | None, everything: bool) -> None:
+def drops(session: CliSession, network: str | None, everything: bool) -> None:
     """Show what was dropped or refused, per network and reason.
 
     Counters begin when a flow is installed. What belongs to no network, or is

@@ -8,12 +8,12 @@ import click
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cli import batch, creation, deletion, limits, names, options, output, watching
+from cli import creation, deletion, import_file, limits, names, options, output, watching
 from cli.command import group, pass_session
 from cli.errors import from_call
 from cli.integers import INT32
 from cli.mac import mac_option
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import machine_pb2
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "MAC", "HOSTNAME", "ATTACHMENT", "STATE", "DETAIL")
@@ -31,7 +31,7 @@ def _attachment(port: str | None, vlan: int | None, vni: int | None) -> machine_
             raise click.UsageError("--vlan and --vni need --port: they belong to a port")
         return None
     try:
-        return batch.attachment(port, vlan, vni)
+        return import_file.attachment(port, vlan, vni)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -49,7 +49,7 @@ def _row(machine: machine_pb2.Machine) -> tuple[object, ...]:
     )
 
 
-def _show(session: Session, machine: machine_pb2.Machine) -> None:
+def _show(session: CliSession, machine: machine_pb2.Machine) -> None:
     if session.json:
         output.print_json(output.to_json(machine))
         return
@@ -75,7 +75,7 @@ def machines() -> None:
 @options.of_network
 @options.of_tenant
 @pass_session
-def list_(session: Session, network: str, tenant: str) -> None:
+def list_(session: CliSession, network: str, tenant: str) -> None:
     """List machines in order of name."""
     found = names.MACHINES.all(session, network=network, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no machines", as_json=session.json)
@@ -85,7 +85,7 @@ def list_(session: Session, network: str, tenant: str) -> None:
 @click.argument("machine", type=names.MACHINES)
 @options.wait
 @pass_session
-def show(session: Session, machine: str, wait: bool) -> None:
+def show(session: CliSession, machine: str, wait: bool) -> None:
     """Show one machine."""
     request = machine_pb2.GetMachineRequest(name=machine, wait_live=wait)
     _show(session, session.machines.GetMachine(request, timeout=session.timeout))
@@ -113,12 +113,12 @@ def show(session: Session, machine: str, wait: bool) -> None:
     "source",
     type=click.File(encoding="utf-8-sig"),
     help=f"Create all machines of a file at once, all or none: a JSON list as `machines list -o json` writes it,"
-    f" or NAME.csv with a header line of {', '.join(batch.COLUMNS)}; `-` reads either from stdin.",
+    f" or NAME.csv with a header line of {', '.join(import_file.COLUMNS)}; `-` reads either from stdin.",
 )
 @creation.wait_options
 @pass_session
 def create(
-    session: Session,
+    session: CliSession,
     machine: str,
     mac: str | None,
     port: str | None,
@@ -167,12 +167,12 @@ def create(
         creation.require_live([made])
 
 
-def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str | None) -> None:
+def _create_batch(session: CliSession, source: TextIO, wait: bool, request_id: str | None) -> None:
     try:
         text = source.read()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{source.name} is not text in UTF-8") from error
-    wanted = batch.read(source.name, text)
+    wanted = import_file.read(source.name, text)
     request = machine_pb2.BatchCreateMachinesRequest(
         requests=wanted.requests,
         request_id=creation.new_request_id(request_id),
@@ -201,7 +201,7 @@ def _create_batch(session: Session, source: TextIO, wait: bool, request_id: str 
 @options.wait
 @pass_session
 def set_(
-    session: Session,
+    session: CliSession,
     machine: str,
     mac: str | None,
     port: str | None,
@@ -237,7 +237,7 @@ def set_(
 @machines.command(epilog="Example: sluicectl machines delete web pc1")
 @click.argument("machine", nargs=-1, required=True, type=names.MACHINES)
 @pass_session
-def delete(session: Session, machine: tuple[str, ...]) -> None:
+def delete(session: CliSession, machine: tuple[str, ...]) -> None:
     """Delete machines; stops at the first refusal."""
     requests = (machine_pb2.DeleteMachineRequest(name=name) for name in machine)
     deletion.delete(session, session.machines.DeleteMachine, requests)
@@ -246,7 +246,7 @@ def delete(session: Session, machine: tuple[str, ...]) -> None:
 @machines.command(epilog="Example: sluicectl machines watch --network office")
 @options.of_network
 @pass_session
-def watch(session: Session, network: str) -> None:
+def watch(session: CliSession, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = machine_pb2.WatchMachinesRequest(network=network)
     watching.watch(session, session.machines.WatchMachines, request, "machine", _row)

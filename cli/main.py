@@ -16,7 +16,7 @@ import grpc
 
 from cli import errors
 from cli.command import Group, group
-from cli.session import Session
+from cli.session import CliSession
 
 _INTERRUPTED = 130
 
@@ -45,11 +45,11 @@ class _Root(Group):
         try:
             return super().invoke(ctx)
         except grpc.RpcError as error:
-            failure = errors.from_call(error, ctx.ensure_object(Session).api)
-            failure.as_json = ctx.ensure_object(Session).json
+            failure = errors.from_call(error, ctx.ensure_object(CliSession).api)
+            failure.as_json = ctx.ensure_object(CliSession).json
             raise failure from error
         except errors.Failure as failure:
-            failure.as_json = ctx.ensure_object(Session).json
+            failure.as_json = ctx.ensure_object(CliSession).json
             raise
 
 

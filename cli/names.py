@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from google.protobuf.message import Message
 
 from cli.paging import pages
-from cli.session import Session, channel
+from cli.session import CliSession, channel
 from sluice.v1 import (
     drive_pb2,
     drive_pb2_grpc,
@@ -78,7 +78,7 @@ class Collection(click.ParamType[str], Generic[Listed]):
             self.fail("is empty", param, ctx)
         return self.full(str(value))
 
-    def all(self, session: Session, timeout: float | None = None, **filters: str) -> Iterator[Listed]:
+    def all(self, session: CliSession, timeout: float | None = None, **filters: str) -> Iterator[Listed]:
         """Every object, page by page, by the `filters` of the list's request. Raises grpc.RpcError."""
         method = getattr(self._stub(channel(session.api)), self._method)
         for page in pages(method, self._request(**filters), session.timeout if timeout is None else timeout):
@@ -87,7 +87,7 @@ class Collection(click.ParamType[str], Generic[Listed]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names that start with `incomplete`; none when the API does not answer."""
         try:
-            every: Iterator[Any] = self.all(ctx.ensure_object(Session), _COMPLETION_TIMEOUT)
+            every: Iterator[Any] = self.all(ctx.ensure_object(CliSession), _COMPLETION_TIMEOUT)
             found = [short(one.name) for one in every]
         except grpc.RpcError:
             return []

@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from cli import creation, deletion, limits, name_service, names, options, output, watching
 from cli.command import group, pass_session
 from cli.integers import INT32
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import network_pb2
 
 _COLUMNS = ("NAME", "KIND", "TENANT", "PREFIX", ">KEY", "PUBLIC ADDRESS AND PORTS", "STATE", "DETAIL")
@@ -37,7 +37,7 @@ def _row(network: network_pb2.Network) -> tuple[object, ...]:
     )
 
 
-def _show(session: Session, network: network_pb2.Network) -> None:
+def _show(session: CliSession, network: network_pb2.Network) -> None:
     if session.json:
         output.print_json(output.to_json(network))
         return
@@ -68,7 +68,7 @@ def networks() -> None:
 @networks.command("list", epilog="Example: sluicectl networks list --tenant acme -o json")
 @options.of_tenant
 @pass_session
-def list_(session: Session, tenant: str) -> None:
+def list_(session: CliSession, tenant: str) -> None:
     """List networks in order of name."""
     found = names.NETWORKS.all(session, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no networks", as_json=session.json)
@@ -78,7 +78,7 @@ def list_(session: Session, tenant: str) -> None:
 @click.argument("network", type=names.NETWORKS)
 @options.wait
 @pass_session
-def show(session: Session, network: str, wait: bool) -> None:
+def show(session: CliSession, network: str, wait: bool) -> None:
     """Show one network."""
     request = network_pb2.GetNetworkRequest(name=network, wait_live=wait)
     _show(session, session.networks.GetNetwork(request, timeout=session.timeout))
@@ -98,7 +98,7 @@ def show(session: Session, network: str, wait: bool) -> None:
 @creation.wait_options
 @pass_session
 def create(
-    session: Session,
+    session: CliSession,
     network: str,
     kind: str,
     tenant: str,
@@ -146,7 +146,7 @@ def create(
 @options.wait
 @pass_session
 def set_(
-    session: Session,
+    session: CliSession,
     network: str,
     dns: tuple[str, ...],
     search_domain: str | None,
@@ -174,7 +174,7 @@ def set_(
 @networks.command(epilog="Example: sluicectl networks delete office lab")
 @click.argument("network", nargs=-1, required=True, type=names.NETWORKS)
 @pass_session
-def delete(session: Session, network: tuple[str, ...]) -> None:
+def delete(session: CliSession, network: tuple[str, ...]) -> None:
     """Delete networks that no machine uses; stops at the first refusal."""
     requests = (network_pb2.DeleteNetworkRequest(name=name) for name in network)
     deletion.delete(session, session.networks.DeleteNetwork, requests)
@@ -183,7 +183,7 @@ def delete(session: Session, network: tuple[str, ...]) -> None:
 @networks.command(epilog="Example: sluicectl networks watch -o json | jq .network.status")
 @click.argument("network", required=False, default="", callback=names.not_empty, type=names.NETWORKS)
 @pass_session
-def watch(session: Session, network: str) -> None:
+def watch(session: CliSession, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = network_pb2.WatchNetworksRequest(name=network)
     watching.watch(session, session.networks.WatchNetworks, request, "network", _row)

@@ -26,7 +26,7 @@ DEFAULT_API = "unix:/run/sluice/api.sock"
 
 
 @dataclass(slots=True)
-class Session:
+class CliSession:
     """The global options, wherever they stood on the command line.
 
     `timeout` is in seconds and holds for each call.
@@ -95,7 +95,7 @@ class Session:
         return interconnect_pb2_grpc.InterconnectServiceStub(channel(self.api))
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CliSession)
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,8 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cli import creation, names, output, switch
 from cli.command import command, pass_session
 from cli.errors import Failure, NotPermitted, from_call
-from cli.interconnect.words import session_word
-from cli.session import Session, channel
+from cli.interconnect.formatting import session_word
+from cli.session import CliSession, channel
 from cli.vpn.connections import tunnel_word
 from sluice.v1 import appliance_pb2
 from state import datapath
@@ -45,7 +45,7 @@ class Check:
 
 @command(epilog="Examples: sluicectl status; sluicectl status --metrics http://127.0.0.1:7401/metrics -o json")
 @pass_session
-def status(session: Session) -> None:
+def status(session: CliSession) -> None:
     """Show whether API, database, switch, daemons, next hop, tunnels and sessions are healthy; exit code 1 when not.
 
     What only root may look at is shown as `not permitted` to others, and does
@@ -75,7 +75,7 @@ def status(session: Session) -> None:
         raise Failure("UNHEALTHY", f"unhealthy: {', '.join(wrong)}")
 
 
-def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
+def _api(session: CliSession, counts: dict[str, dict[str, int]]) -> list[Check]:
     health = health_pb2_grpc.HealthStub(channel(session.api))
     try:
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=session.timeout)
@@ -103,7 +103,7 @@ def _api(session: Session, counts: dict[str, dict[str, int]]) -> list[Check]:
     return [served, database, *flows, *daemons, *ports, *(end for end in ends if end is not None)]
 
 
-def _appliance(session: Session) -> appliance_pb2.Appliance:
+def _appliance(session: CliSession) -> appliance_pb2.Appliance:
     """How the appliance is; nothing where the agent is of an older version."""
     try:
         return session.appliance.GetAppliance(appliance_pb2.GetApplianceRequest(), timeout=session.timeout)
@@ -149,7 +149,7 @@ def _ends(what: str, broken: list[str]) -> Check | None:
     return Check(what, "down", f"{len(broken)}: {shown}")
 
 
-def _bridge(session: Session, limits: list[dict[str, str]], *, by_lock: bool) -> list[Check]:
+def _bridge(session: CliSession, limits: list[dict[str, str]], *, by_lock: bool) -> list[Check]:
     found = [_check("switch", lambda: _switch(session))]
     answers = found[0].state != "failed"
     for name, look in (("datapath", lambda: _datapath(session, limits)), ("next hop", lambda: _next_hop(session))):
@@ -166,12 +166,12 @@ def _check(name: str, look: Callable[[], Check]) -> Check:
         return Check(name, "failed", failure.message)
 
 
-def _switch(session: Session) -> Check:
+def _switch(session: CliSession) -> Check:
     version, flows = switch.version(session), switch.flow_count(session)
     return Check("switch", "ok", f"Open vSwitch {version}, {flows} flows")
 
 
-def _datapath(session: Session, limits: list[dict[str, str]]) -> Check:
+def _datapath(session: CliSession, limits: list[dict[str, str]]) -> Check:
     (bridge,) = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
     datapath_type = str(bridge["datapath_type"] or datapath.SYSTEM)
     lacking = datapath.missing(switch.capabilities(session, datapath_type))
@@ -187,7 +187,7 @@ def _datapath(session: Session, limits: list[dict[str, str]]) -> Check:
     return Check("datapath", LIMITED if lacking else "ok", said)
 
 
-def _controller(session: Session) -> Check:
+def _controller(session: CliSession) -> Check:
     # Where the API does not say. Held by the controller's process and written by it (controller.presence): Open
     # vSwitch does not know.
     path = session.rundir / f"{session.bridge}.sluice.lock"
@@ -209,12 +209,12 @@ def _controller(session: Session) -> Check:
     return Check("controller", word, f"process {state['pid']}, for {round(time.time() - state['since'])} s")
 
 
-def _next_hop(session: Session) -> Check:
+def _next_hop(session: CliSession) -> Check:
     mac = switch.next_hop_mac(session)
     return Check("next hop", "ok" if mac else "unknown", mac or "no ARP answer from it yet, or no gateway port")
 
 
-def _metrics(session: Session) -> tuple[dict[str, float], list[Check]]:
+def _metrics(session: CliSession) -> tuple[dict[str, float], list[Check]]:
     found: dict[str, float] = {}
     silent = []
     for url in session.metrics:

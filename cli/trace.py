@@ -10,9 +10,9 @@ import click
 from cli import names, output, switch, verdict
 from cli.command import command, pass_session
 from cli.errors import Failure
-from cli.session import Session
+from cli.session import CliSession
 from controller import explain
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from sluice.v1 import machine_pb2, network_pb2
 
 _ROUTER_MAC = re.compile(r"set_field:([0-9a-f:]{17})->arp_tha")
@@ -32,7 +32,7 @@ _TRANSLATED = ("--ct-next", "trk,new", "--ct-next", "trk,new,snat")
 @click.option("--port", type=click.IntRange(1, 65535), default=80, show_default=True, help="Destination port.")
 @click.option("--source", help="Pretend this source address.  [default: the machine's own]")
 @pass_session
-def trace(session: Session, machine: str, destination: str, protocol: str, port: int, source: str | None) -> None:
+def trace(session: CliSession, machine: str, destination: str, protocol: str, port: int, source: str | None) -> None:
     """Show, table by table, what the bridge would do with a packet, and in the last line where it ends.
 
     Nothing is sent. MACHINE is the sender, DESTINATION an IPv4 address. Exit
@@ -83,7 +83,7 @@ def _check(address: str | None) -> None:
         raise click.UsageError(f"{address!r} is not an IPv4 address") from error
 
 
-def _next_mac(session: Session, network: network_pb2.Network, destination: str) -> str:
+def _next_mac(session: CliSession, network: network_pb2.Network, destination: str) -> str:
     """The MAC a machine would put in the frame: a group's, a neighbour's, or the router's."""
     target, prefix = ipaddress.IPv4Address(destination), ipaddress.IPv4Network(network.prefix)
     if target.is_multicast:

@@ -11,7 +11,7 @@ from cli import names, output
 from cli.command import command, pass_session
 from cli.errors import Failure
 from cli.paging import pages
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import usage_pb2
 
 _KINDS = ("public", "private", "storage", "vpn", "interconnect")
@@ -35,12 +35,12 @@ def _row(usage: usage_pb2.Usage) -> tuple[object, ...]:
     return (usage.name, *counts, output.moment(usage.update_time))
 
 
-def _all(session: Session, network: str) -> Iterator[usage_pb2.Usage]:
+def _all(session: CliSession, network: str) -> Iterator[usage_pb2.Usage]:
     for page in pages(session.usage.ListUsage, usage_pb2.ListUsageRequest(network=network), session.timeout):
         yield from page.usages
 
 
-def _named(session: Session, name: str) -> usage_pb2.Usage:
+def _named(session: CliSession, name: str) -> usage_pb2.Usage:
     """A network or machine by its name; a bare name means the network where both have it."""
     whole = "/" in name
     for candidate in (name,) if whole else (names.NETWORKS.full(name), names.MACHINES.full(name)):
@@ -57,7 +57,7 @@ def _named(session: Session, name: str) -> usage_pb2.Usage:
           shell_complete=names.NETWORKS.shell_complete)  # fmt: skip
 @click.option("--network", default="", type=names.NETWORKS, help="The machines of this network.")
 @pass_session
-def usage(session: Session, name: str, network: str) -> None:
+def usage(session: CliSession, name: str, network: str) -> None:
     """Bytes counted for networks, for the machines of one, or for NAME (a network, else a machine).
 
     JSON has the exact numbers, and packets too.

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from cli import output
 from cli.errors import from_call
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import status_pb2
 
 Watched = TypeVar("Watched", bound=Message)
@@ -85,7 +85,7 @@ def _itself(one: Any) -> Any:
 
 
 def watch(
-    session: Session,
+    session: CliSession,
     call: Callable[..., Iterable[Any]],
     request: Message,
     of: str,

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli import moment, names, output
+from cli import names, output, timespec
 from cli.command import command, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import translation_pb2
 
 _LAST_PORT = 65535
@@ -20,9 +20,9 @@ _LAST_PORT = 65535
     " sluicectl who 203.0.113.7:40123 --at 2026-11-23T14:05:00Z -o json"
 )
 @click.argument("endpoint", metavar="ADDRESS:PORT")
-@click.option("--at", metavar="TIME", help=f"When: {moment.FORMS}.  [default: now]")
+@click.option("--at", metavar="TIME", help=f"When: {timespec.FORMS}.  [default: now]")
 @pass_session
-def who(session: Session, endpoint: str, at: str | None) -> None:
+def who(session: CliSession, endpoint: str, at: str | None) -> None:
     """Say which network used a public address and port, now or then.
 
     The answer comes from the history of port blocks, which the agent keeps
@@ -34,7 +34,7 @@ def who(session: Session, endpoint: str, at: str | None) -> None:
     request = translation_pb2.LookupTranslationRequest(address=address, port=int(port))
     if at is not None:
         try:
-            then = moment.parse(at, datetime.now(UTC))
+            then = timespec.parse(at, datetime.now(UTC))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         stamp = Timestamp()

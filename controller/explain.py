@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.groups import split_group
-from controller.pipeline import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
-from controller.reasons import Reason, meter_reason, reason, refusal
+from controller.pipeline.drop_reasons import Reason, meter_reason, reason, refusal
+from controller.pipeline.groups import split_group
+from controller.pipeline.registry import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
 
 _KEY_MASK = 0xFFFF << COOKIE_KEY_SHIFT
 _BY_LABEL = {table.label(names): table for table in Table for names in (True, False)}
@@ -30,7 +30,7 @@ _METER_ACTION = re.compile(r"\bmeter:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FlowRecord:
     """One flow as the switch printed it.
 
     `key` is the network key (0: the appliance's own), `table` None for a
@@ -81,7 +81,7 @@ def _feature_label(number: int) -> str:
     return _FEATURES[number].label if number in _FEATURES else f"feature-{number}"
 
 
-def parse(line: str) -> Record | None:
+def parse(line: str) -> FlowRecord | None:
     """One line of a dump; None for a line that is not a flow."""
     found = _FLOW.match(line)
     if found is None:
@@ -102,7 +102,7 @@ def parse(line: str) -> Record | None:
             terms.append(part)
     label = counters.get("table", "0")
     table = _BY_LABEL.get(label)
-    return Record(
+    return FlowRecord(
         key=key,
         feature=_feature_label(feature),
         digest=digest,
@@ -116,13 +116,13 @@ def parse(line: str) -> Record | None:
     )
 
 
-def parse_dump(text: str) -> tuple[Record, ...]:
+def parse_dump(text: str) -> tuple[FlowRecord, ...]:
     """Every flow of a dump, in the order packets meet them: table, then priority."""
     found = (parse(line) for line in text.splitlines())
     return tuple(sorted((record for record in found if record is not None), key=_order))
 
 
-def _order(record: Record) -> tuple[int, int, str, int]:
+def _order(record: FlowRecord) -> tuple[int, int, str, int]:
     number = record.table.number if record.table else _UNKNOWN_TABLE
     return number, -record.priority, record.match, record.key
 
@@ -141,7 +141,7 @@ def parse_meters(text: str) -> dict[int, tuple[int, int]]:
 
 
 def drops(
-    records: Iterable[Record], meters: Mapping[int, tuple[int, int]] | None = None, *, refused: bool = False
+    records: Iterable[FlowRecord], meters: Mapping[int, tuple[int, int]] | None = None, *, refused: bool = False
 ) -> tuple[Drop, ...]:
     """What was dropped, summed by network, table and reason, in that order.
 
@@ -153,7 +153,7 @@ def drops(
     found: dict[str, Reason] = {}
     left = dict(meters or {})
 
-    def add(record: Record, why: Reason, place: tuple[int, str, str], packets: int, volume: int) -> None:
+    def add(record: FlowRecord, why: Reason, place: tuple[int, str, str], packets: int, volume: int) -> None:
         found[why.word] = why
         total = sums.setdefault((record.key, *place, why.word), [0, 0])
         total[0] += packets
@@ -223,12 +223,12 @@ _ACTION_WORDS: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
-def readable_match(record: Record) -> str:
+def readable_match(record: FlowRecord) -> str:
     """The match in words: without the network key, which is that of the record."""
     return _apply(_MATCH_WORDS, record.match) or "any packet"
 
 
-def readable_actions(record: Record) -> str:
+def readable_actions(record: FlowRecord) -> str:
     """The actions in words; a drop names its reason."""
     why = record.reason
     return f"drop: {why.word}" if why else _apply(_ACTION_WORDS, record.actions)

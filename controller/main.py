@@ -13,18 +13,19 @@ from collections.abc import Callable
 
 import click
 
-from controller import counters, metrics
-from controller.addresses import Connections
-from controller.announce import Announcer
-from controller.answer import Answers
-from controller.collector import Collector
-from controller.events import CountFlows, Stop, Verify
-from controller.presence import Presence, path_of
-from controller.reconcile import Reconciler
-from controller.source import Source
-from controller.status import Statuses
-from controller.switch import Switch
-from controller.table_names import name_tables
+from controller import metrics
+from controller.conntrack.flush import ConntrackFlush
+from controller.desired_state.source import DesiredStateSource
+from controller.gratuitous_arp import GratuitousArp
+from controller.instance_lock import InstanceLock, path_of
+from controller.openflow.switch import Switch
+from controller.openflow.table_names import name_tables
+from controller.packet_in.worker import PacketInWorker
+from controller.reconcile.events import CountFlows, Stop, Verify
+from controller.reconcile.reconciler import Reconciler
+from controller.reconcile.status import Statuses
+from controller.usage import counters
+from controller.usage.collector import UsageCollector
 from state import logs
 from state.heartbeat import Heartbeat, Name
 from state.ovsdb import SOCKET, DatabaseError
@@ -76,17 +77,17 @@ def main(
     # The switch's socket is for root and its group.
     os.umask(0o007)
     try:
-        presence = Presence(path_of(ovs_rundir, bridge))
+        presence = InstanceLock(path_of(ovs_rundir, bridge))
     except OSError as error:
         log.error("cannot start: is another controller running?", extra={"bridge": bridge, "error": str(error)})
         sys.exit(1)
     mgmt = os.path.join(ovs_rundir, f"{bridge}.mgmt")
     switch = Switch(mgmt)
-    source = Source(database)
+    source = DesiredStateSource(database)
     statuses = Statuses(source)
     reconciler = Reconciler(source, switch, statuses, force=force)
-    connections = Connections(mgmt)
-    announcer = Announcer(switch, reconciler)
+    connections = ConntrackFlush(mgmt)
+    announcer = GratuitousArp(switch, reconciler)
     reconciler.committer.addresses.gone = connections.forget
     reconciler.committer.assignments.gone = connections.forget_assignment
     reconciler.committer.drive_zones.gone = connections.forget_zone
@@ -99,13 +100,13 @@ def main(
     reconciler.turning = heartbeat.mark
     metrics.UNPLUGGED.set_function(lambda: reconciler.committer.cut_off()[0])
     metrics.DEGRADED.set_function(lambda: reconciler.committer.cut_off()[1])
-    answers = Answers(source, switch, reconciler)
-    collector = Collector(database, mgmt, usage_seconds) if usage_seconds else None
+    answers = PacketInWorker(source, switch, reconciler)
+    collector = UsageCollector(database, mgmt, usage_seconds) if usage_seconds else None
     if collector is not None:
         reconciler.committer.changing = collector.changing
     source.watch(reconciler.post)
     # Loading os-ken takes longer than loading the state: do both at once.
-    from controller import app
+    from controller.openflow import app
 
     try:
         source.wait_loaded(_LOAD_SECONDS)

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_se
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controller import conntrack_statistics
+from controller.conntrack import statistics
 
 CONNECTED = Gauge("sluice_switch_connected", "Whether the bridge is connected (1) or not (0).")
 REFUSED = Gauge(
@@ -91,7 +91,7 @@ class ConntrackCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read the counters of the controller's network namespace."""
         family = self._family()
-        for counter, value in conntrack_statistics.read().items():
+        for counter, value in statistics.read().items():
             family.add_metric([counter], value)
         return [family]
 

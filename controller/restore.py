@@ -18,12 +18,12 @@ from collections.abc import Container, Iterable, Iterator
 
 import click
 
-from controller import wire, wire_groups
-from controller.compile import Compiled, Site, compile_network, compile_shared
-from controller.mgmt import Bridge, SwitchError
-from controller.source import Source
+from controller.desired_state.source import DesiredStateSource
+from controller.openflow import group_messages, wire
+from controller.openflow.client import OpenFlowClient, SwitchError
+from controller.reconcile.compile import Compiled, PipelineContext, compile_network, compile_shared
 from state import logs
-from state.ovsdb import SOCKET, Client, DatabaseError
+from state.ovsdb import SOCKET, DatabaseError, OvsdbClient
 
 log = logging.getLogger("sluice.restore")
 
@@ -63,7 +63,7 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
     """
     started = time.monotonic()
     _await_socket(database, min(timeout, _DATABASE_SECONDS), "the database")
-    source = Source(database)
+    source = DesiredStateSource(database)
     try:
         source.watch(lambda changed: None)
         source.wait_loaded(timeout)
@@ -73,8 +73,8 @@ def restore(database: str, bridge: str, ovs_rundir: str, ovs_database: str, time
         flows, refused = 0, 0
         appliance = source.appliance
         if appliance is not None:
-            with Bridge(management) as connection:
-                site = Site(appliance, connection.ports(), source.neighbors, peerings=source.peerings)
+            with OpenFlowClient(management) as connection:
+                site = PipelineContext(appliance, connection.ports(), source.neighbors, peerings=source.peerings)
                 compiled = itertools.chain(
                     (compile_shared(site),), (compile_network(network, site) for network in source.networks())
                 )
@@ -94,8 +94,8 @@ def _messages(compiled: Iterable[Compiled], present: Container[int], groups: Con
     yield wire.set_config()
     for one in compiled:
         for number, group in one.groups.items():
-            change = wire_groups.modify if number in groups else wire_groups.add
-            yield change(number, wire_groups.buckets(group))
+            change = group_messages.modify if number in groups else group_messages.add
+            yield change(number, group_messages.buckets(group))
         for meter, rate in one.meters.items():
             yield wire.meter_modify(meter, rate) if meter in present else wire.meter_add(meter, rate)
         for cookie, flow in one.flows.items():
@@ -116,7 +116,7 @@ def _accepts(path: str) -> bool:
 
 
 def _release(path: str, timeout: float) -> None:
-    client = Client(path, "Open_vSwitch")
+    client = OvsdbClient(path, "Open_vSwitch")
     try:
         client.wait_connected(timeout)
         client.transact(

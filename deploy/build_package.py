@@ -35,7 +35,7 @@ PLATFORMS = tuple(
 LIBRARY = "usr/lib/sluice"
 # Debian services that Sluice runs by itself, one for each gateway and interconnect.
 HOST_SERVICES = ("frr", "strongswan-starter")
-OWN = ("agent", "cli", "controller", "state")
+OWN = ("agent", "bgp", "cli", "controller", "daemons", "resolver", "state", "vpn")
 STUBS = "proto/sluice"
 # os-ken asks for these: for NETCONF by SSH, which nothing here speaks, and for a hub that is not used.
 UNUSED = ("bcrypt", "eventlet", "greenlet", "invoke", "lxml", "ncclient", "paramiko", "pynacl")

@@ -243,7 +243,7 @@ class Appliance(RunningAppliance):
             Program(
                 RESOLVER,
                 [
-                    *(sys.executable, "-m", "controller.resolver.main"),
+                    *(sys.executable, "-m", "resolver.main"),
                     *("--database", str(paths.database_socket)),
                     *("--metrics-port", METRICS[RESOLVER].rpartition(":")[2]),
                 ],
@@ -253,7 +253,7 @@ class Appliance(RunningAppliance):
             Program(
                 VPN,
                 [
-                    *(sys.executable, "-m", "agent.vpn.main"),
+                    *(sys.executable, "-m", "vpn.main"),
                     *("--database", str(paths.database_socket)),
                     *("--ovsdb", str(paths.switch_socket)),
                     *("--bridge", BRIDGE),
@@ -267,7 +267,7 @@ class Appliance(RunningAppliance):
             Program(
                 BGP,
                 [
-                    *(sys.executable, "-m", "agent.bgp.main"),
+                    *(sys.executable, "-m", "bgp.main"),
                     *("--database", str(paths.database_socket)),
                     *("--ovsdb", str(paths.switch_socket)),
                     *("--bridge", BRIDGE),

@@ -251,7 +251,7 @@ class CorporateSite:
 def uplink(sandbox: Sandbox, router: Machine, number: int, beyond: str = "") -> str:
     """Link a router to the Internet by the link `number`, as its default route; its address there.
 
-    What comes from the appliance reaches that address, and the prefix `beyond` the router.
+    What comes from the appliance reaches that address, and the prefix `remote-route` the router.
     """
     near, address = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
     internet, cable = sandbox.internet, f"{router.name}{_CABLE}"

@@ -274,7 +274,7 @@ class Sandbox:
         return self.usages.GetUsage(usage_pb2.GetUsageRequest(name=name), timeout=CALL_SECONDS)
 
     def drops(self, key: int | None = None) -> dict[str, int]:
-        """Packets dropped or refused so far by reason (`controller.reasons`), of one network key or of all."""
+        """Packets dropped or refused by reason (`controller.pipeline.drop_reasons`), of one network key or of all."""
         counts: dict[str, int] = {}
         for drop in self.all_drops():
             if key is None or drop.key == key:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from state.ovsdb import Client, DatabaseError, Operation
+from state.ovsdb import DatabaseError, Operation, OvsdbClient
 
 log = logging.getLogger("sluice.heartbeat")
 
@@ -41,7 +41,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, client: Client, name: Name, problem: Callable[[], str] = str, remark: Callable[[], str] = str
+        self, client: OvsdbClient, name: Name, problem: Callable[[], str] = str, remark: Callable[[], str] = str
     ) -> None:
         self._client, self._name, self._problem, self._remark = client, name, problem, remark
         self._started_at = round(time.time() * 1000)

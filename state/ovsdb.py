@@ -47,7 +47,7 @@ class DatabaseError(Exception):
     """The database refused a transaction or cannot be asked now."""
 
 
-class Refused(DatabaseError):
+class TransactionRefused(DatabaseError):
     """A transaction was refused and changed nothing.
 
     `error` is the RFC 7047 error string ("constraint violation", "timed out"
@@ -59,7 +59,7 @@ class Refused(DatabaseError):
         self.error, self.details, self.index = error, details, index
 
 
-class Unavailable(DatabaseError):
+class DatabaseUnavailable(DatabaseError):
     """The server could not be asked; nothing was sent."""
 
 
@@ -68,7 +68,7 @@ class OutcomeUnknown(DatabaseError):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RowChange:
     """One row's change: `old` is None for a new row, `new` for a deleted one."""
 
     table: str
@@ -77,10 +77,10 @@ class Change:
     new: Row | None
 
 
-ChangeHandler = Callable[[Sequence[Change], bool], None]
+ChangeHandler = Callable[[Sequence[RowChange], bool], None]
 
 
-class Client:
+class OvsdbClient:
     """One connection to one database, re-made when it is lost, or when the server does not answer for seven seconds.
 
     Changes are delivered from the reader thread, those of a transaction
@@ -128,22 +128,22 @@ class Client:
     def wait_connected(self, timeout: float) -> None:
         """Wait until connected and the monitored contents were delivered.
 
-        Raises Unavailable.
+        Raises DatabaseUnavailable.
         """
         if not self.connected.wait(timeout):
-            raise Unavailable(f"no answer from the database at {self._path} within {timeout:g} s")
+            raise DatabaseUnavailable(f"no answer from the database at {self._path} within {timeout:g} s")
 
     def transact(self, operations: Sequence[Operation], *, durable: bool = True, timeout: float = 10.0) -> list[Any]:
         """Run `operations` in one transaction and return their results.
 
         With `durable` the answer comes after fsync (RFC 7047 section 5.2.9).
-        Raises Refused, Unavailable, OutcomeUnknown.
+        Raises TransactionRefused, DatabaseUnavailable, OutcomeUnknown.
         """
         params: list[Any] = [self._database, *operations]
         if durable:
             params.append({"op": "commit", "durable": True})
         if not self.connected.is_set():
-            raise Unavailable(f"not connected to the database at {self._path}")
+            raise DatabaseUnavailable(f"not connected to the database at {self._path}")
         future = self._call("transact", params)
         try:
             results = future.result(timeout)
@@ -152,7 +152,7 @@ class Client:
         for index, result in enumerate(results):
             if result and "error" in result:
                 at = index if index < len(operations) else -1
-                raise Refused(result["error"], result.get("details", ""), at)
+                raise TransactionRefused(result["error"], result.get("details", ""), at)
         return list(results[: len(operations)])
 
     def _call(self, method: str, params: list[Any]) -> Future[Any]:
@@ -161,7 +161,7 @@ class Client:
         data = json.dumps({"id": number, "method": method, "params": params}).encode()
         with self._lock:
             if self._socket is None:
-                raise Unavailable(f"not connected to the database at {self._path}")
+                raise DatabaseUnavailable(f"not connected to the database at {self._path}")
             self._pending[number] = future
             try:
                 self._socket.sendall(data)
@@ -288,10 +288,10 @@ class Client:
                     self._rows.pop((table, uuid), None)
                 else:
                     self._rows[table, uuid] = new
-                changes.append(Change(table, uuid, old, new))
+                changes.append(RowChange(table, uuid, old, new))
         if reset:
             gone = before.keys() - self._rows.keys()
-            changes += [Change(table, uuid, before[table, uuid], None) for table, uuid in gone]
+            changes += [RowChange(table, uuid, before[table, uuid], None) for table, uuid in gone]
         if self._handler is not None:
             try:
                 self._handler(changes, reset)

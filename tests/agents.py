@@ -20,10 +20,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from agent.api.server import Server
+from agent.api.server import ApiServer
 from agent.clock import Clock
 from agent.config import Config, parse
-from agent.daemons import Daemons
+from agent.daemon_health import Daemons
 from agent.store import Store
 from sluice.v1 import (
     appliance_pb2_grpc,
@@ -42,7 +42,7 @@ from sluice.v1 import network_pb2 as networks
 from sluice.v1 import public_address_pb2 as addresses
 from state import rows
 from state.model import NetworkStatus, State
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from tests.dummy_switch import SCHEMA as SWITCH_SCHEMA
 from tests.dummy_switch import SLUICE_SCHEMA, wait_until
 
@@ -198,7 +198,7 @@ class StoppedClock(Clock):
 @contextmanager
 def opened(of: Database, clock: Clock | None = None, **changes: Any) -> Iterator[Store]:
     """A store on a database, connected."""
-    client = Client(of.socket)
+    client = OvsdbClient(of.socket)
     config = of.configuration(**changes)
     try:
         made = Store(client, config, clock)
@@ -239,7 +239,7 @@ def connected(target: str) -> Iterator[Api]:
 def served(store: Store) -> Iterator[Api]:
     """A server of `store` in this process and stubs for it."""
     daemons = Daemons(store.config.database)
-    server = Server(store, store.config, daemons)
+    server = ApiServer(store, store.config, daemons)
     server.start()
     try:
         with connected(store.config.api.listen[0]) as api:
@@ -297,7 +297,7 @@ class Controller:
     """Says of networks what a controller would say, by request of the test."""
 
     def __init__(self, of: Database) -> None:
-        self._client = Client(of.socket)
+        self._client = OvsdbClient(of.socket)
         self._client.wait_connected(5)
 
     def report(

@@ -23,13 +23,13 @@ from appliance import Appliance, create_database, run
 from bgp_speaker import BgpSpeaker, Neighbor
 from supervisor import await_condition
 
-from agent.sealing import Seal
 from state import interconnect_rows, rows
+from state.encryption import SecretBox
 from state.interconnect import Interconnect, InterconnectKind, Route, leg_port, namespace
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance as Facts
 from state.model import Drive, Gateway, Kind, Network, PortBlock
-from state.ovsdb import Client, to_map
+from state.ovsdb import OvsdbClient, to_map
 
 ROOT = Path(__file__).resolve().parents[1]
 BRIDGE = "br-sluice"
@@ -109,11 +109,11 @@ class Lab:
              "fail_mode=secure"])  # fmt: skip
         create_database(paths.database_file, ROOT / "state" / "sluice.ovsschema")
         self._appliance.start_one("database")
-        self.seal = Seal.at(paths.vpn_key)
+        self.seal = SecretBox.at(paths.vpn_key)
         self.directory = paths.bgp_directory
         self.log = paths.log("bgp")
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.client = Client(str(paths.database_socket))
+        self.client = OvsdbClient(str(paths.database_socket))
         stack.callback(self.client.close)
         self.order: list[str] = []
         self._rows: dict[str, dict[str, Any]] = {}
@@ -150,7 +150,7 @@ class Lab:
         self._started_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.daemon = subprocess.Popen(
-                [*_AS_ITS_UNIT, sys.executable, "-m", "agent.bgp.main", "--database", str(self.paths.database_socket),
+                [*_AS_ITS_UNIT, sys.executable, "-m", "bgp.main", "--database", str(self.paths.database_socket),
                  "--ovsdb", str(self.paths.switch_socket), "--key", str(self.paths.vpn_key),
                  "--directory", str(self.directory)],
                 cwd=ROOT, stdout=output, stderr=output,

@@ -18,14 +18,14 @@ from typing import Any
 import examples
 from dummy_switch import DummySwitch, dummy_switch, wait_until
 
-from controller.compile import Site, compile_network, compile_shared
-from controller.diff import installed
-from controller.mgmt import Bridge
+from controller.openflow.client import OpenFlowClient
+from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
+from controller.reconcile.diff import installed
 from state import interconnect_rows, rows, vpn_rows
 from state.interconnect import BgpSession, Interconnect, SessionState
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance, Network, NetworkStatus, State
-from state.ovsdb import Change, Client, Operation, to_map
+from state.ovsdb import Operation, OvsdbClient, RowChange, to_map
 from state.vpn import VpnGateway
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,11 +75,11 @@ class ControllerWorld:
         self.process: subprocess.Popen[bytes] | None = None
         self.metrics_port = free_port()
         self.log = switch.directory / "controller.log"
-        self.client = Client(switch.database)
+        self.client = OvsdbClient(switch.database)
         self.client.monitor({t: rows.COLUMNS[t] for t in ("Network_Status", "Neighbor")}, self._changed)
         self.client.wait_connected(5)
 
-    def _changed(self, changes: Sequence[Change], reset: bool) -> None:
+    def _changed(self, changes: Sequence[RowChange], reset: bool) -> None:
         for change in changes:
             row = change.new or change.old
             assert row is not None
@@ -197,8 +197,8 @@ class ControllerWorld:
 
     def desired(self, *networks: Network) -> set[tuple[int, int]]:
         """Table and cookie of all flows of the appliance and `networks`."""
-        with Bridge(self.switch.mgmt) as bridge:
-            site = Site(examples.APPLIANCE, bridge.ports(), dict(self.neighbors))
+        with OpenFlowClient(self.switch.mgmt) as bridge:
+            site = PipelineContext(examples.APPLIANCE, bridge.ports(), dict(self.neighbors))
         found = set(installed(compile_shared(site)).flows)
         for network in networks:
             found |= installed(compile_network(network, site)).flows.keys()
@@ -206,7 +206,7 @@ class ControllerWorld:
 
     def flow_ids(self) -> set[tuple[int, int]]:
         """Table and cookie of all flows on the switch."""
-        with Bridge(self.switch.mgmt) as bridge:
+        with OpenFlowClient(self.switch.mgmt) as bridge:
             return bridge.flow_ids()
 
     def metric(self, name: str) -> float | None:

@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 from typing import Any
 
-from controller.compile import Site
+from controller.reconcile.compile import PipelineContext
 from state.interconnect import Interconnect, InterconnectKind, Route, Session
 from state.interconnect_rows import order
 from state.model import Appliance, Attachment, Drive, Gateway, Kind, Machine, Network, PortBlock, Storage
@@ -38,7 +38,7 @@ PEERINGS = (
         accept=("151.101.0.0/16",), session=session(45, Route("151.101.0.0/16", "65020")),
     ),
 )  # fmt: skip
-SITE = Site(
+SITE = PipelineContext(
     APPLIANCE,
     ports={
         "uplink": 1,

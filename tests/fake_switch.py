@@ -9,17 +9,17 @@ from collections.abc import Mapping
 
 from examples import APPLIANCE, SITE
 
-from controller import wire, wire_groups
-from controller.commit import PEERINGS, Plan
-from controller.compile import Site, compile_network, compile_shared
-from controller.diff import installed
-from controller.events import SwitchUp
-from controller.meters import Rate, Unit
-from controller.mgmt import InstalledFlow, SwitchError
-from controller.pipeline import split_cookie
-from controller.reconcile import Reconciler
-from controller.source import Changed
-from controller.work_queue import Progress
+from controller.desired_state.source import DesiredStateChange
+from controller.openflow import group_messages, wire
+from controller.openflow.client import InstalledFlow, SwitchError
+from controller.pipeline.meters import Rate, Unit
+from controller.pipeline.registry import split_cookie
+from controller.reconcile.commit import PEERINGS, Plan
+from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
+from controller.reconcile.diff import installed
+from controller.reconcile.events import SwitchUp
+from controller.reconcile.reconciler import Reconciler
+from controller.reconcile.work_queue import Progress
 from state.interconnect import Interconnect
 from state.model import Appliance, Network, NetworkStatus
 
@@ -91,7 +91,7 @@ class FakeSwitch:
     def send(self, messages: list[bytes]) -> None:
         self._alive()
         for message in messages:
-            if message[1] == wire_groups.GROUP_MOD:
+            if message[1] == group_messages.GROUP_MOD:
                 self._group_mod(message)
                 continue
             assert message[1] == wire.METER_MOD
@@ -193,7 +193,7 @@ class World:
     def start(self) -> None:
         """A controller that starts with what the database holds."""
         self.reconciler = Reconciler(self.source, self.switch, self.statuses, force=self.force)
-        self.reconciler.post(Changed(dict(self.source.by_key), reset=True))
+        self.reconciler.post(DesiredStateChange(dict(self.source.by_key), reset=True))
         self.reconciler.post(SwitchUp())
         self.settle()
 
@@ -206,7 +206,9 @@ class World:
             self.source.by_key[network.key] = network
         for key in removed:
             del self.source.by_key[key]
-        self.reconciler.post(Changed({n.key: n for n in networks} | dict.fromkeys(removed), revision=revision))
+        self.reconciler.post(
+            DesiredStateChange({n.key: n for n in networks} | dict.fromkeys(removed), revision=revision)
+        )
         self.settle()
 
     def sent(self) -> dict[str, int]:
@@ -236,7 +238,7 @@ def watch_compiling(world: World) -> list[int]:
     keys: list[int] = []
     plan = world.reconciler.committer.plan
 
-    def planned(key: int, site: Site, since: float) -> Plan | None:
+    def planned(key: int, site: PipelineContext, since: float) -> Plan | None:
         keys.append(key)
         return plan(key, site, since)
 

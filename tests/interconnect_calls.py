@@ -12,7 +12,7 @@ from state import interconnect_rows
 from state.interconnect import BgpSession, Route
 from state.interconnect_rows import InterconnectStatus
 from state.model import State
-from state.ovsdb import Client, Operation
+from state.ovsdb import Operation, OvsdbClient
 from tests.agents import Api, Database
 
 PASSWORD = "correct-horse-battery"
@@ -82,7 +82,7 @@ class BgpDaemon:
     """Says of interconnects what the BGP daemon would say, by request of the test."""
 
     def __init__(self, of: Database) -> None:
-        self._client = Client(of.socket)
+        self._client = OvsdbClient(of.socket)
         self._client.wait_connected(5)
 
     def say(

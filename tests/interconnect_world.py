@@ -30,9 +30,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from supervisor import await_condition
-from vpn import Vpn
 
 from state.interconnect import INTERCONNECT_MAC
+from vpn import Vpn
 
 PREFIX, SITE_PREFIX, PEER_PREFIX = "10.9.0.0/16", "192.168.50.0/24", "45.80.0.0/24"
 # Routes within it are accepted; the site is a part of it.
@@ -260,10 +260,10 @@ def _lines(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def flows_beyond(sandbox: Sandbox, key: int) -> dict[str, str]:
+def remote_flows(sandbox: Sandbox, key: int) -> dict[str, str]:
     """What a network's flows do with what goes to each prefix beyond it: prefix → actions."""
     found = {}
-    for line in sandbox.appliance.ofctl("dump-flows", f"table=beyond,metadata={key:#x}").splitlines():
+    for line in sandbox.appliance.ofctl("dump-flows", f"table=remote-route,metadata={key:#x}").splitlines():
         prefix = re.search(r"nw_dst=([\d./]+)", line)
         if prefix:
             found[prefix[1]] = line.partition("actions=")[2].strip()

@@ -17,7 +17,7 @@ from appliance import run
 from supervisor import await_condition
 from vpn_lab import PREFIX, ROOT, SECRET, Peer
 
-from agent.vpn.namespace import kernel_has_esp
+from vpn.namespace import kernel_has_esp
 
 PACKAGE = ROOT / ".venv" / "libreswan"
 _PROGRAMS = "/usr/libexec"

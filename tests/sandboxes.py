@@ -17,7 +17,7 @@ from sandbox import Sandbox, Wanted
 from settings import Settings
 from supervisor import await_condition
 
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from sluice.v1 import network_pb2
 from sluice.v1.public_address_pb2 import PublicAddress
 

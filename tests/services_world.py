@@ -9,9 +9,9 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum as scapy_checksum
 
-from controller.pipeline import Table
-from controller.services import Answer, PacketIn, answer
-from controller.site import Site
+from controller.packet_in import PacketIn, PacketInReply, answer
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.registry import Table
 from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, PortBlock
 
 ROUTER_MAC = "02:00:00:00:ff:01"
@@ -50,8 +50,8 @@ class World:
     appliance: Appliance = APPLIANCE
 
     @property
-    def site(self) -> Site:
-        return Site(self.appliance, PORTS)
+    def site(self) -> PipelineContext:
+        return PipelineContext(self.appliance, PORTS)
 
     @property
     def drives(self) -> dict[str, int]:
@@ -77,13 +77,13 @@ def ask(
     world: World = WORLD,
     in_port: int = 0,
     attachment: int = 0,
-) -> Answer:
+) -> PacketInReply:
     """The answer to one frame."""
     key = network if isinstance(network, int) else network.key
     return answer(PacketIn(table, key, in_port, bytes(frame), attachment=attachment), world)
 
 
-def sent(reply: Answer) -> Packet:
+def sent(reply: PacketInReply) -> Packet:
     """The one frame of an answer, parsed and with every checksum proved right."""
     (out,) = reply.out
     return proved(out.frame)

@@ -11,7 +11,7 @@ from sluice.v1 import vpn_connection_pb2 as connections
 from sluice.v1 import vpn_gateway_pb2 as gateways
 from state import vpn_rows
 from state.model import State
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from state.vpn import Tunnel
 from state.vpn_rows import VpnStatus
 from tests.agents import Api, Database
@@ -67,7 +67,7 @@ class Daemon:
     """Says of gateways and connections what the VPN daemon would say, by request of the test."""
 
     def __init__(self, of: Database) -> None:
-        self._client = Client(of.socket)
+        self._client = OvsdbClient(of.socket)
         self._client.wait_connected(5)
 
     def say(

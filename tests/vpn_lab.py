@@ -26,14 +26,14 @@ import world
 from appliance import Appliance, create_database, run
 from supervisor import await_condition
 
-from agent.sealing import Seal
-from agent.vpn.charon import plain
 from state import rows, vpn_rows
+from state.encryption import SecretBox
 from state.model import Appliance as Facts
 from state.model import Gateway, Kind, Network, PortBlock, Storage
-from state.ovsdb import Client, to_map
+from state.ovsdb import OvsdbClient, to_map
 from state.vpn import INSIDE_MAC, OUTSIDE_MAC, VpnConnection, VpnGateway, inside_port, namespace, outside_port
 from state.vpn_rows import VpnStatus
+from vpn.charon import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 BRIDGE = "br-sluice"
@@ -181,11 +181,11 @@ class Lab:
         create_database(paths.database_file, ROOT / "state" / "sluice.ovsschema")
         self._appliance.start_one("database")
         self.key_file = paths.vpn_key
-        self.seal = Seal.at(self.key_file)
+        self.seal = SecretBox.at(self.key_file)
         self.directory = paths.vpn_directory
         self.log = paths.log("vpn")
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.client = Client(str(paths.database_socket))
+        self.client = OvsdbClient(str(paths.database_socket))
         stack.callback(self.client.close)
         self._rows: dict[str, dict[str, Any]] = {}
         self.client.monitor(
@@ -224,7 +224,7 @@ class Lab:
         self._started_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.daemon = subprocess.Popen(
-                [*_AS_ITS_UNIT, sys.executable, "-m", "agent.vpn.main", "--database", str(paths.database_socket),
+                [*_AS_ITS_UNIT, sys.executable, "-m", "vpn.main", "--database", str(paths.database_socket),
                  "--ovsdb", str(paths.switch_socket), "--key", str(self.key_file),
                  "--directory", str(self.directory)],
                 cwd=ROOT, stdout=output, stderr=output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.api.calls import Context
-from agent.daemons import Condition, Daemon, Daemons
+from agent.daemon_health import Condition, Daemon, Daemons
 from agent.store import Store
 from sluice.v1 import appliance_pb2, appliance_pb2_grpc
 from state.heartbeat import Name

@@ -18,8 +18,8 @@ from grpc_status import rpc_status
 from agent import metrics
 from agent.api import errors
 from agent.api.arrivals import Arrivals, awaiting
-from agent.faults import Exhausted, Fault, Invalid, Violation
-from agent.intent import Idempotency
+from agent.errors import InvalidArgument, RequestError, ResourceExhausted, Violation
+from agent.requests import Idempotency
 
 log = logging.getLogger("sluice.api")
 
@@ -48,7 +48,7 @@ def idempotency(request: Any, method: str) -> Idempotency:
     return Idempotency(request.request_id.lower(), hashlib.sha256(text).hexdigest())
 
 
-class Seats:
+class ConcurrencyLimit:
     """A limit on calls that hold a thread for long, so that they never starve the others."""
 
     def __init__(self, what: str, count: int) -> None:
@@ -56,9 +56,9 @@ class Seats:
         self._free = threading.Semaphore(count)
 
     def take(self) -> None:
-        """Take a seat. Raises Exhausted."""
+        """Take a seat. Raises ResourceExhausted."""
         if not self._free.acquire(blocking=False):
-            raise Exhausted(
+            raise ResourceExhausted(
                 self._what, f"all {self._count} {self._what} of this agent are open", {"size": str(self._count)}
             )
 
@@ -68,7 +68,7 @@ class Seats:
 
     @contextmanager
     def seated(self, wanted: bool = True) -> Iterator[None]:
-        """Hold a seat within the block, if `wanted`. Raises Exhausted."""
+        """Hold a seat within the block, if `wanted`. Raises ResourceExhausted."""
         if not wanted:
             yield
             return
@@ -79,7 +79,7 @@ class Seats:
             self.leave()
 
 
-class _Call:
+class _RequestContext:
     """One call being served: answers its faults, logs and counts its end."""
 
     def __init__(self, method: str, request: object, context: Context) -> None:
@@ -90,7 +90,7 @@ class _Call:
 
     def refuse(self, error: Exception) -> None:
         """End the call with the status of `error`; does not return."""
-        if isinstance(error, Fault):
+        if isinstance(error, RequestError):
             status = errors.to_status(error)
         else:
             metrics.INTERNAL.inc()
@@ -116,8 +116,8 @@ class _Call:
         metrics.SECONDS.labels(self._method).observe(time.monotonic() - self._began)
 
 
-class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Serves each call of this API as a `_Call`, and has every call wait for its request in `arrivals`."""
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """Serves each call of this API as a `_RequestContext`, and has every call wait for its request in `arrivals`."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
@@ -161,13 +161,15 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def _known(request: Any) -> Any:
     if request is _UNREADABLE:
-        raise Invalid([Violation("", "the request is not the message this method takes, or its text is not UTF-8")])
+        raise InvalidArgument(
+            [Violation("", "the request is not the message this method takes, or its text is not UTF-8")]
+        )
     return request
 
 
 def _unary(method: str, serve: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
     def guarded(request: Any, context: Context) -> Any:
-        call = _Call(method, request, context)
+        call = _RequestContext(method, request, context)
         try:
             response = serve(_known(request), context)
         except Exception as error:
@@ -183,7 +185,7 @@ def _unary(method: str, serve: Callable[[Any, Context], Any]) -> Callable[[Any, 
 
 def _stream(method: str, serve: Callable[[Any, Context], Iterator[Any]]) -> Callable[[Any, Context], Iterator[Any]]:
     def guarded(request: Any, context: Context) -> Iterator[Any]:
-        call = _Call(method, request, context)
+        call = _RequestContext(method, request, context)
         try:
             yield from serve(_known(request), context)
         except GeneratorExit:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.intent import NewDrive
-from agent.records import DriveView
+from agent.cache.records import DriveView
+from agent.requests import DriveSpec
 from agent.store import Store
 from sluice.v1 import drive_pb2, drive_pb2_grpc, status_pb2
 
@@ -19,12 +19,12 @@ from sluice.v1 import drive_pb2, drive_pb2_grpc, status_pb2
 class DriveService(drive_pb2_grpc.DriveServiceServicer):
     """Drives over gRPC; the contract is drive.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreateDrive(self, request: drive_pb2.CreateDriveRequest, context: Context) -> drive_pb2.Drive:
         """Make a drive reachable, and wait for its flows if asked to."""
-        new = NewDrive(request.drive_id, request.drive.network, request.drive.address)
+        new = DriveSpec(request.drive_id, request.drive.network, request.drive.address)
         with self._waiting.seated(request.wait_live):
             view = self._store.create_drive(new, idempotency(request, "CreateDrive"), time_left(context))
             if request.wait_live:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent.records import DriveView, MachineView, NetworkView, ObjectStatus, PublicAddressView
-from agent.watch import ChangeKind
+from agent.cache.records import DriveView, MachineView, NetworkView, ObjectStatus, PublicAddressView
+from agent.cache.watch import ChangeKind
 from sluice.v1 import drive_pb2, limits_pb2, machine_pb2, network_pb2, public_address_pb2, status_pb2, usage_pb2
 from state.model import Attachment, Kind, PortBlock, State
 from state.usage import KINDS as KINDS_OF_TRAFFIC

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.api.encode import moment, status
-from agent.records import InterconnectView
+from agent.cache.records import InterconnectView
 from sluice.v1 import interconnect_pb2
 from state.interconnect import BfdState, BgpSession, InterconnectKind, Route, SessionState
 

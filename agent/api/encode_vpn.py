@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.api.encode import moment, status
-from agent.records import VpnConnectionView, VpnGatewayView
+from agent.cache.records import VpnConnectionView, VpnGatewayView
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 from state.vpn import Authentication, Role, Tunnel, TunnelState, VpnConnection
 

@@ -9,33 +9,33 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from agent.faults import (
-    Contended,
-    Exhausted,
-    Fault,
+from agent.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
     InUse,
-    Invalid,
-    Missing,
-    NamesResource,
-    NotHeld,
-    Taken,
-    Unreachable,
-    Unsuitable,
+    InvalidArgument,
+    NotFound,
+    RequestError,
+    ResourceError,
+    ResourceExhausted,
+    TranslationNotFound,
+    Unavailable,
 )
 
 DOMAIN = "sluice"
 M = TypeVar("M", bound=Message)
 
-CODES: dict[type[Fault], int] = {
-    Invalid: code_pb2.INVALID_ARGUMENT,
-    Missing: code_pb2.NOT_FOUND,
-    NotHeld: code_pb2.NOT_FOUND,
-    Taken: code_pb2.ALREADY_EXISTS,
+CODES: dict[type[RequestError], int] = {
+    InvalidArgument: code_pb2.INVALID_ARGUMENT,
+    NotFound: code_pb2.NOT_FOUND,
+    TranslationNotFound: code_pb2.NOT_FOUND,
+    AlreadyExists: code_pb2.ALREADY_EXISTS,
     InUse: code_pb2.FAILED_PRECONDITION,
-    Unsuitable: code_pb2.FAILED_PRECONDITION,
-    Exhausted: code_pb2.RESOURCE_EXHAUSTED,
-    Contended: code_pb2.ABORTED,
-    Unreachable: code_pb2.UNAVAILABLE,
+    FailedPrecondition: code_pb2.FAILED_PRECONDITION,
+    ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
+    Aborted: code_pb2.ABORTED,
+    Unavailable: code_pb2.UNAVAILABLE,
 }
 
 RESOURCE_TYPES = {
@@ -54,7 +54,7 @@ _LONGEST_MESSAGE = 1000
 _MOST_DETAILS = 3000
 
 
-def to_status(fault: Fault) -> status_pb2.Status:
+def to_status(fault: RequestError) -> status_pb2.Status:
     """The status of a refused call: code, message, ErrorInfo and what belongs to the code.
 
     Of more violations than every client takes it has the first; the ErrorInfo
@@ -106,9 +106,9 @@ def _fitting(violations: Iterable[M]) -> tuple[list[M], int]:
     return kept, left_out
 
 
-def _details(fault: Fault) -> tuple[list[Message], int]:
+def _details(fault: RequestError) -> tuple[list[Message], int]:
     match fault:
-        case Invalid():
+        case InvalidArgument():
             violations, left_out = _fitting(
                 error_details_pb2.BadRequest.FieldViolation(field=v.field, description=shortened(v.description))
                 for v in fault.violations
@@ -126,19 +126,19 @@ def _details(fault: Fault) -> tuple[list[Message], int]:
             return _other_details(fault), 0
 
 
-def _other_details(fault: Fault) -> list[Message]:
+def _other_details(fault: RequestError) -> list[Message]:
     match fault:
-        case Unsuitable():
+        case FailedPrecondition():
             failure = error_details_pb2.PreconditionFailure.Violation(
                 type=fault.reason, subject=fault.subject, description=fault.message
             )
             return [error_details_pb2.PreconditionFailure(violations=[failure])]
-        case NamesResource():
+        case ResourceError():
             return [_resource(fault)]
-        case Exhausted():
+        case ResourceExhausted():
             violation = error_details_pb2.QuotaFailure.Violation(subject=fault.subject, description=fault.message)
             return [error_details_pb2.QuotaFailure(violations=[violation])]
-        case Contended() | Unreachable():
+        case Aborted() | Unavailable():
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromMilliseconds(500)
             return [retry]
@@ -146,7 +146,7 @@ def _other_details(fault: Fault) -> list[Message]:
             return []
 
 
-def _resource(fault: NamesResource) -> Message:
+def _resource(fault: ResourceError) -> Message:
     collection = fault.resource.partition("/")[0]
     info: Message = error_details_pb2.ResourceInfo(
         resource_type=RESOURCE_TYPES[collection], resource_name=fault.resource, description=shortened(fault.message)

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode_interconnect, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.faults import Invalid
-from agent.intent import Idempotency, InterconnectChange, NewInterconnect
-from agent.learned import Position
-from agent.records import InterconnectView
+from agent.cache.learned_routes import Position
+from agent.cache.records import InterconnectView
+from agent.errors import InvalidArgument
+from agent.requests import Idempotency, InterconnectSpec, InterconnectUpdate
 from agent.store import Store
-from agent.validation import wrong
-from agent.validation_interconnect import FIELD
-from agent.validation_prefixes import prefix
+from agent.validation.interconnects import FIELD
+from agent.validation.objects import wrong
+from agent.validation.prefixes import prefix
 from sluice.v1 import interconnect_pb2, interconnect_pb2_grpc, status_pb2
 
 COLLECTION, ROUTES = "interconnects", "interconnectRoutes"
@@ -48,8 +48,8 @@ KIND_NAMES = {
 }
 
 
-def _new(name: str, asked: interconnect_pb2.Interconnect) -> NewInterconnect:
-    return NewInterconnect(
+def _new(name: str, asked: interconnect_pb2.Interconnect) -> InterconnectSpec:
+    return InterconnectSpec(
         name=name,
         kind=KIND_NAMES.get(asked.kind, str(asked.kind)),
         network=asked.network,
@@ -72,13 +72,13 @@ def _new(name: str, asked: interconnect_pb2.Interconnect) -> NewInterconnect:
     )
 
 
-def _change(asked: interconnect_pb2.Interconnect, paths: set[str]) -> InterconnectChange:
+def _change(asked: interconnect_pb2.Interconnect, paths: set[str]) -> InterconnectUpdate:
     sent = _new("", asked)
-    return InterconnectChange(**{FIELDS[path]: getattr(sent, FIELDS[path]) for path in paths})
+    return InterconnectUpdate(**{FIELDS[path]: getattr(sent, FIELDS[path]) for path in paths})
 
 
 def _kept(asked: interconnect_pb2.Interconnect, view: InterconnectView) -> None:
-    """Raise Invalid if fields that cannot be changed are set to another value."""
+    """Raises InvalidArgument if fields that cannot be changed are set to another value."""
     kind, network = view.interconnect.kind.name, view.network and f"networks/{view.network}"
     given, found = KIND_NAMES.get(asked.kind, str(asked.kind)), []
     if asked.kind and given != kind:
@@ -86,11 +86,11 @@ def _kept(asked: interconnect_pb2.Interconnect, view: InterconnectView) -> None:
     if asked.network and asked.network != network:
         found.append(wrong(f"{FIELD}.network", asked.network, f"{network or 'empty'}; it cannot be changed"))
     if found:
-        raise Invalid(found)
+        raise InvalidArgument(found)
 
 
 def _position(last: str) -> Position:
-    """The position of the prefix a page token names; of none, before all. Raises Invalid."""
+    """The position of the prefix a page token names; of none, before all. Raises InvalidArgument."""
     if not last:
         return -1, -1
     found = prefix(last)
@@ -102,7 +102,7 @@ def _position(last: str) -> Position:
 class InterconnectService(interconnect_pb2_grpc.InterconnectServiceServicer):
     """Interconnects over gRPC; the contract is interconnect.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreateInterconnect(

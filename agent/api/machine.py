@@ -8,28 +8,28 @@ from functools import partial
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, limits, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.faults import Invalid, Violation, within
-from agent.intent import MachineChange, NewMachine, Tagged
-from agent.records import MachineView
+from agent.cache.records import MachineView
+from agent.errors import InvalidArgument, Violation, within
+from agent.requests import AttachmentSpec, MachineSpec, MachineUpdate
 from agent.store import Store
-from agent.validation import wrong
+from agent.validation.objects import wrong
 from sluice.v1 import machine_pb2, machine_pb2_grpc, status_pb2
 
 CHANGEABLE = ("mac_address", "hostname", "attachment", "limits")
 
 
-def _tagged(message: machine_pb2.Attachment) -> Tagged:
+def _tagged(message: machine_pb2.Attachment) -> AttachmentSpec:
     tag = message.WhichOneof("tag")
-    return Tagged(message.port, message.vlan if tag == "vlan" else None, message.vni if tag == "vni" else None)
+    return AttachmentSpec(message.port, message.vlan if tag == "vlan" else None, message.vni if tag == "vni" else None)
 
 
-def _new(request: machine_pb2.CreateMachineRequest) -> NewMachine:
+def _new(request: machine_pb2.CreateMachineRequest) -> MachineSpec:
     asked = request.machine
-    return NewMachine(
+    return MachineSpec(
         name=request.machine_id,
         network=asked.network,
         mac=asked.mac_address,
@@ -46,7 +46,7 @@ def _new(request: machine_pb2.CreateMachineRequest) -> NewMachine:
 class MachineService(machine_pb2_grpc.MachineServiceServicer):
     """Machines over gRPC; the contract is machine.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
         self._encode = partial(encode.machine, domain=store.config.appliance.domain)
 
@@ -70,7 +70,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
                     violation = wrong(field, getattr(one, field), "unset; set it on the batch")
                     found += within([violation], f"requests[{at}]")
         if found:
-            raise Invalid(found)
+            raise InvalidArgument(found)
         repeat = idempotency(request, "BatchCreateMachines")
         with self._waiting.seated(request.wait_live):
             views = self._store.create_machines(
@@ -110,7 +110,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         self._store.wait_connected(time_left(context))
         paths = self._mask(request, name)
         public_rate, storage_rate = limits.changed(asked.limits, paths)
-        change = MachineChange(
+        change = MachineUpdate(
             mac=asked.mac_address if "mac_address" in paths else None,
             hostname=asked.hostname if "hostname" in paths else None,
             attachment=_tagged(asked.attachment) if "attachment" in paths else None,
@@ -124,7 +124,7 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         return self._encode(view)
 
     def _mask(self, request: machine_pb2.UpdateMachineRequest, name: str) -> set[str]:
-        """Which fields to set (https://google.aip.dev/134). Raises Invalid, Missing."""
+        """Which fields to set (https://google.aip.dev/134). Raises InvalidArgument, NotFound."""
         kept = None
         if not request.update_mask.paths:
             # A client that writes back what it read has every field set: those that cannot change must be the same.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from agent.faults import Invalid
-from agent.validation import resource_name
+from agent.errors import InvalidArgument
+from agent.validation.objects import resource_name
 
 
 def identifier(field: str, name: str, collection: str) -> str:
-    """The identifier of `COLLECTION/IDENTIFIER`. Raises Invalid."""
+    """The identifier of `COLLECTION/IDENTIFIER`. Raises InvalidArgument."""
     violations = list(resource_name(field, name, collection))
     if violations:
-        raise Invalid(violations)
+        raise InvalidArgument(violations)
     return name.partition("/")[2]
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, limits, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.intent import Forward, NetworkChange, NewNetwork
-from agent.records import NetworkView
+from agent.cache.records import NetworkView
+from agent.requests import DnsForwardingRule, NetworkSpec, NetworkUpdate
 from agent.store import Store
 from sluice.v1 import network_pb2, network_pb2_grpc, status_pb2
 
@@ -24,20 +24,20 @@ KIND_NAMES = {
 CHANGEABLE = ("dns_servers", "search_domain", "dns_forwarding", "limits")
 
 
-def _forwarding(asked: network_pb2.Network) -> tuple[Forward, ...]:
-    return tuple(Forward(rule.domain, tuple(rule.servers)) for rule in asked.dns_forwarding)
+def _forwarding(asked: network_pb2.Network) -> tuple[DnsForwardingRule, ...]:
+    return tuple(DnsForwardingRule(rule.domain, tuple(rule.servers)) for rule in asked.dns_forwarding)
 
 
 class NetworkService(network_pb2_grpc.NetworkServiceServicer):
     """Networks over gRPC; the contract is network.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreateNetwork(self, request: network_pb2.CreateNetworkRequest, context: Context) -> network_pb2.Network:
         """Create a network, and wait for its flows if asked to."""
         asked = request.network
-        new = NewNetwork(
+        new = NetworkSpec(
             name=request.network_id,
             kind=KIND_NAMES.get(asked.kind, str(asked.kind)),
             tenant=asked.tenant,
@@ -83,7 +83,7 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         self._store.wait_connected(time_left(context))
         paths = self._mask(request, name)
         public_rate, storage_rate = limits.changed(asked.limits, paths)
-        change = NetworkChange(
+        change = NetworkUpdate(
             dns_servers=tuple(asked.dns_servers) if "dns_servers" in paths else None,
             search_domain=asked.search_domain if "search_domain" in paths else None,
             dns_forwarding=_forwarding(asked) if "dns_forwarding" in paths else None,
@@ -97,7 +97,7 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         return encode.network(view)
 
     def _mask(self, request: network_pb2.UpdateNetworkRequest, name: str) -> set[str]:
-        """Which fields to set. Raises Invalid, Missing."""
+        """Which fields to set. Raises InvalidArgument, NotFound."""
         kept = None
         if not request.update_mask.paths:
             present = encode.network(self._store.network(name))

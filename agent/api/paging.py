@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from agent.faults import Invalid, Violation
-from agent.validation import DEFAULT_PAGE, MAX_PAGE, page_size
+from agent.errors import InvalidArgument, Violation
+from agent.validation.objects import DEFAULT_PAGE, MAX_PAGE, page_size
 
 T = TypeVar("T")
 # Names and filters are much shorter; what is nested deeper than Python follows is longer.
@@ -31,7 +31,7 @@ def encode(collection: str, selection: str, last: str) -> str:
 
 
 def decode(collection: str, selection: str, token: str) -> str:
-    """The name after which the page begins (empty: the first). Raises Invalid."""
+    """The name after which the page begins (empty: the first). Raises InvalidArgument."""
     if not token:
         return ""
     try:
@@ -45,17 +45,17 @@ def decode(collection: str, selection: str, token: str) -> str:
     raise unknown_token()
 
 
-def unknown_token() -> Invalid:
+def unknown_token() -> InvalidArgument:
     """The refusal of a token that is not of the list."""
     allowed = "next_page_token of the page before, with the same other fields, or empty"
-    return Invalid([Violation("page_token", f"page_token is not one of this list; allowed: {allowed}")])
+    return InvalidArgument([Violation("page_token", f"page_token is not one of this list; allowed: {allowed}")])
 
 
 def size(asked: int) -> int:
-    """How many objects the page holds (https://google.aip.dev/158). Raises Invalid."""
+    """How many objects the page holds (https://google.aip.dev/158). Raises InvalidArgument."""
     violations = list(page_size(asked))
     if violations:
-        raise Invalid(violations)
+        raise InvalidArgument(violations)
     return min(asked, MAX_PAGE) or DEFAULT_PAGE
 
 

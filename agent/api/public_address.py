@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.intent import NewPublicAddress, PublicAddressChange
-from agent.records import PublicAddressView
+from agent.cache.records import PublicAddressView
+from agent.requests import PublicAddressSpec, PublicAddressUpdate
 from agent.store import Store
 from sluice.v1 import public_address_pb2, public_address_pb2_grpc, status_pb2
 
@@ -23,7 +23,7 @@ CHANGEABLE = ("machine", "tenant")
 class PublicAddressService(public_address_pb2_grpc.PublicAddressServiceServicer):
     """Public addresses over gRPC; the contract is public_address.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreatePublicAddress(
@@ -31,7 +31,7 @@ class PublicAddressService(public_address_pb2_grpc.PublicAddressServiceServicer)
     ) -> public_address_pb2.PublicAddress:
         """Take a public address, and wait for the flows of its assignment if asked to."""
         asked = request.public_address
-        new = NewPublicAddress(request.public_address_id, asked.address, asked.machine, asked.tenant)
+        new = PublicAddressSpec(request.public_address_id, asked.address, asked.machine, asked.tenant)
         repeat = idempotency(request, "CreatePublicAddress")
         with self._waiting.seated(request.wait_live):
             view = self._store.create_public_address(new, repeat, time_left(context))
@@ -73,7 +73,7 @@ class PublicAddressService(public_address_pb2_grpc.PublicAddressServiceServicer)
         self._store.wait_connected(time_left(context))
         kept = None if request.update_mask.paths else {"address": self._store.public_address(name).address.address}
         paths = mask("public_address", asked, request.update_mask, CHANGEABLE, kept=kept)
-        change = PublicAddressChange(
+        change = PublicAddressUpdate(
             machine=asked.machine if "machine" in paths else None,
             tenant=asked.tenant if "tenant" in paths else None,
         )

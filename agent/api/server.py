@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from agent.api import reflection
 from agent.api.appliance import ApplianceService
 from agent.api.arrivals import Arrivals
-from agent.api.calls import Guard, Seats
+from agent.api.calls import CallInterceptor, ConcurrencyLimit
 from agent.api.drive import DriveService
 from agent.api.interconnect import InterconnectService
 from agent.api.machine import MachineService
@@ -23,7 +23,7 @@ from agent.api.usage import UsageService
 from agent.api.vpn_connection import VpnConnectionService
 from agent.api.vpn_gateway import VpnGatewayService
 from agent.config import Config
-from agent.daemons import Daemon, Daemons
+from agent.daemon_health import Daemon, Daemons
 from agent.store import Store
 from sluice.v1 import (
     appliance_pb2,
@@ -72,19 +72,19 @@ SERVICES = (
 )
 
 
-class Server:
+class ApiServer:
     """Serves `store` on the configured addresses. Raises RuntimeError when one cannot be bound."""
 
     def __init__(self, store: Store, config: Config, daemons: Daemons) -> None:
         self._store, self._daemons = store, daemons
         limits = config.limits
-        waiting = Seats("waiting calls", limits.waiting_calls)
-        watching = Seats("watch streams", limits.watches)
+        waiting = ConcurrencyLimit("waiting calls", limits.waiting_calls)
+        watching = ConcurrencyLimit("watch streams", limits.watches)
         # Threads are made as they are needed.
         threads = limits.waiting_calls + limits.watches + OTHER_CALLS + AWAITED_CALLS
         self._server = grpc.server(
             futures.ThreadPoolExecutor(threads, "call"),
-            interceptors=[Guard(Arrivals(AWAITED_CALLS))],
+            interceptors=[CallInterceptor(Arrivals(AWAITED_CALLS))],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", LARGEST_REQUEST)],
         )
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(store, waiting, watching), self._server)

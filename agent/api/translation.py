@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from agent.api import encode
 from agent.api.calls import Context, time_left
-from agent.faults import Invalid, NotHeld, Violation
+from agent.errors import InvalidArgument, TranslationNotFound, Violation
 from agent.store import Store
-from agent.validation import public_address, public_port, wrong
+from agent.validation.objects import public_address, public_port, wrong
 from sluice.v1 import translation_pb2, translation_pb2_grpc
 
 # The client's clock may be ahead of ours.
@@ -47,13 +47,13 @@ class TranslationService(translation_pb2_grpc.TranslationServiceServicer):
                     release_time=encode.moment(assigned.released_at) if assigned.released_at else None,
                 )
             if self._store.is_assignable(address):
-                raise NotHeld(f"{address} stood for no machine {when}")
+                raise TranslationNotFound(f"{address} stood for no machine {when}")
         violations += public_port(request.port)
         if violations:
-            raise Invalid(violations)
+            raise InvalidArgument(violations)
         held = self._store.translation(address, request.port, moment)
         if held is None:
-            raise NotHeld(f"no network used {address}:{request.port} {when}")
+            raise TranslationNotFound(f"no network used {address}:{request.port} {when}")
         return translation_pb2.Translation(
             network=f"networks/{held.network}",
             tenant=held.tenant,

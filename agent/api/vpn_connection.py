@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode_vpn, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.mask import mask
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.intent import Certificate, Idempotency, NewVpnConnection, VpnConnectionChange
-from agent.records import VpnConnectionView
+from agent.cache.records import VpnConnectionView
+from agent.requests import Certificate, Idempotency, VpnConnectionSpec, VpnConnectionUpdate
 from agent.store import Store
-from agent.validation_vpn import FIELD
+from agent.validation.vpn import FIELD
 from sluice.v1 import status_pb2, vpn_connection_pb2, vpn_connection_pb2_grpc
 
 COLLECTION = "vpnConnections"
@@ -43,8 +43,8 @@ def _certificate(asked: vpn_connection_pb2.VpnConnection) -> Certificate | None:
     return Certificate(sent.certificate_pem, sent.private_key_pem, sent.ca_certificates_pem)
 
 
-def _new(name: str, asked: vpn_connection_pb2.VpnConnection) -> NewVpnConnection:
-    return NewVpnConnection(
+def _new(name: str, asked: vpn_connection_pb2.VpnConnection) -> VpnConnectionSpec:
+    return VpnConnectionSpec(
         name=name,
         gateway=asked.gateway,
         peer=asked.peer,
@@ -65,7 +65,7 @@ def _new(name: str, asked: vpn_connection_pb2.VpnConnection) -> NewVpnConnection
     )
 
 
-def _change(asked: vpn_connection_pb2.VpnConnection, paths: set[str]) -> VpnConnectionChange:
+def _change(asked: vpn_connection_pb2.VpnConnection, paths: set[str]) -> VpnConnectionUpdate:
     sent = _new("", asked)
     pre_shared_key = sent.pre_shared_key if "pre_shared_key" in paths else None
     certificate = (sent.certificate or Certificate()) if "certificate" in paths else None
@@ -75,7 +75,7 @@ def _change(asked: vpn_connection_pb2.VpnConnection, paths: set[str]) -> VpnConn
             certificate = None
         elif not pre_shared_key:
             pre_shared_key = None
-    return VpnConnectionChange(
+    return VpnConnectionUpdate(
         peer=sent.peer if "peer" in paths else None,
         local_identity=sent.local_identity if "local_identity" in paths else None,
         remote_identity=sent.remote_identity if "remote_identity" in paths else None,
@@ -97,7 +97,7 @@ def _change(asked: vpn_connection_pb2.VpnConnection, paths: set[str]) -> VpnConn
 class VpnConnectionService(vpn_connection_pb2_grpc.VpnConnectionServiceServicer):
     """VPN connections over gRPC; the contract is vpn_connection.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreateVpnConnection(

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import encode_vpn, paging
-from agent.api.calls import Context, Seats, idempotency, time_left
+from agent.api.calls import ConcurrencyLimit, Context, idempotency, time_left
 from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
-from agent.intent import NewVpnGateway
-from agent.records import VpnGatewayView
+from agent.cache.records import VpnGatewayView
+from agent.requests import VpnGatewaySpec
 from agent.store import Store
 from sluice.v1 import status_pb2, vpn_gateway_pb2, vpn_gateway_pb2_grpc
 
@@ -21,7 +21,7 @@ COLLECTION = "vpnGateways"
 class VpnGatewayService(vpn_gateway_pb2_grpc.VpnGatewayServiceServicer):
     """VPN gateways over gRPC; the contract is vpn_gateway.proto. Faults become statuses in `calls`."""
 
-    def __init__(self, store: Store, waiting: Seats, watching: Seats) -> None:
+    def __init__(self, store: Store, waiting: ConcurrencyLimit, watching: ConcurrencyLimit) -> None:
         self._store, self._waiting, self._watching = store, waiting, watching
 
     def CreateVpnGateway(
@@ -29,7 +29,7 @@ class VpnGatewayService(vpn_gateway_pb2_grpc.VpnGatewayServiceServicer):
     ) -> vpn_gateway_pb2.VpnGateway:
         """Give a network a VPN gateway, and wait until it runs if asked to."""
         asked = request.vpn_gateway
-        new = NewVpnGateway(request.vpn_gateway_id, asked.network, asked.address)
+        new = VpnGatewaySpec(request.vpn_gateway_id, asked.network, asked.address)
         repeat = idempotency(request, "CreateVpnGateway")
         with self._waiting.seated(request.wait_live):
             view = self._store.create_vpn_gateway(new, repeat, time_left(context))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from agent.api import encode
-from agent.api.calls import Context, Seats
+from agent.api.calls import ConcurrencyLimit, Context
+from agent.cache.watch import V, Watcher
 from agent.store import Store
-from agent.watch import V, Watcher
 from sluice.v1 import status_pb2
 
 E = TypeVar("E")
@@ -16,14 +16,14 @@ E = TypeVar("E")
 
 def stream(
     store: Store,
-    seats: Seats,
+    seats: ConcurrencyLimit,
     context: Context,
     watch: Callable[[], tuple[list[V], Watcher[V]]],
     event: Callable[[status_pb2.ChangeType.ValueType, V | None], E],
 ) -> Iterator[E]:
     """The events of one stream, until the client ends it; `event` makes one of its type and object.
 
-    Raises Exhausted when no seat is free.
+    Raises ResourceExhausted when no seat is free.
     """
     with seats.seated():
         existing, watcher = watch()

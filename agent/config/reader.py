@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from agent.validation import is_mac, is_port_name
-from agent.validation_interconnect import AS_RULE, is_as
+from agent.validation.interconnects import AS_RULE, is_as
+from agent.validation.objects import is_mac, is_port_name
 
 MAX_BLOCK_SIZE = 32768
 

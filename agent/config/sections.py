@@ -23,7 +23,7 @@ from agent.config.reader import (
     whole,
 )
 from agent.config.values import TIMEOUTS, ApiSettings, BridgeSettings, ConntrackSettings
-from agent.validation import LEAST_RATE, MOST_RATE, is_domain, is_port_name
+from agent.validation.objects import LEAST_RATE, MOST_RATE, is_domain, is_port_name
 from state.model import Appliance, Gateway, Storage
 
 # What a configuration need not say.

@@ -7,9 +7,7 @@ It makes what is missing in the Open_vSwitch database and mends what differs
 from __future__ import annotations
 
 import logging
-import socket
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +17,9 @@ from agent import metrics
 from agent.config.values import MAX_ENTRIES, TIMEOUTS
 from agent.host.deleted_devices import DeletedDevices
 from agent.host.userspace_tables import UserspaceTables
+from daemons.bridge_ports import OF_BRIDGE, OWNER, PortPlugger, Rows, add, insert, named, unplug_operations, where
 from state.datapath import missing, remarks
-from state.ovsdb import Change, Client, DatabaseError, Operation, Row, atoms, mapping, to_map, to_set
+from state.ovsdb import DatabaseError, Operation, OvsdbClient, Row, RowChange, atoms, mapping, to_map, to_set
 
 log = logging.getLogger("sluice.bridge")
 
@@ -39,12 +38,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "CT_Timeout_Policy": ("timeouts",),
 }
 
-# In `external_ids` of a port: which daemon of Sluice put it on a bridge, and may take it off, and on which.
-OWNER, AGENT, OF_BRIDGE = "sluice-owner", "agent", "sluice-bridge"
+AGENT = "agent"
+"""The owner of ports that the agent put on a bridge."""
 
 RETRY_SECONDS = 1.0
-# What a port that was taken off stays off, so that ovs-vswitchd sees it leave.
-REST_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +57,6 @@ class Bridge:
     ports: tuple[str, ...]
     timeouts: Mapping[str, int] = field(default_factory=lambda: TIMEOUTS)
     max_entries: int = MAX_ENTRIES
-
-
-Rows = Mapping[str, Mapping[str, Row]]
-
-
-def _named(rows: Mapping[str, Row], name: str) -> str | None:
-    return next((uuid for uuid, row in rows.items() if row["name"] == name), None)
-
-
-def _where(uuid: str) -> list[Any]:
-    return [["_uuid", "==", ["uuid", uuid]]]
-
-
-def _insert(table: str, handle: str, row: Row) -> Operation:
-    return {"op": "insert", "table": table, "uuid-name": handle, "row": row}
 
 
 def bridge_operations(rows: Rows, desired: Bridge) -> list[Operation]:
@@ -99,14 +81,14 @@ def bridge_operations(rows: Rows, desired: Bridge) -> list[Operation]:
         "fail_mode": "secure",
         "protocols": to_set(PROTOCOLS),
     }
-    uuid = _named(rows["Bridge"], desired.name)
+    uuid = named(rows["Bridge"], desired.name)
     if uuid is None:
         name = desired.name
         operations += [
-            _insert("Controller", "controller", controller),
-            _insert("Interface", "interface", {"name": name, "type": "internal"}),
-            _insert("Port", "local", {"name": name, "interfaces": ["named-uuid", "interface"]}),
-            _insert(
+            insert("Controller", "controller", controller),
+            insert("Interface", "interface", {"name": name, "type": "internal"}),
+            insert("Port", "local", {"name": name, "interfaces": ["named-uuid", "interface"]}),
+            insert(
                 "Bridge",
                 "bridge",
                 {
@@ -117,7 +99,7 @@ def bridge_operations(rows: Rows, desired: Bridge) -> list[Operation]:
                     "other_config": to_map({"disable-in-band": "true"}),
                 },
             ),
-            _add(root, "Open_vSwitch", "bridges", ["named-uuid", "bridge"]),
+            add(root, "Open_vSwitch", "bridges", ["named-uuid", "bridge"]),
         ]
     else:
         operations += _bridge_changes(uuid, rows, bridge, controller)
@@ -133,15 +115,15 @@ def _bridge_changes(uuid: str, rows: Rows, bridge: Row, controller: Row) -> list
         changed["other_config"] = to_map(config)
     controllers = [reference[1] for reference in atoms(present["controller"])]
     if len(controllers) != 1:
-        operations.append(_insert("Controller", "controller", controller))
+        operations.append(insert("Controller", "controller", controller))
         changed["controller"] = ["named-uuid", "controller"]
     else:
         row = rows["Controller"].get(controllers[0], {})
         differs = {c: v for c, v in controller.items() if c not in row or not _same(row[c], v)}
         if differs:
-            operations.append({"op": "update", "table": "Controller", "where": _where(controllers[0]), "row": differs})
+            operations.append({"op": "update", "table": "Controller", "where": where(controllers[0]), "row": differs})
     if changed:
-        operations.append({"op": "update", "table": "Bridge", "where": _where(uuid), "row": changed})
+        operations.append({"op": "update", "table": "Bridge", "where": where(uuid), "row": changed})
     return operations
 
 
@@ -166,8 +148,8 @@ def reported_datapath(rows: Rows, datapath_type: str) -> Datapath | None:
 def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operation]:
     """As `ovs-vsctl add-zone-tp DATAPATH zone=1 ...`."""
     policy: Row = {"timeouts": to_map(desired.timeouts)}
-    new_policy = _insert("CT_Timeout_Policy", "policy", policy)
-    new_zone = _insert("CT_Zone", "zone", {"timeout_policy": ["named-uuid", "policy"]})
+    new_policy = insert("CT_Timeout_Policy", "policy", policy)
+    new_zone = insert("CT_Zone", "zone", {"timeout_policy": ["named-uuid", "policy"]})
     zones = ["map", [[CONNTRACK_ZONE, ["named-uuid", "zone"]]]]
     datapath = mapping(rows["Open_vSwitch"][root]["datapaths"]).get(desired.datapath_type)
     if datapath is None:
@@ -175,43 +157,21 @@ def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operatio
         return [
             new_policy,
             new_zone,
-            _insert("Datapath", "datapath", {"ct_zones": zones}),
-            _add(root, "Open_vSwitch", "datapaths", reference),
+            insert("Datapath", "datapath", {"ct_zones": zones}),
+            add(root, "Open_vSwitch", "datapaths", reference),
         ]
     zones_present: dict[Any, Any] = mapping(rows["Datapath"].get(datapath[1], {"ct_zones": ["map", []]})["ct_zones"])
     zone = zones_present.get(CONNTRACK_ZONE)
     if zone is None:
-        return [new_policy, new_zone, _add(datapath[1], "Datapath", "ct_zones", zones)]
+        return [new_policy, new_zone, add(datapath[1], "Datapath", "ct_zones", zones)]
     policies = atoms(rows["CT_Zone"].get(zone[1], {"timeout_policy": ["set", []]})["timeout_policy"])
     if not policies:
         row: Row = {"timeout_policy": ["named-uuid", "policy"]}
-        return [new_policy, {"op": "update", "table": "CT_Zone", "where": _where(zone[1]), "row": row}]
+        return [new_policy, {"op": "update", "table": "CT_Zone", "where": where(zone[1]), "row": row}]
     present = rows["CT_Timeout_Policy"].get(policies[0][1])
     if present is not None and mapping(present["timeouts"]) != dict(desired.timeouts):
-        return [{"op": "update", "table": "CT_Timeout_Policy", "where": _where(policies[0][1]), "row": policy}]
+        return [{"op": "update", "table": "CT_Timeout_Policy", "where": where(policies[0][1]), "row": policy}]
     return []
-
-
-def port_operations(rows: Rows, desired: Bridge, port: str, owner: str = "") -> list[Operation]:
-    """Put a device of this host on the bridge, as a port of `owner`; empty when a port has its name."""
-    uuid = _named(rows["Bridge"], desired.name)
-    if uuid is None or _named(rows["Port"], port) is not None:
-        return []
-    ids = to_map({OWNER: owner, OF_BRIDGE: desired.name} if owner else {})
-    return [
-        _insert("Interface", "interface", {"name": port}),
-        _insert("Port", "port", {"name": port, "interfaces": ["named-uuid", "interface"], "external_ids": ids}),
-        _add(uuid, "Bridge", "ports", ["named-uuid", "port"]),
-    ]
-
-
-def unplug_operations(rows: Rows, bridge: str, port: str) -> list[Operation]:
-    """Take a port off the bridge of that name; empty when it is not there."""
-    uuid, row = _named(rows["Bridge"], bridge), _named(rows["Port"], port)
-    if uuid is None or row is None:
-        return []
-    mutation = [["ports", "delete", ["uuid", row]]]
-    return [{"op": "mutate", "table": "Bridge", "where": _where(uuid), "mutations": mutation}]
 
 
 def former_ports(rows: Rows, desired: Bridge) -> list[tuple[str, str]]:
@@ -228,56 +188,8 @@ def former_ports(rows: Rows, desired: Bridge) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def _add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
-    return {"op": "mutate", "table": table, "where": _where(uuid), "mutations": [[column, "insert", value]]}
-
-
 def _same(present: Any, wanted: Any) -> bool:
     return bool(sorted(map(str, atoms(present))) == sorted(map(str, atoms(wanted))))
-
-
-def device_index(name: str) -> int | None:
-    """Index of the device of that name in this network namespace; a device made anew has another one."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return None
-
-
-class Plugs:
-    """Puts devices of this host on a bridge, and those made anew once more; one thread's."""
-
-    def __init__(self, client: Client, owner: str = "") -> None:
-        self._client, self._owner = client, owner
-        self._devices: dict[str, int] = {}
-        self._rest: dict[str, float] = {}
-
-    def renew(self, port: str) -> None:
-        """The device of `port` was made anew; by whoever put it on the bridge before, another one was meant."""
-        if self._devices.get(port) != device_index(port):
-            # An index that no device has.
-            self._devices[port] = 0
-
-    def settle(self, rows: Rows, desired: Bridge, port: str) -> str:
-        """Have `port` on the bridge, and answer what is still wrong. Raises DatabaseError."""
-        index = device_index(port)
-        operations = port_operations(rows, desired, port, self._owner)
-        leaving = unplug_operations(rows, desired.name, port)
-        if index is None:
-            return f"port {port} does not exist" if operations else ""
-        if leaving and self._devices.setdefault(port, index) != index:
-            # ovs-vswitchd 3.1 with the userspace datapath goes on with the device that is gone.
-            self._client.transact(leaving, durable=False)
-            del self._devices[port]
-            self._rest[port] = time.monotonic() + REST_SECONDS
-            log.info("port taken off", extra={"bridge": desired.name, "port": port})
-            return f"port {port} was made anew"
-        if operations and time.monotonic() >= self._rest.get(port, 0.0):
-            self._client.transact(operations, durable=False)
-            self._devices[port] = index
-            log.info("port added", extra={"bridge": desired.name, "port": port})
-            return ""
-        return f"port {port} was made anew" if operations else ""
 
 
 def log_datapath(reported: Datapath, datapath_type: str) -> None:
@@ -304,8 +216,8 @@ class BridgeDriver:
         self._desired: Bridge | None = None
         self._told = ""
         self._datapath: Datapath | None = None
-        self._client = Client(path, "Open_vSwitch")
-        self._plugs = Plugs(self._client, AGENT)
+        self._client = OvsdbClient(path, "Open_vSwitch")
+        self._plugger = PortPlugger(self._client, AGENT)
         self._userspace_tables = UserspaceTables(Path(path).parent)
         self._deleted_devices = DeletedDevices(self._client, lambda: self._userspace_tables.control)
         self._client.monitor(COLUMNS, self._apply)
@@ -324,7 +236,7 @@ class BridgeDriver:
         self._client.close()
         self._thread.join()
 
-    def _apply(self, changes: Sequence[Change], _reset: bool) -> None:
+    def _apply(self, changes: Sequence[RowChange], _reset: bool) -> None:
         ports = () if self._desired is None else self._desired.ports
         with self._lock:
             for change in changes:
@@ -392,7 +304,7 @@ class BridgeDriver:
         for port in desired.ports:
             with self._lock:
                 found = {table: dict(self._rows[table]) for table in ("Bridge", "Port")}
-            problems.append(self._plugs.settle(found, desired, port))
+            problems.append(self._plugger.plug(found, desired.name, port))
         # The kernel's limit is set by sluice-host-setup: it belongs to the host, this one to the switch's process.
         if desired.datapath_type == "netdev" and not operations:
             problems.append(self._userspace_tables.apply(desired.max_entries))

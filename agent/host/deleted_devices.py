@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from agent.host.userspace_tables import DATAPATH, ControlError, call
-from state.ovsdb import Change, Client, Operation, atoms, to_map
+from state.ovsdb import Operation, OvsdbClient, RowChange, atoms, to_map
 
 log = logging.getLogger("sluice.bridge")
 
@@ -28,14 +28,14 @@ class DeletedDevices:
     `control` answers the switch's control socket, None while no switch runs.
     """
 
-    def __init__(self, client: Client, control: Callable[[], Path | None]) -> None:
+    def __init__(self, client: OvsdbClient, control: Callable[[], Path | None]) -> None:
         self._client, self._control = client, control
         self._lock = threading.Lock()
         self._indexes: dict[str, int] = {}
         # Rows whose device was made anew, with its name.
         self._renewed: dict[str, str] = {}
 
-    def apply(self, change: Change) -> bool:
+    def apply(self, change: RowChange) -> bool:
         """Take in a change of an `Interface` row; whether there is a device to open anew."""
         with self._lock:
             if change.new is None:

@@ -37,7 +37,7 @@ _PASSES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """What the host is like: modules, sizes of connection tracking, configured ports, the settings of `FRAGMENTS`."""
 
     modules: frozenset[str]
@@ -95,7 +95,7 @@ class TurnOff:
 Change = Load | Write | TurnOff
 
 
-def changes(facts: Facts, config: Config) -> list[Change]:
+def changes(facts: HostFacts, config: Config) -> list[Change]:
     """What has to change so that the host is as configured; empty when it is."""
     found: list[Change] = []
     if config.bridge.datapath_type == "system":
@@ -112,7 +112,7 @@ def changes(facts: Facts, config: Config) -> list[Change]:
     return found
 
 
-def problems(facts: Facts, config: Config) -> Iterator[str]:
+def problems(facts: HostFacts, config: Config) -> Iterator[str]:
     """What this program leaves to the operator, one sentence each."""
     present = {device.name: device for device in facts.devices}
     for port, mtu in port_mtus(config).items():
@@ -134,10 +134,10 @@ def port_mtus(config: Config) -> dict[str, int]:
     return found
 
 
-def gather(config: Config) -> Facts:
+def gather(config: Config) -> HostFacts:
     """Read the facts of this host."""
     devices = (kernel.device(port) for port in port_mtus(config))
-    return Facts(
+    return HostFacts(
         frozenset(module for module in MODULES if kernel.is_loaded(module)),
         kernel.number(CONNTRACK_MAX),
         kernel.number(CONNTRACK_BUCKETS),

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from agent.history import Assignment, Holding
-from agent.records import Realization
-from agent.store.accounts import Accounts
+from agent.cache.records import Realization
 from agent.store.daemons import Work
 from agent.store.drives import Drives
 from agent.store.interconnects import Interconnects
 from agent.store.machines import Machines
 from agent.store.networks import Networks
 from agent.store.public_addresses import PublicAddresses
+from agent.store.usage import UsageQueries
 from agent.store.vpn_connections import VpnConnections
 from agent.store.vpn_gateways import VpnGateways
+from agent.translation_log import PortBlockUse, PublicAddressUse
 
 # Who has it now is who has not released it, whatever became of the clock.
 _LAST = 2**62
 
 
-class Store(Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, Accounts, Work):
+class Store(
+    Networks, Machines, PublicAddresses, Drives, VpnGateways, VpnConnections, Interconnects, UsageQueries, Work
+):
     """The only writer of desired state, as `DesiredState` says."""
 
-    def translation(self, address: str, port: int, moment: int | None) -> Holding | None:
+    def translation(self, address: str, port: int, moment: int | None) -> PortBlockUse | None:
         """Who had `port` of public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
             return self.replica.ledger.history.at(address, port, _LAST if moment is None else moment)
 
-    def assignment(self, address: str, moment: int | None) -> Assignment | None:
+    def assignment(self, address: str, moment: int | None) -> PublicAddressUse | None:
         """Who had public `address` at `moment` (ms; None means now)."""
         with self.replica.lock:
             return self.replica.ledger.assignments.at(address, _LAST if moment is None else moment)

@@ -20,14 +20,8 @@ from typing import Any, TypeVar
 from sortedcontainers import SortedDict
 
 from agent import metrics
-from agent.clock import Clock
-from agent.config import Config, own_macs, own_ports
-from agent.draft import Draft, next_revision
-from agent.faults import Contended, Invalid, Missing, Unreachable, Violation
-from agent.intent import Idempotency
-from agent.ledger import RequestRecord
-from agent.pools import Pools
-from agent.records import (
+from agent.cache.desired_state import MONITORED, DesiredStateCache
+from agent.cache.records import (
     DriveRecord,
     InterconnectRecord,
     MachineRecord,
@@ -37,10 +31,16 @@ from agent.records import (
     VpnConnectionRecord,
     VpnGatewayRecord,
 )
-from agent.replica import MONITORED, Replica
-from agent.watch import Hub
+from agent.cache.watch import Hub
+from agent.clock import Clock
+from agent.config import Config, own_macs, own_ports
+from agent.errors import Aborted, InvalidArgument, NotFound, Unavailable, Violation
+from agent.ipam.allocations import RequestRecord
+from agent.ipam.appliance_pools import Pools
+from agent.requests import Idempotency
+from agent.transaction import TransactionBuilder, next_revision
 from state.model import State
-from state.ovsdb import Change, Client, OutcomeUnknown, Refused, Unavailable
+from state.ovsdb import DatabaseUnavailable, OutcomeUnknown, OvsdbClient, RowChange, TransactionRefused
 from state.prefixes import own_prefixes
 
 log = logging.getLogger("sluice.store")
@@ -71,13 +71,13 @@ class DesiredState:
     raises Unreachable.
     """
 
-    def __init__(self, client: Client, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, client: OvsdbClient, config: Config, clock: Clock | None = None) -> None:
         self.config = config
         self.client = client
         self.clock = clock or Clock()
         self.hub = Hub()
         cooldown = config.reuse_after_seconds * 1000
-        self.replica = Replica(
+        self.replica = DesiredStateCache(
             Pools(config.appliance, cooldown),
             self.hub.publish,
             self.clock,
@@ -97,7 +97,7 @@ class DesiredState:
         """Whether commands and questions can be answered now."""
         return self.client.connected.is_set() and not self._unsound
 
-    def _apply(self, changes: Sequence[Change], reset: bool) -> None:
+    def _apply(self, changes: Sequence[RowChange], reset: bool) -> None:
         """Take in changes; what cannot be understood ends the service, since nothing may be given out on a guess."""
         try:
             self.replica.apply(changes, reset)
@@ -107,14 +107,14 @@ class DesiredState:
             self._unsound = f"the agent cannot understand the database's contents ({error!r}); its log has more"
 
     def made_before(self, request: Idempotency) -> RequestRecord | None:
-        """What `request` made when it was sent before. Raises Invalid when it was another request."""
+        """What `request` made when it was sent before. Raises InvalidArgument when it was another request."""
         made = self.replica.ledger.requests.get(request.request_id) if request.request_id else None
         if made is not None and made.digest != request.digest:
             description = f"request_id {request.request_id} was used for another request; send a new one"
-            raise Invalid([Violation("request_id", description)])
+            raise InvalidArgument([Violation("request_id", description)])
         return made
 
-    def run(self, plan: Callable[[Draft], T], timeout: float, *, repeatable: bool = False) -> T:
+    def run(self, plan: Callable[[TransactionBuilder], T], timeout: float, *, repeatable: bool = False) -> T:
         """Plan and send until nobody else was faster.
 
         `repeatable`: the plan finds what an earlier sending of it made, so it
@@ -124,47 +124,47 @@ class DesiredState:
         for attempt in range(ATTEMPTS):
             self.wait_connected(until - time.monotonic())
             if not self._commands.acquire(timeout=max(0.0, until - time.monotonic())):
-                raise Unreachable("other commands are still waiting for the database; try again")
+                raise Unavailable("other commands are still waiting for the database; try again")
             try:
                 with self.replica.lock:
-                    draft = Draft(self.replica, self.config.appliance, self.clock)
+                    draft = TransactionBuilder(self.replica, self.config.appliance, self.clock)
                     answer = plan(draft)
                     operations = [*draft.operations, next_revision(self.replica)] if draft.operations else []
                 if operations:
                     self.client.transact(operations, timeout=max(0.1, until - time.monotonic()))
                 return answer
-            except Refused as refusal:
+            except TransactionRefused as refusal:
                 if refusal.error not in CONFLICTS:
                     log.error("the database refused a transaction", extra={"error": str(refusal)})
-                    raise Unreachable(f"the database refused the transaction ({refusal.error}); try again") from refusal
+                    raise Unavailable(f"the database refused the transaction ({refusal.error}); try again") from refusal
                 metrics.CONFLICTS.inc()
                 log.info("another writer was faster", extra={"error": str(refusal), "attempt": attempt})
-            except Unavailable as error:
+            except DatabaseUnavailable as error:
                 log.info("the database went away before a transaction", extra={"error": str(error)})
             except OutcomeUnknown as error:
                 if not repeatable:
-                    raise Unreachable(
+                    raise Unavailable(
                         f"{error}: whether it was done is unknown; "
                         "look, or send a create with a request_id, which can be repeated safely"
                     ) from error
                 if time.monotonic() >= until:
-                    raise Unreachable(
+                    raise Unavailable(
                         f"{error}: whether it was done is unknown; send it again with the same request_id"
                     ) from error
             finally:
                 self._commands.release()
             if attempt > 2:
                 time.sleep(random.uniform(0, 0.002 * attempt))
-        raise Contended(f"other writers were faster {ATTEMPTS} times; send the same request again")
+        raise Aborted(f"other writers were faster {ATTEMPTS} times; send the same request again")
 
     def wait_connected(self, timeout: float) -> None:
-        """Wait for the database. Raises Unreachable."""
+        """Wait for the database. Raises DatabaseUnavailable."""
         if self._unsound:
-            raise Unreachable(self._unsound)
+            raise Unavailable(self._unsound)
         try:
             self.client.wait_connected(max(0.0, min(timeout, 5.0)))
-        except Unavailable as error:
-            raise Unreachable(str(error)) from error
+        except DatabaseUnavailable as error:
+            raise Unavailable(str(error)) from error
 
     def await_settled(self, record: NetworkRecord | Peerings, settled: Callable[[], bool], timeout: float) -> None:
         """Wait, under the lock, until `settled` as the network or what is in it changes, at most `timeout` s."""
@@ -186,11 +186,11 @@ class DesiredState:
     ) -> None:
         """Wait, under the lock, until an object of `network` is no longer pending, at most `timeout` s.
 
-        Raises Missing when it was deleted meanwhile.
+        Raises NotFound when it was deleted meanwhile.
         """
         self.await_settled(network, lambda: record.gone or record.view.status.state is not State.PENDING, timeout)
         if record.gone:
-            raise Missing(resource, f"{resource} was deleted meanwhile")
+            raise NotFound(resource, f"{resource} was deleted meanwhile")
 
     def of_tenant(
         self, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
@@ -201,7 +201,7 @@ class DesiredState:
     def of_network(
         self, network: str, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
     ) -> list[Index | None]:
-        """As `of_tenant`, of one network where it is named. Raises Missing."""
+        """As `of_tenant`, of one network where it is named. Raises NotFound."""
         if not network:
             return self.of_tenant(tenant, every, within)
         record = find(self.replica.networks, f"networks/{network}")
@@ -225,16 +225,16 @@ def following(indexes: Iterable[Index | None], after: str, count: int) -> list[s
 
 
 def check(violations: Sequence[Violation]) -> None:
-    """Raise Invalid if there are violations."""
+    """Raises InvalidArgument if there are violations."""
     if violations:
-        raise Invalid(violations)
+        raise InvalidArgument(violations)
 
 
 def find(records: Mapping[str, R], resource: str) -> R:
-    """The record of an object. Raises Missing."""
+    """The record of an object. Raises NotFound."""
     record = records.get(resource.partition("/")[2])
     if record is None:
-        raise Missing(resource, f"{resource} does not exist")
+        raise NotFound(resource, f"{resource} does not exist")
     return record
 
 
@@ -242,5 +242,5 @@ def remade(records: Mapping[str, R], resource: str, created_at: int) -> R:
     """The object made at `created_at`, not a later one of its name."""
     record = records.get(resource.partition("/")[2])
     if record is None or record.created_at != created_at:
-        raise Missing(resource, f"{resource} was made by this request and has been deleted since")
+        raise NotFound(resource, f"{resource} was made by this request and has been deleted since")
     return record

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NewDrive
-from agent.records import WAITING, DriveView
+from agent.cache.records import WAITING, DriveView
+from agent.cache.watch import Watcher
+from agent.requests import DriveSpec, Idempotency
 from agent.store.desired_state import DesiredState, check, find, following, remade
-from agent.validation import new_drive, request_id
-from agent.watch import Watcher
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import new_drive, request_id
 
 
 class Drives(DesiredState):
     """Drives of the store."""
 
-    def create_drive(self, new: NewDrive, request: Idempotency, timeout: float) -> DriveView:
-        """Make a drive reachable. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+    def create_drive(self, new: DriveSpec, request: Idempotency, timeout: float) -> DriveView:
+        """Make a drive reachable.
+
+        Raises InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, Unavailable.
+        """
         check([*request_id("request_id", request.request_id), *new_drive(new, self.config.appliance.storage)])
 
-        def plan(draft: Draft) -> DriveView:
+        def plan(draft: TransactionBuilder) -> DriveView:
             made = self.made_before(request)
             if made is not None:
                 return remade(self.replica.drives, f"drives/{made.names[0]}", made.created_at).view
@@ -31,18 +34,18 @@ class Drives(DesiredState):
             return view if record is None else record.view
 
     def delete_drive(self, name: str, timeout: float) -> None:
-        """Take a drive away from its network. Raises Missing, Contended, Unreachable."""
+        """Take a drive away from its network. Raises NotFound, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_drive(name), timeout)
 
     def drive(self, name: str) -> DriveView:
-        """One drive. Raises Missing."""
+        """One drive. Raises NotFound."""
         with self.replica.lock:
             return find(self.replica.drives, f"drives/{name}").view
 
     def list_drives(self, network: str, tenant: str, after: str, count: int) -> list[DriveView]:
         """At most `count` drives with names above `after`, in order; of one network and tenant unless empty.
 
-        Raises Missing.
+        Raises NotFound.
         """
         with self.replica.lock:
             every = self.replica.drives
@@ -50,7 +53,7 @@ class Drives(DesiredState):
             return [every[name].view for name in following(found, after, count)]
 
     def wait_drive(self, view: DriveView, timeout: float) -> DriveView:
-        """The drive once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The drive once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"drives/{view.drive.name}"
         with self.replica.lock:
             record = remade(self.replica.drives, name, view.created_at)

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.draft import Draft
-from agent.intent import Idempotency, InterconnectChange, NewInterconnect
-from agent.learned import Position
-from agent.records import WAITING, InterconnectRecord, InterconnectView
+from agent.cache.learned_routes import Position
+from agent.cache.records import WAITING, InterconnectRecord, InterconnectView
+from agent.cache.watch import Watcher
+from agent.requests import Idempotency, InterconnectSpec, InterconnectUpdate
 from agent.store.desired_state import check, find, following, remade
-from agent.store.sealed import Sealed
-from agent.validation import port, request_id
-from agent.validation_interconnect import FIELD, new_interconnect
-from agent.watch import Watcher
+from agent.store.encryption import EncryptedStore
+from agent.transaction import TransactionBuilder
+from agent.validation.interconnects import FIELD, new_interconnect
+from agent.validation.objects import port, request_id
 from state.interconnect import Route
 
 
-class Interconnects(Sealed):
+class Interconnects(EncryptedStore):
     """Interconnects of the store."""
 
-    def create_interconnect(self, new: NewInterconnect, request: Idempotency, timeout: float) -> InterconnectView:
+    def create_interconnect(self, new: InterconnectSpec, request: Idempotency, timeout: float) -> InterconnectView:
         """Add an interconnect.
 
-        Raises Invalid, Missing, Taken, Unsuitable, Exhausted, Contended, Unreachable.
+        Raises InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, ResourceExhausted, Aborted, Unavailable.
         """
         new = replace(new, local_as=new.local_as or self.config.bgp_as)
         check([*request_id("request_id", request.request_id), *new_interconnect(new, self.own_ports)])
 
-        def plan(draft: Draft) -> InterconnectView:
+        def plan(draft: TransactionBuilder) -> InterconnectView:
             made = self.made_before(request)
             if made is not None:
                 name = f"interconnects/{made.names[0]}"
@@ -44,8 +44,11 @@ class Interconnects(Sealed):
             record = self.replica.interconnects.by_name.get(view.interconnect.name)
             return view if record is None else record.view
 
-    def update_interconnect(self, name: str, change: InterconnectChange, timeout: float) -> InterconnectView:
-        """Change an interconnect. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+    def update_interconnect(self, name: str, change: InterconnectUpdate, timeout: float) -> InterconnectView:
+        """Change an interconnect.
+
+        Raises InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, Unavailable.
+        """
         if change.port is not None:
             check(list(port(f"{FIELD}.port", change.port, self.own_ports)))
         if change.local_as == 0:
@@ -54,11 +57,11 @@ class Interconnects(Sealed):
         return self.interconnect(name)
 
     def delete_interconnect(self, name: str, timeout: float) -> None:
-        """Delete an interconnect. Raises Missing, Contended, Unreachable."""
+        """Delete an interconnect. Raises NotFound, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_interconnect(name), timeout)
 
     def interconnect(self, name: str) -> InterconnectView:
-        """One interconnect. Raises Missing."""
+        """One interconnect. Raises NotFound."""
         with self.replica.lock:
             return self._interconnect(name).view
 
@@ -68,7 +71,7 @@ class Interconnects(Sealed):
     def list_interconnects(self, network: str, tenant: str, after: str, count: int) -> list[InterconnectView]:
         """At most `count` interconnects with names above `after`, in order; of one network and tenant unless empty.
 
-        Raises Missing.
+        Raises NotFound.
         """
         with self.replica.lock:
             every = self.replica.interconnects.by_name
@@ -78,14 +81,14 @@ class Interconnects(Sealed):
     def list_interconnect_routes(self, name: str, after: Position, count: int, *, refused: bool) -> Sequence[Route]:
         """At most `count` routes above `after` that the peer announces, in order of address, then length.
 
-        Only those that are not accepted if `refused`. Raises Missing.
+        Only those that are not accepted if `refused`. Raises NotFound.
         """
         with self.replica.lock:
             routes = self.replica.interconnects.routes(self._interconnect(name))
             return routes.page(after, count, refused=refused)
 
     def wait_interconnect(self, view: InterconnectView, timeout: float) -> InterconnectView:
-        """The interconnect once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The interconnect once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"interconnects/{view.interconnect.name}"
         with self.replica.lock:
             record = remade(self.replica.interconnects.by_name, name, view.interconnect.created_at)

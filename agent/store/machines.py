@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from agent.draft import Draft
-from agent.faults import Fault, Violation, within
-from agent.intent import Idempotency, MachineChange, NewMachine
-from agent.records import WAITING, MachineView
+from agent.cache.records import WAITING, MachineView
+from agent.cache.watch import Watcher
+from agent.errors import RequestError, Violation, within
+from agent.requests import Idempotency, MachineSpec, MachineUpdate
 from agent.store.desired_state import DesiredState, check, find, following, remade
-from agent.validation import MAX_BATCH, machine_change, new_machine, request_id
-from agent.watch import Watcher
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import MAX_BATCH, machine_change, new_machine, request_id
 
 
 class Machines(DesiredState):
     """Machines of the store."""
 
     def create_machines(
-        self, requests: Sequence[NewMachine], request: Idempotency, timeout: float, *, batch: bool
+        self, requests: Sequence[MachineSpec], request: Idempotency, timeout: float, *, batch: bool
     ) -> list[MachineView]:
         """Create machines, all or none, and answer in the order of `requests`.
 
-        Raises Invalid, Missing, Taken, InUse, Exhausted, Contended,
-        Unreachable; of a batch they name the index of the request at fault.
+        Raises InvalidArgument, NotFound, AlreadyExists, InUse, ResourceExhausted, Aborted,
+        Unavailable; of a batch they name the index of the request at fault.
         """
         found = list(request_id("request_id", request.request_id))
         if batch and not 1 <= len(requests) <= MAX_BATCH:
@@ -35,7 +35,7 @@ class Machines(DesiredState):
         # Those that ask for an address come first, so that no other of the batch is given it.
         order = sorted(range(len(requests)), key=lambda at: not requests[at].address)
 
-        def plan(draft: Draft) -> list[MachineView]:
+        def plan(draft: TransactionBuilder) -> list[MachineView]:
             made = self.made_before(request)
             if made is not None:
                 return [remade(self.replica.machines, f"machines/{n}", made.created_at).view for n in made.names]
@@ -43,7 +43,7 @@ class Machines(DesiredState):
             for at in order:
                 try:
                     machine, network = draft.create_machine(requests[at])
-                except Fault as fault:
+                except RequestError as fault:
                     raise fault.in_request(at) if batch else fault from None
                 planned[at] = MachineView(machine, network.name, network.tenant, draft.now, WAITING)
             views = [planned[at] for at in range(len(requests))]
@@ -55,25 +55,25 @@ class Machines(DesiredState):
             records = [self.replica.machines.get(view.machine.name) for view in views]
             return [view if record is None else record.view for view, record in zip(views, records, strict=True)]
 
-    def update_machine(self, name: str, change: MachineChange, timeout: float) -> MachineView:
-        """Change a machine. Raises Invalid, Missing, Taken, Contended, Unreachable."""
+    def update_machine(self, name: str, change: MachineUpdate, timeout: float) -> MachineView:
+        """Change a machine. Raises InvalidArgument, NotFound, AlreadyExists, Aborted, Unavailable."""
         check(machine_change(change, self.own_ports, self.own_macs))
         self.run(lambda draft: draft.update_machine(name, change), timeout)
         return self.machine(name)
 
     def delete_machine(self, name: str, timeout: float) -> None:
-        """Delete a machine and the network made with it. Raises Missing, Contended, Unreachable."""
+        """Delete a machine and the network made with it. Raises NotFound, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_machine(name), timeout)
 
     def machine(self, name: str) -> MachineView:
-        """One machine. Raises Missing."""
+        """One machine. Raises NotFound."""
         with self.replica.lock:
             return find(self.replica.machines, f"machines/{name}").view
 
     def list_machines(self, network: str, tenant: str, after: str, count: int) -> list[MachineView]:
         """At most `count` machines with names above `after`, in order; of one network and tenant unless empty.
 
-        Raises Missing.
+        Raises NotFound.
         """
         with self.replica.lock:
             every = self.replica.machines
@@ -81,7 +81,7 @@ class Machines(DesiredState):
             return [every[name].view for name in following(found, after, count)]
 
     def wait_machines(self, views: Sequence[MachineView], timeout: float) -> list[MachineView]:
-        """The machines once none is pending, or as they are after `timeout`. Raises Missing."""
+        """The machines once none is pending, or as they are after `timeout`. Raises NotFound."""
         until = time.monotonic() + timeout
         settled = []
         with self.replica.lock:

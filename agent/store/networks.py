@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NetworkChange, NewNetwork
-from agent.records import WAITING, NetworkView
+from agent.cache.records import WAITING, NetworkView
+from agent.cache.watch import Watcher
+from agent.requests import Idempotency, NetworkSpec, NetworkUpdate
 from agent.store.desired_state import DesiredState, check, find, following, remade
-from agent.validation import network_change, new_network, request_id
-from agent.watch import Watcher
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import network_change, new_network, request_id
 
 
 class Networks(DesiredState):
     """Networks of the store."""
 
-    def create_network(self, new: NewNetwork, request: Idempotency, timeout: float) -> NetworkView:
-        """Create a network. Raises Invalid, Taken, Exhausted, Contended, Unreachable."""
+    def create_network(self, new: NetworkSpec, request: Idempotency, timeout: float) -> NetworkView:
+        """Create a network. Raises InvalidArgument, AlreadyExists, ResourceExhausted, Aborted, Unavailable."""
         check([*request_id("request_id", request.request_id), *new_network(new, self.own_prefixes)])
 
-        def plan(draft: Draft) -> NetworkView:
+        def plan(draft: TransactionBuilder) -> NetworkView:
             made = self.made_before(request)
             if made is not None:
                 return remade(self.replica.networks, f"networks/{made.names[0]}", made.created_at).view
@@ -30,18 +30,18 @@ class Networks(DesiredState):
             record = self.replica.networks.get(view.network.name)
             return view if record is None else record.view
 
-    def update_network(self, name: str, change: NetworkChange, timeout: float) -> NetworkView:
-        """Change a network. Raises Invalid, Missing, Contended, Unreachable."""
+    def update_network(self, name: str, change: NetworkUpdate, timeout: float) -> NetworkView:
+        """Change a network. Raises InvalidArgument, NotFound, Aborted, Unavailable."""
         check(network_change(change))
         self.run(lambda draft: draft.update_network(name, change), timeout)
         return self.network(name)
 
     def delete_network(self, name: str, timeout: float) -> None:
-        """Delete a network. Raises Missing, InUse, Contended, Unreachable."""
+        """Delete a network. Raises NotFound, InUse, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_network(name), timeout)
 
     def network(self, name: str) -> NetworkView:
-        """One network. Raises Missing."""
+        """One network. Raises NotFound."""
         with self.replica.lock:
             return find(self.replica.networks, f"networks/{name}").view
 
@@ -52,7 +52,7 @@ class Networks(DesiredState):
             return [self.replica.networks[name].view for name in following([index], after, count)]
 
     def wait_network(self, view: NetworkView, timeout: float) -> NetworkView:
-        """The network once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The network once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         with self.replica.lock:
             name = f"networks/{view.network.name}"
             record = remade(self.replica.networks, name, view.network.created_at)

@@ -5,24 +5,27 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from agent.draft import Draft
-from agent.faults import Missing
-from agent.intent import Idempotency, NewPublicAddress, PublicAddressChange
-from agent.records import LIVE, WAITING, PublicAddressRecord, PublicAddressView
+from agent.cache.records import LIVE, WAITING, PublicAddressRecord, PublicAddressView
+from agent.cache.watch import Watcher
+from agent.errors import NotFound
+from agent.requests import Idempotency, PublicAddressSpec, PublicAddressUpdate
 from agent.store.desired_state import DesiredState, check, find, following, remade
-from agent.validation import new_public_address, public_address_change, request_id
-from agent.watch import Watcher
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import new_public_address, public_address_change, request_id
 from state.model import State
 
 
 class PublicAddresses(DesiredState):
     """Public addresses of the store."""
 
-    def create_public_address(self, new: NewPublicAddress, request: Idempotency, timeout: float) -> PublicAddressView:
-        """Take a public address. Raises Invalid, Missing, Taken, InUse, Exhausted, Contended, Unreachable."""
+    def create_public_address(self, new: PublicAddressSpec, request: Idempotency, timeout: float) -> PublicAddressView:
+        """Take a public address.
+
+        Raises InvalidArgument, NotFound, AlreadyExists, InUse, ResourceExhausted, Aborted, Unavailable.
+        """
         check([*request_id("request_id", request.request_id), *new_public_address(new)])
 
-        def plan(draft: Draft) -> PublicAddressView:
+        def plan(draft: TransactionBuilder) -> PublicAddressView:
             made = self.made_before(request)
             if made is not None:
                 record = remade(self.replica.public_addresses, f"publicAddresses/{made.names[0]}", made.created_at)
@@ -36,18 +39,18 @@ class PublicAddresses(DesiredState):
             record = self.replica.public_addresses.get(view.address.name)
             return view if record is None else shown(record)
 
-    def update_public_address(self, name: str, change: PublicAddressChange, timeout: float) -> PublicAddressView:
-        """Change a public address. Raises Invalid, Missing, InUse, Exhausted, Contended, Unreachable."""
+    def update_public_address(self, name: str, change: PublicAddressUpdate, timeout: float) -> PublicAddressView:
+        """Change a public address. Raises InvalidArgument, NotFound, InUse, ResourceExhausted, Aborted, Unavailable."""
         check(public_address_change(change))
         self.run(lambda draft: draft.update_public_address(name, change), timeout)
         return self.public_address(name)
 
     def delete_public_address(self, name: str, timeout: float) -> None:
-        """Release a public address. Raises Missing, Contended, Unreachable."""
+        """Release a public address. Raises NotFound, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_public_address(name), timeout)
 
     def public_address(self, name: str) -> PublicAddressView:
-        """One public address. Raises Missing."""
+        """One public address. Raises NotFound."""
         with self.replica.lock:
             return shown(find(self.replica.public_addresses, f"publicAddresses/{name}"))
 
@@ -58,7 +61,7 @@ class PublicAddresses(DesiredState):
             return [shown(self.replica.public_addresses[name]) for name in following([index], after, count)]
 
     def wait_public_address(self, view: PublicAddressView, timeout: float) -> PublicAddressView:
-        """The address once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The address once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"publicAddresses/{view.address.name}"
         until = time.monotonic() + timeout
         with self.replica.lock:
@@ -74,7 +77,7 @@ class PublicAddresses(DesiredState):
                 moved = lambda of=machine: settled() or record.address.machine != of  # noqa: E731
                 self.await_settled(network, moved, until - time.monotonic())
             if record.gone:
-                raise Missing(name, f"{name} was deleted meanwhile")
+                raise NotFound(name, f"{name} was deleted meanwhile")
             return shown(record)
 
     def watch_public_addresses(self, name: str) -> tuple[list[PublicAddressView], Watcher[PublicAddressView]]:

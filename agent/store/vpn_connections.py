@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NewVpnConnection, VpnConnectionChange
-from agent.records import WAITING, VpnConnectionRecord, VpnConnectionView
-from agent.sealing import SealError
+from agent.cache.records import WAITING, VpnConnectionRecord, VpnConnectionView
+from agent.cache.watch import Watcher
+from agent.requests import Idempotency, VpnConnectionSpec, VpnConnectionUpdate
 from agent.store.desired_state import Index, check, find, following, remade
-from agent.store.sealed import Sealed
-from agent.validation import request_id
-from agent.validation_vpn import new_vpn_connection, proof
-from agent.watch import Watcher
+from agent.store.encryption import EncryptedStore
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import request_id
+from agent.validation.vpn import new_vpn_connection, proof
+from state.encryption import EncryptionError
 from state.vpn import Authentication
 
 
-class VpnConnections(Sealed):
+class VpnConnections(EncryptedStore):
     """VPN connections of the store."""
 
-    def create_vpn_connection(self, new: NewVpnConnection, request: Idempotency, timeout: float) -> VpnConnectionView:
+    def create_vpn_connection(self, new: VpnConnectionSpec, request: Idempotency, timeout: float) -> VpnConnectionView:
         """Add a connection to a VPN gateway.
 
-        Raises Invalid, Missing, Taken, Unsuitable, Exhausted, Contended, Unreachable.
+        Raises InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, ResourceExhausted, Aborted, Unavailable.
         """
         check([*request_id("request_id", request.request_id), *new_vpn_connection(new, self.clock.now())])
 
-        def plan(draft: Draft) -> VpnConnectionView:
+        def plan(draft: TransactionBuilder) -> VpnConnectionView:
             made = self.made_before(request)
             if made is not None:
                 return remade(self.replica.vpn.connections, f"vpnConnections/{made.names[0]}", made.created_at).view
@@ -40,15 +40,18 @@ class VpnConnections(Sealed):
             record = self.replica.vpn.connections.get(view.connection.name)
             return view if record is None else record.view
 
-    def update_vpn_connection(self, name: str, change: VpnConnectionChange, timeout: float) -> VpnConnectionView:
-        """Change a connection. Raises Invalid, Missing, Taken, Unsuitable, Contended, Unreachable."""
+    def update_vpn_connection(self, name: str, change: VpnConnectionUpdate, timeout: float) -> VpnConnectionView:
+        """Change a connection.
+
+        Raises InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, Unavailable.
+        """
         if change.pre_shared_key is not None or change.certificate is not None:
             change = self._with_private_key(name, change)
             check(list(proof(change.pre_shared_key or "", change.certificate, self.clock.now())))
         self.run(lambda draft: draft.update_vpn_connection(name, change, self.seal), timeout)
         return self.vpn_connection(name)
 
-    def _with_private_key(self, name: str, change: VpnConnectionChange) -> VpnConnectionChange:
+    def _with_private_key(self, name: str, change: VpnConnectionUpdate) -> VpnConnectionUpdate:
         """The change with the private key there is, where a client brings a certificate without one."""
         if change.certificate is None or change.certificate.private_key:
             return change
@@ -58,16 +61,16 @@ class VpnConnections(Sealed):
             return change
         try:
             private_key = self.seal.open(present.secret)
-        except SealError:
+        except EncryptionError:
             return change
         return replace(change, certificate=replace(change.certificate, private_key=private_key))
 
     def delete_vpn_connection(self, name: str, timeout: float) -> None:
-        """Delete a connection. Raises Missing, Contended, Unreachable."""
+        """Delete a connection. Raises NotFound, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_vpn_connection(name), timeout)
 
     def vpn_connection(self, name: str) -> VpnConnectionView:
-        """One connection. Raises Missing."""
+        """One connection. Raises NotFound."""
         with self.replica.lock:
             return self._found(name).view
 
@@ -77,7 +80,7 @@ class VpnConnections(Sealed):
     def list_vpn_connections(self, gateway: str, tenant: str, after: str, count: int) -> list[VpnConnectionView]:
         """At most `count` connections with names above `after`, in order; of one gateway and tenant unless empty.
 
-        Raises Missing.
+        Raises NotFound.
         """
         with self.replica.lock:
             every = self.replica.vpn.connections
@@ -89,7 +92,7 @@ class VpnConnections(Sealed):
             return [every[name].view for name in following(found, after, count)]
 
     def wait_vpn_connection(self, view: VpnConnectionView, timeout: float) -> VpnConnectionView:
-        """The connection once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The connection once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"vpnConnections/{view.connection.name}"
         with self.replica.lock:
             record = remade(self.replica.vpn.connections, name, view.connection.created_at)

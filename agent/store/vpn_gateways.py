@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from sortedcontainers import SortedDict
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NewVpnGateway
-from agent.records import WAITING, VpnGatewayRecord, VpnGatewayView
+from agent.cache.records import WAITING, VpnGatewayRecord, VpnGatewayView
+from agent.cache.watch import Watcher
+from agent.requests import Idempotency, VpnGatewaySpec
 from agent.store.desired_state import DesiredState, Index, check, find, following, remade
-from agent.validation import request_id
-from agent.validation_vpn import new_vpn_gateway
-from agent.watch import Watcher
+from agent.transaction import TransactionBuilder
+from agent.validation.objects import request_id
+from agent.validation.vpn import new_vpn_gateway
 
 
 class VpnGateways(DesiredState):
     """VPN gateways of the store."""
 
-    def create_vpn_gateway(self, new: NewVpnGateway, request: Idempotency, timeout: float) -> VpnGatewayView:
+    def create_vpn_gateway(self, new: VpnGatewaySpec, request: Idempotency, timeout: float) -> VpnGatewayView:
         """Give a network a VPN gateway.
 
-        Raises Invalid, Missing, Taken, InUse, Unsuitable, Exhausted, Contended, Unreachable.
+        Raises InvalidArgument, NotFound, AlreadyExists, InUse, FailedPrecondition, ResourceExhausted, Aborted,
+        Unavailable.
         """
         check([*request_id("request_id", request.request_id), *new_vpn_gateway(new)])
 
-        def plan(draft: Draft) -> VpnGatewayView:
+        def plan(draft: TransactionBuilder) -> VpnGatewayView:
             made = self.made_before(request)
             if made is not None:
                 return remade(self.replica.vpn.gateways, f"vpnGateways/{made.names[0]}", made.created_at).view
@@ -37,18 +38,18 @@ class VpnGateways(DesiredState):
             return view if record is None else record.view
 
     def delete_vpn_gateway(self, name: str, timeout: float) -> None:
-        """Delete a VPN gateway without connections. Raises Missing, InUse, Contended, Unreachable."""
+        """Delete a VPN gateway without connections. Raises NotFound, InUse, Aborted, Unavailable."""
         self.run(lambda draft: draft.delete_vpn_gateway(name), timeout)
 
     def vpn_gateway(self, name: str) -> VpnGatewayView:
-        """One VPN gateway. Raises Missing."""
+        """One VPN gateway. Raises NotFound."""
         with self.replica.lock:
             return find(self.replica.vpn.gateways, f"vpnGateways/{name}").view
 
     def list_vpn_gateways(self, network: str, tenant: str, after: str, count: int) -> list[VpnGatewayView]:
         """At most `count` VPN gateways with names above `after`, in order; of one network and tenant unless empty.
 
-        Raises Missing.
+        Raises NotFound.
         """
         with self.replica.lock:
             every = self.replica.vpn.gateways
@@ -56,7 +57,7 @@ class VpnGateways(DesiredState):
             return [every[name].view for name in following(found, after, count)]
 
     def wait_vpn_gateway(self, view: VpnGatewayView, timeout: float) -> VpnGatewayView:
-        """The VPN gateway once it is no longer pending, or as it is after `timeout`. Raises Missing."""
+        """The VPN gateway once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"vpnGateways/{view.gateway.name}"
         with self.replica.lock:
             record = remade(self.replica.vpn.gateways, name, view.gateway.created_at)

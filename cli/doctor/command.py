@@ -22,7 +22,7 @@ from cli.doctor import (
     units,
 )
 from cli.doctor.finding import Finding, Level
-from cli.session import Session
+from cli.session import CliSession
 
 CONFIGURATION = "/etc/sluice/sluice.toml"
 
@@ -31,7 +31,7 @@ CONFIGURATION = "/etc/sluice/sluice.toml"
 @click.option("--config", "path", default=CONFIGURATION, show_default=True, metavar="FILE", help="Configuration file.")
 @click.pass_context
 @pass_session
-def doctor(session: Session, context: click.Context, path: str) -> None:
+def doctor(session: CliSession, context: click.Context, path: str) -> None:
     """Check this host for Sluice, before and after the start; changes nothing.
 
     Each line is ok, a warning (something may not work) or an error (something
@@ -58,7 +58,7 @@ def doctor(session: Session, context: click.Context, path: str) -> None:
         context.exit(1)
 
 
-def _of_configuration(session: Session, config: Config) -> list[Finding]:
+def _of_configuration(session: CliSession, config: Config) -> list[Finding]:
     datapath_type = config.bridge.datapath_type
     return [
         *open_vswitch.judge(open_vswitch.gather(session), datapath_type),

@@ -26,7 +26,7 @@ _NEARLY_FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class KernelFacts:
     """Numbers of the kernel; None: the module is not loaded, or this user may not read them."""
 
     max_entries: int | None
@@ -35,13 +35,13 @@ class Facts:
     bridge_netfilter: int | None
 
 
-def gather() -> Facts:
+def gather() -> KernelFacts:
     """Read them."""
     number = kernel.number
-    return Facts(number(CONNTRACK_MAX), number(CONNTRACK_BUCKETS), number(_COUNT), number(BRIDGE_NETFILTER))
+    return KernelFacts(number(CONNTRACK_MAX), number(CONNTRACK_BUCKETS), number(_COUNT), number(BRIDGE_NETFILTER))
 
 
-def judge(facts: Facts, wanted: ConntrackSettings, datapath_type: str) -> list[Finding]:
+def judge(facts: KernelFacts, wanted: ConntrackSettings, datapath_type: str) -> list[Finding]:
     """The userspace datapath has a connection tracking of its own, which the agent sizes."""
     found = _conntrack(facts, wanted) if datapath_type == SYSTEM else []
     if facts.bridge_netfilter == 1:
@@ -54,7 +54,7 @@ def judge(facts: Facts, wanted: ConntrackSettings, datapath_type: str) -> list[F
     return found
 
 
-def _conntrack(facts: Facts, wanted: ConntrackSettings) -> list[Finding]:
+def _conntrack(facts: KernelFacts, wanted: ConntrackSettings) -> list[Finding]:
     if facts.max_entries is None:
         return [warning(CHECK, "its module is not loaded yet", _SET_UP)]
     found = []

@@ -16,20 +16,20 @@ _KERNEL = "install Debian's own kernel (linux-image-amd64) and boot it"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModuleFacts:
     """Modules that are loaded, and those the running kernel has; the loaded ones are among them."""
 
     loaded: frozenset[str]
     loadable: frozenset[str]
 
 
-def gather() -> Facts:
+def gather() -> ModuleFacts:
     """Look for each module."""
     names = (*DATAPATH, *TUNNELS, *ESP)
-    return Facts(frozenset(filter(kernel.is_loaded, names)), frozenset(filter(kernel.is_loadable, names)))
+    return ModuleFacts(frozenset(filter(kernel.is_loaded, names)), frozenset(filter(kernel.is_loadable, names)))
 
 
-def judge(facts: Facts, datapath_type: str) -> list[Finding]:
+def judge(facts: ModuleFacts, datapath_type: str) -> list[Finding]:
     """The userspace datapath needs none of `DATAPATH` and `TUNNELS`."""
     found = []
     if datapath_type == SYSTEM:

@@ -9,7 +9,7 @@ from cli import switch
 from cli.doctor.finding import Finding, error, ok, warning
 from cli.doctor.tools import output_of
 from cli.errors import Failure, NotPermitted
-from cli.session import Session
+from cli.session import CliSession
 from state.datapath import NETDEV, SYSTEM, missing, version_of
 
 _OLDEST, _GOOD = (3, 1), (3, 3)
@@ -18,7 +18,7 @@ _FEW_METERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SwitchFacts:
     """`installed` and `running` are versions, empty for none; `datapath_type` is the bridge's, empty for no bridge."""
 
     installed: str
@@ -29,26 +29,26 @@ class Facts:
     permitted: bool = True
 
 
-def gather(session: Session) -> Facts:
+def gather(session: CliSession) -> SwitchFacts:
     """Ask the installed and the running switch."""
     text = output_of("ovs-vswitchd", "--version") or output_of("/usr/sbin/ovs-vswitchd", "--version") or ""
     installed = text.splitlines()[0].rpartition(" ")[2] if text else ""
     try:
         running = switch.version(session)
     except NotPermitted:
-        return Facts(installed, permitted=False)
+        return SwitchFacts(installed, permitted=False)
     except Failure:
-        return Facts(installed)
+        return SwitchFacts(installed)
     try:
         (bridge,) = switch.rows(session, "Bridge", "datapath_type", name=session.bridge)
         datapath_type = str(bridge["datapath_type"] or SYSTEM)
         capabilities = switch.capabilities(session, datapath_type)
-        return Facts(installed, running, datapath_type, capabilities, switch.max_meters(session))
+        return SwitchFacts(installed, running, datapath_type, capabilities, switch.max_meters(session))
     except Failure:
-        return Facts(installed, running)
+        return SwitchFacts(installed, running)
 
 
-def judge(facts: Facts, wanted: str) -> list[Finding]:
+def judge(facts: SwitchFacts, wanted: str) -> list[Finding]:
     """`wanted` is the configured type of datapath."""
     version = facts.running or facts.installed
     if not version:
@@ -83,7 +83,7 @@ def _version(version: str, wanted: str) -> Finding:
     return error("Open vSwitch", f"{version} is too old", "use 3.3 or later; 3.1 is the oldest that was tried")
 
 
-def _datapath(facts: Facts, wanted: str) -> list[Finding]:
+def _datapath(facts: SwitchFacts, wanted: str) -> list[Finding]:
     found = []
     if facts.datapath_type != wanted:
         advice = "restart sluice-agent, which sets it; connections are reset"

@@ -14,7 +14,7 @@ from cli.doctor import arp_probe
 from cli.doctor.finding import Finding, error, ok, warning
 from cli.doctor.tools import json_of, output_of
 from cli.errors import Failure
-from cli.session import Session
+from cli.session import CliSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def hooks_of(rules: str, port: str) -> list[str]:
     ]
 
 
-def next_hop(session: Session, config: Config) -> NextHop:
+def next_hop(session: CliSession, config: Config) -> NextHop:
     """Ask the flows, and where they do not say, the link itself by an ARP probe, which changes no cache."""
     gateway = config.appliance.gateway
     try:

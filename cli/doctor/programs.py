@@ -6,8 +6,8 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from agent.host.programs import CHARON, FRR_DAEMONS, FRR_PACKAGES, FRR_PROGRAM, NFT, VPN_PACKAGES
 from cli.doctor.finding import Finding, ok, warning
+from daemons.programs import CHARON, FRR_DAEMONS, FRR_PACKAGES, FRR_PROGRAM, NFT, VPN_PACKAGES
 
 CHECK = "programs"
 

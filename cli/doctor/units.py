@@ -18,7 +18,7 @@ OPTIONAL = ("sluice-host-setup.service", "sluice-vpn.service", "sluice-bgp.servi
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class SystemdUnit:
     """A unit in systemd's own words (systemctl(1)), and how often it was restarted since it was loaded."""
 
     name: str
@@ -33,27 +33,27 @@ def names(config: Config) -> tuple[str, ...]:
     return (SWITCH, TARGET, *REQUIRED, *([RESOLVER] if config.appliance.resolver_port else []), *OPTIONAL)
 
 
-def gather(config: Config) -> tuple[Unit, ...]:
+def gather(config: Config) -> tuple[SystemdUnit, ...]:
     """The units; none where systemd does not run."""
     text = output_of("systemctl", "show", f"--property={_PROPERTIES}", *names(config))
     return tuple(map(_unit, (text or "").strip().split("\n\n"))) if text else ()
 
 
-def _unit(text: str) -> Unit:
+def _unit(text: str) -> SystemdUnit:
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     restarts = values.get("NRestarts", "0")
-    return Unit(values.get("Id", ""), values.get("LoadState", ""), values.get("UnitFileState", ""),
+    return SystemdUnit(values.get("Id", ""), values.get("LoadState", ""), values.get("UnitFileState", ""),
                 values.get("ActiveState", ""), int(restarts) if restarts.isdigit() else 0)  # fmt: skip
 
 
-def judge(units: tuple[Unit, ...]) -> list[Finding]:
+def judge(units: tuple[SystemdUnit, ...]) -> list[Finding]:
     """One finding a unit."""
     if not units:
         return [warning("units", "systemd cannot be asked", "run this on the host itself, not in a container")]
     return [_finding(unit) for unit in units]
 
 
-def _finding(unit: Unit) -> Finding:
+def _finding(unit: SystemdUnit) -> Finding:
     check, name = f"unit {unit.name.removesuffix('.service')}", unit.name.removesuffix(".service")
     optional = unit.name in OPTIONAL
     if unit.load != "loaded":

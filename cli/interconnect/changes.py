@@ -11,9 +11,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from cli import creation, deletion, names, options
 from cli.command import command, pass_session
 from cli.establishment import Establishment
-from cli.interconnect import words
+from cli.interconnect import formatting
 from cli.interconnect.options import interconnect_of, interconnect_options
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import interconnect_pb2 as pb
 
 _REQUIRED = {
@@ -24,7 +24,7 @@ _REQUIRED = {
 }
 
 
-def _watch_network(session: Session, interconnect: pb.Interconnect, seconds: float) -> Iterable[Any]:
+def _watch_network(session: CliSession, interconnect: pb.Interconnect, seconds: float) -> Iterable[Any]:
     watched = pb.WatchInterconnectsRequest(network=interconnect.network)
     return session.interconnects.WatchInterconnects(watched, timeout=seconds)
 
@@ -34,7 +34,7 @@ _SESSION = Establishment(
     watch=_watch_network,
     of=lambda event: event.interconnect,
     established=lambda seen: seen.session.state == pb.InterconnectSession.SESSION_ESTABLISHED,
-    why=words.why,
+    why=formatting.why,
 )
 
 
@@ -46,7 +46,7 @@ _SESSION = Establishment(
     " --peer-address 192.0.2.0 --peer-as 64496 --maximum-prefixes 5000"
 )
 @click.argument("interconnect", required=False, default="", callback=names.not_empty)
-@click.option("--kind", type=click.Choice(tuple(words.KINDS)), required=True,
+@click.option("--kind", type=click.Choice(tuple(formatting.KINDS)), required=True,
               help="Into one private network, or to our public addresses.")  # fmt: skip
 @click.option("--network", default="", type=names.NETWORKS,
               help="Its private network, for direct-connect.")  # fmt: skip
@@ -55,7 +55,7 @@ _SESSION = Establishment(
 @_SESSION.option
 @pass_session
 def create(
-    session: Session,
+    session: CliSession,
     /,
     interconnect: str,
     kind: str,
@@ -74,7 +74,7 @@ def create(
     missing = [option for field, option in _REQUIRED.items() if field not in paths]
     if missing:
         raise click.UsageError(f"an interconnect needs {', '.join(missing)}")
-    wanted.kind = words.KINDS[kind]
+    wanted.kind = formatting.KINDS[kind]
     if (wanted.kind == pb.Interconnect.DIRECT_CONNECT) != bool(network):
         raise click.UsageError("--network is the network of a direct-connect, and of that only")
     wanted.network = network
@@ -87,11 +87,11 @@ def create(
     )
     made = creation.create(session.interconnects.CreateInterconnect, request, session.timeout)
     if wait_established is None:
-        words.show(session, made)
+        formatting.show(session, made)
     if wait:
         creation.require_live([made])
     if wait_established is not None:
-        words.show(session, _SESSION.waited(session, made, wait_established))
+        formatting.show(session, _SESSION.waited(session, made, wait_established))
 
 
 @command(
@@ -106,7 +106,13 @@ def create(
 @_SESSION.option
 @pass_session
 def set_(
-    session: Session, /, interconnect: str, no_password: bool, wait: bool, wait_established: float | None, **given: Any
+    session: CliSession,
+    /,
+    interconnect: str,
+    no_password: bool,
+    wait: bool,
+    wait_established: float | None,
+    **given: Any,
 ) -> None:
     """Change an interconnect; its session goes on where the change allows it.
 
@@ -124,13 +130,13 @@ def set_(
         interconnect=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None
     )
     made = session.interconnects.UpdateInterconnect(request, timeout=session.timeout)
-    words.show(session, _SESSION.waited(session, made, wait_established))
+    formatting.show(session, _SESSION.waited(session, made, wait_established))
 
 
 @command(epilog="Example: sluicectl interconnects delete berlin-dc")
 @click.argument("interconnect", nargs=-1, required=True, type=names.INTERCONNECTS)
 @pass_session
-def delete(session: Session, interconnect: tuple[str, ...]) -> None:
+def delete(session: CliSession, interconnect: tuple[str, ...]) -> None:
     """End the sessions of interconnects and delete them; stops at the first refusal."""
     requests = (pb.DeleteInterconnectRequest(name=name) for name in interconnect)
     deletion.delete(session, session.interconnects.DeleteInterconnect, requests)

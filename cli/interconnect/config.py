@@ -9,11 +9,11 @@ import click
 from cli import names, output
 from cli.command import command, pass_session
 from cli.interconnect import peer_aws, peer_cisco_ios, peer_frr, peer_junos
-from cli.interconnect.other_side import OtherSide, other_side
-from cli.session import Session
+from cli.interconnect.peer_config import BgpPeer, other_side
+from cli.session import CliSession
 from sluice.v1 import interconnect_pb2, network_pb2
 
-_KINDS: dict[str, Callable[[OtherSide], str]] = {
+_KINDS: dict[str, Callable[[BgpPeer], str]] = {
     "frr": peer_frr.configuration,
     "cisco-ios": peer_cisco_ios.configuration,
     "junos": peer_junos.configuration,
@@ -28,7 +28,7 @@ _KINDS: dict[str, Callable[[OtherSide], str]] = {
 @click.argument("interconnect", type=names.INTERCONNECTS)
 @click.option("--for", "kind", type=click.Choice(tuple(_KINDS)), required=True, help="Router on the other side.")
 @pass_session
-def config(session: Session, interconnect: str, kind: str) -> None:
+def config(session: CliSession, interconnect: str, kind: str) -> None:
     """Write the configuration of the other side of an interconnect, ready to paste.
 
     What must be filled in there is named at its top: the password, for one,
@@ -43,7 +43,7 @@ def config(session: Session, interconnect: str, kind: str) -> None:
         click.echo(text, nl=False)
 
 
-def _seen_from_there(session: Session, found: interconnect_pb2.Interconnect) -> OtherSide:
+def _seen_from_there(session: CliSession, found: interconnect_pb2.Interconnect) -> BgpPeer:
     if not found.network:
         return other_side(found, None, ())
     wanted = network_pb2.GetNetworkRequest(name=found.network)

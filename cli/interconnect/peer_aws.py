@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from cli.errors import refusal
-from cli.interconnect.other_side import LOST_PACKETS, PASSWORD_PLACEHOLDER, OtherSide
-from cli.interconnect.remarks import head, password_to_fill_in
+from cli.interconnect.notes import head, password_to_fill_in
+from cli.interconnect.peer_config import LOST_PACKETS, PASSWORD_PLACEHOLDER, BgpPeer
 
 _CONNECTION = "REPLACE_WITH_THE_CONNECTION_ID"
 _GATEWAY = "REPLACE_WITH_THE_GATEWAY_ID"
@@ -21,7 +21,7 @@ _SHORTEST_BFD = 300
 _LONGEST_ASN = 2**31 - 1
 
 
-def configuration(side: OtherSide) -> str:
+def configuration(side: BgpPeer) -> str:
     """A script for bash. Raises errors.Failure naming what AWS cannot do."""
     _refuse(side)
     fill = [
@@ -43,7 +43,7 @@ def configuration(side: OtherSide) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _refuse(side: OtherSide) -> None:
+def _refuse(side: BgpPeer) -> None:
     if side.peering:
         raise refusal("kind", "is PEERING; a private virtual interface of AWS can be DIRECT_CONNECT only")
     if not side.vlan:
@@ -57,7 +57,7 @@ def _refuse(side: OtherSide) -> None:
         )
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: BgpPeer) -> list[str]:
     notes = [
         f"The gateway must be in AS {side.own_as} (its Amazon side ASN), and announce prefixes that are accepted.",
         "AWS takes passwords of 6 to 80 characters without quotes.",
@@ -71,7 +71,7 @@ def _notes(side: OtherSide) -> list[str]:
     return notes
 
 
-def _settings(side: OtherSide) -> dict[str, Any]:
+def _settings(side: BgpPeer) -> dict[str, Any]:
     link = side.own_address.network.prefixlen
     return {
         "virtualInterfaceName": side.label,

@@ -6,15 +6,15 @@ The commands are those of the Cisco IOS IP Routing: BGP, and BFD, Command Refere
 from __future__ import annotations
 
 from cli.interconnect import prefix_lists
-from cli.interconnect.other_side import LOST_PACKETS, PASSWORD_PLACEHOLDER, OtherSide
-from cli.interconnect.remarks import head, of_another_as, only_what_has_a_route, to_fill_in
+from cli.interconnect.notes import head, of_another_as, only_what_has_a_route, to_fill_in
+from cli.interconnect.peer_config import LOST_PACKETS, PASSWORD_PLACEHOLDER, BgpPeer
 
 _LONGEST_BFD = 999
 # Lists of AS paths have numbers.
 _PATHS_IN, _PATHS_OUT = 401, 402
 
 
-def configuration(side: OtherSide) -> str:
+def configuration(side: BgpPeer) -> str:
     """Commands for the privileged mode."""
     fill = to_fill_in(side)
     if not side.accepted:
@@ -32,7 +32,7 @@ def configuration(side: OtherSide) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: BgpPeer) -> list[str]:
     notes = []
     if side.password:
         notes.append("A ? of the password is typed with Ctrl-V before it.")
@@ -50,7 +50,7 @@ def _notes(side: OtherSide) -> list[str]:
     ]
 
 
-def _interface(side: OtherSide) -> list[str]:
+def _interface(side: BgpPeer) -> list[str]:
     interval = min(side.bfd, _LONGEST_BFD)
     bfd = [f" bfd interval {interval} min_rx {interval} multiplier {LOST_PACKETS}", " no bfd echo"]
     return [
@@ -64,7 +64,7 @@ def _interface(side: OtherSide) -> list[str]:
     ]
 
 
-def _filters(side: OtherSide) -> list[str]:
+def _filters(side: BgpPeer) -> list[str]:
     lines = [*prefix_lists.incoming(side), *prefix_lists.outgoing(side)]
     if not side.announced:
         lines.append(f"ip as-path access-list {_PATHS_IN} permit ^{side.appliance_as}$")
@@ -73,7 +73,7 @@ def _filters(side: OtherSide) -> list[str]:
     return [*lines, "!"]
 
 
-def _bgp(side: OtherSide) -> list[str]:
+def _bgp(side: BgpPeer) -> list[str]:
     neighbor = f" neighbor {side.appliance_address}"
     incoming = f"prefix-list {side.label}-IN" if side.announced else f"filter-list {_PATHS_IN}"
     outgoing = f"prefix-list {side.label}-OUT" if side.accepted else f"filter-list {_PATHS_OUT}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cli.interconnect import prefix_lists
-from cli.interconnect.other_side import LOST_PACKETS, PASSWORD_PLACEHOLDER, OtherSide
-from cli.interconnect.remarks import head, of_another_as, only_what_has_a_route, to_fill_in
+from cli.interconnect.notes import head, of_another_as, only_what_has_a_route, to_fill_in
+from cli.interconnect.peer_config import LOST_PACKETS, PASSWORD_PLACEHOLDER, BgpPeer
 
 
-def configuration(side: OtherSide) -> str:
+def configuration(side: BgpPeer) -> str:
     """Lines for frr.conf, or for `vtysh` in its mode `configure terminal`."""
     fill = to_fill_in(side)
     if not side.accepted:
@@ -23,11 +23,11 @@ def configuration(side: OtherSide) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _name(side: OtherSide) -> str:
+def _name(side: BgpPeer) -> str:
     return f"INTERFACE.{side.vlan}" if side.vlan else "INTERFACE"
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: BgpPeer) -> list[str]:
     notes = []
     if side.vlan:
         notes.append(
@@ -48,11 +48,11 @@ def _notes(side: OtherSide) -> list[str]:
     ]
 
 
-def _interface(side: OtherSide) -> list[str]:
+def _interface(side: BgpPeer) -> list[str]:
     return [f"interface {_name(side)}", f" ip address {side.own_address}", "exit", "!"]
 
 
-def _filters(side: OtherSide) -> list[str]:
+def _filters(side: BgpPeer) -> list[str]:
     lines = [*prefix_lists.incoming(side), *prefix_lists.outgoing(side)]
     if not side.announced:
         lines.append(f"bgp as-path access-list {side.label}-IN seq 10 permit ^{side.appliance_as}$")
@@ -61,7 +61,7 @@ def _filters(side: OtherSide) -> list[str]:
     return [*lines, "!"]
 
 
-def _bfd(side: OtherSide) -> list[str]:
+def _bfd(side: BgpPeer) -> list[str]:
     if not side.bfd:
         return []
     return [
@@ -76,7 +76,7 @@ def _bfd(side: OtherSide) -> list[str]:
     ]
 
 
-def _bgp(side: OtherSide) -> list[str]:
+def _bgp(side: BgpPeer) -> list[str]:
     neighbor = f" neighbor {side.appliance_address}"
     return [
         f"router bgp {side.own_as}",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
-from cli.interconnect.other_side import LOST_PACKETS, PASSWORD_PLACEHOLDER, OtherSide
-from cli.interconnect.remarks import head, of_another_as, to_fill_in
+from cli.interconnect.notes import head, of_another_as, to_fill_in
+from cli.interconnect.peer_config import LOST_PACKETS, PASSWORD_PLACEHOLDER, BgpPeer
 
 # What older releases take; the shorter one of the two sides counts.
 _SHORTEST_HOLD = 20
 
 
-def configuration(side: OtherSide) -> str:
+def configuration(side: BgpPeer) -> str:
     """Commands for `load set terminal` in configuration mode."""
     fill = to_fill_in(side)
     if not side.accepted:
@@ -27,7 +27,7 @@ def configuration(side: OtherSide) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: BgpPeer) -> list[str]:
     notes = ["In configuration mode: load set terminal, paste, Ctrl-D; then: commit check, commit."]
     if side.password:
         notes.append('In the quotes of the password, write \\" for " and \\\\ for \\.')
@@ -40,13 +40,13 @@ def _notes(side: OtherSide) -> list[str]:
     ]
 
 
-def _interface(side: OtherSide) -> list[str]:
+def _interface(side: BgpPeer) -> list[str]:
     unit = f"set interfaces INTERFACE unit {side.vlan}"
     tags = ["set interfaces INTERFACE vlan-tagging", f"{unit} vlan-id {side.vlan}"] if side.vlan else []
     return [*tags, f"{unit} family inet address {side.own_address}"]
 
 
-def _incoming(side: OtherSide) -> list[str]:
+def _incoming(side: BgpPeer) -> list[str]:
     term = f"set policy-options policy-statement {side.label}-IN term"
     known = [f"{term} announced from route-filter {prefix} exact" for prefix in side.announced]
     if not known:
@@ -57,7 +57,7 @@ def _incoming(side: OtherSide) -> list[str]:
     return [*known, f"{term} announced then accept", f"{term} rest then reject"]
 
 
-def _outgoing(side: OtherSide) -> list[str]:
+def _outgoing(side: BgpPeer) -> list[str]:
     term = f"set policy-options policy-statement {side.label}-OUT term"
     lines = [f"{term} excluded from route-filter {prefix} orlonger" for prefix in side.excluded]
     if lines:
@@ -77,7 +77,7 @@ def _parts(prefix: IPv4Network, longest: int) -> str:
     return "orlonger" if longest == prefix.max_prefixlen else f"upto /{longest}"
 
 
-def _bgp(side: OtherSide) -> list[str]:
+def _bgp(side: BgpPeer) -> list[str]:
     group = f"set protocols bgp group {side.label}"
     detection = f"{group} bfd-liveness-detection"
     key = f'"{PASSWORD_PLACEHOLDER}"'

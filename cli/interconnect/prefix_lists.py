@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 
-from cli.interconnect.other_side import OtherSide
+from cli.interconnect.peer_config import BgpPeer
 
 
-def incoming(side: OtherSide) -> list[str]:
+def incoming(side: BgpPeer) -> list[str]:
     """The list `LABEL-IN` of what the appliance announces; nothing where that is not known."""
     return _numbered(f"{side.label}-IN", [f"permit {prefix}" for prefix in side.announced])
 
 
-def outgoing(side: OtherSide) -> list[str]:
+def outgoing(side: BgpPeer) -> list[str]:
     """The list `LABEL-OUT` of what may be announced to the appliance; nothing where that is any public prefix."""
     if not side.accepted:
         return []

@@ -6,9 +6,9 @@ import click
 
 from cli import names, options, output, watching
 from cli.command import command, pass_session
-from cli.interconnect import words
+from cli.interconnect import formatting
 from cli.paging import pages
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import interconnect_pb2 as pb
 
 _ROUTE_COLUMNS = ("PREFIX", "AS PATH", ">MED", "STATE", "WHY")
@@ -18,29 +18,29 @@ _ROUTE_COLUMNS = ("PREFIX", "AS PATH", ">MED", "STATE", "WHY")
 @options.of_network
 @options.of_tenant
 @pass_session
-def list_(session: Session, network: str, tenant: str) -> None:
+def list_(session: CliSession, network: str, tenant: str) -> None:
     """List interconnects in order of name; PREFIXES are those accepted of those received."""
     found = names.INTERCONNECTS.all(session, network=network, tenant=tenant)
-    output.print_list(found, words.COLUMNS, words.row, "no interconnects", as_json=session.json)
+    output.print_list(found, formatting.COLUMNS, formatting.row, "no interconnects", as_json=session.json)
 
 
 @command(epilog="Example: sluicectl interconnects show berlin-dc")
 @click.argument("interconnect", type=names.INTERCONNECTS)
 @options.wait
 @pass_session
-def show(session: Session, interconnect: str, wait: bool) -> None:
+def show(session: CliSession, interconnect: str, wait: bool) -> None:
     """Show one interconnect, its session and what is announced."""
     request = pb.GetInterconnectRequest(name=interconnect, wait_live=wait)
-    words.show(session, session.interconnects.GetInterconnect(request, timeout=session.timeout))
+    formatting.show(session, session.interconnects.GetInterconnect(request, timeout=session.timeout))
 
 
 @command(epilog="Example: sluicectl interconnects watch --network office")
 @options.of_network
 @pass_session
-def watch(session: Session, network: str) -> None:
+def watch(session: CliSession, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchInterconnectsRequest(network=network)
-    watching.watch(session, session.interconnects.WatchInterconnects, request, "interconnect", words.row)
+    watching.watch(session, session.interconnects.WatchInterconnects, request, "interconnect", formatting.row)
 
 
 @command(
@@ -49,7 +49,7 @@ def watch(session: Session, network: str) -> None:
 @click.argument("interconnect", type=names.INTERCONNECTS)
 @click.option("--refused", is_flag=True, help="Only those that are not accepted.")
 @pass_session
-def routes(session: Session, interconnect: str, refused: bool) -> None:
+def routes(session: CliSession, interconnect: str, refused: bool) -> None:
     """List the prefixes the peer announces, in order of address, with the reason where one is not accepted."""
     request = pb.ListInterconnectRoutesRequest(parent=interconnect, refused=refused)
     found = (

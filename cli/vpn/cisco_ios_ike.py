@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cli.errors import refusal
-from cli.vpn.other_side import KEY_PLACEHOLDER, IdentityKind, OtherSide, Proof, identity_kind
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, said
+from cli.vpn.peer_config import KEY_PLACEHOLDER, Credentials, IdentityKind, VpnPeer, identity_kind
+from cli.vpn.proposals import InexpressibleProposal, Proposal, group_of, lookup, said
 
 VENDOR = "Cisco IOS"
 GROUPS = (2, 5, 14, 15, 16, 19, 20, 21)
@@ -28,12 +28,12 @@ _SIGNATURES = {"rsa": "rsa-sig", "ecdsa": "ecdsa-sig"}
 Said = tuple[list[str], list[str]]
 
 
-def object_name(side: OtherSide) -> str:
+def object_name(side: VpnPeer) -> str:
     """What everything of the connection is called on the router."""
     return f"SLUICE-{side.name}"
 
 
-def ikev2(side: OtherSide) -> Said:
+def ikev2(side: VpnPeer) -> Said:
     """Commands and notes of IKEv2. Raises errors.Failure naming what IOS cannot do."""
     name = object_name(side)
     known, notes = said("ike_proposals", side.ike_proposals, VENDOR, _proposal)
@@ -61,7 +61,7 @@ def ikev2(side: OtherSide) -> Said:
 def _proposal(proposal: Proposal) -> list[str]:
     words = [f" encryption {lookup(_CIPHERS, proposal.encryption, VENDOR)}"]
     if proposal.aead and not proposal.prf:
-        raise Unsayable(f"{VENDOR} needs a prf with {proposal.encryption}")
+        raise InexpressibleProposal(f"{VENDOR} needs a prf with {proposal.encryption}")
     if not proposal.aead:
         words.append(f" integrity {proposal.integrity}")
     if proposal.prf:
@@ -69,7 +69,7 @@ def _proposal(proposal: Proposal) -> list[str]:
     return [*words, f" group {group_of(proposal, GROUPS, VENDOR)}"]
 
 
-def _profile(side: OtherSide) -> list[str]:
+def _profile(side: VpnPeer) -> list[str]:
     name = object_name(side)
     own, gateway = identity_kind(side.own_identity), identity_kind(side.gateway_identity)
     if gateway is not IdentityKind.SUBJECT:
@@ -92,20 +92,20 @@ def _profile(side: OtherSide) -> list[str]:
             " authentication local rsa-sig", *_trust(side, side.proof)]  # fmt: skip
 
 
-def _trust(side: OtherSide, proof: Proof) -> list[str]:
+def _trust(side: VpnPeer, proof: Credentials) -> list[str]:
     name = object_name(side)
     if proof.issuer in proof.authorities:
         return [f" pki trustpoint {name}"]
     return [f" pki trustpoint {name} sign", f" pki trustpoint {name}-GATEWAY verify"]
 
 
-def _signature(proof: Proof) -> str:
+def _signature(proof: Credentials) -> str:
     if proof.key not in _SIGNATURES:
         raise refusal("certificate", f"has a key of {proof.key}; {VENDOR} can do RSA and ECDSA")
     return _SIGNATURES[proof.key]
 
 
-def trustpoints(side: OtherSide) -> list[str]:
+def trustpoints(side: VpnPeer) -> list[str]:
     """Where certificates are installed, and whose is the gateway's; nothing with a pre-shared key."""
     if side.proof is None:
         return []
@@ -133,7 +133,7 @@ def trustpoints(side: OtherSide) -> list[str]:
     ]
 
 
-def ikev1(side: OtherSide) -> Said:
+def ikev1(side: VpnPeer) -> Said:
     """Commands and notes of IKEv1. Raises errors.Failure naming what IOS cannot do."""
     name = object_name(side)
     known, notes = said("ike_proposals", side.ike_proposals, VENDOR, _policy)
@@ -178,7 +178,7 @@ def _policy(proposal: Proposal) -> list[str]:
     ]
 
 
-def _profile_v1(side: OtherSide, own: IdentityKind) -> list[str]:
+def _profile_v1(side: VpnPeer, own: IdentityKind) -> list[str]:
     name = object_name(side)
     gateway = identity_kind(side.gateway_identity)
     if gateway is IdentityKind.ADDRESS:
@@ -193,7 +193,7 @@ def _profile_v1(side: OtherSide, own: IdentityKind) -> list[str]:
     return [proof, match, *([" self-identity address"] if own is IdentityKind.ADDRESS else [])]
 
 
-def _dpd_notes(side: OtherSide) -> list[str]:
+def _dpd_notes(side: VpnPeer) -> list[str]:
     if side.dpd >= _SHORTEST_DPD:
         return []
     return [

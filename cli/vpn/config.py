@@ -8,7 +8,7 @@ import click
 
 from cli import names, output
 from cli.command import command, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from cli.vpn import peer_aws, peer_cisco_ios, peer_fortigate, peer_strongswan
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
@@ -27,7 +27,7 @@ _KINDS: dict[str, Callable[[vpn_connection_pb2.VpnConnection, vpn_gateway_pb2.Vp
 @click.argument("connection", type=names.VPN_CONNECTIONS)
 @click.option("--for", "kind", type=click.Choice(tuple(_KINDS)), required=True, help="Device on the other side.")
 @pass_session
-def config(session: Session, connection: str, kind: str) -> None:
+def config(session: CliSession, connection: str, kind: str) -> None:
     """Write the configuration of the other side of a connection, ready to paste.
 
     What must be filled in there is named at its top: the pre-shared key, for

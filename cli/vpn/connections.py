@@ -11,8 +11,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from cli import creation, deletion, names, options, output, watching
 from cli.command import group, pass_session
 from cli.establishment import Establishment
-from cli.session import Session
-from cli.vpn import proof
+from cli.session import CliSession
+from cli.vpn import credentials
 from cli.vpn.options import connection_of, connection_options
 from sluice.v1 import vpn_connection_pb2 as pb
 
@@ -42,7 +42,7 @@ def _row(connection: pb.VpnConnection) -> tuple[object, ...]:
     )
 
 
-def _show(session: Session, connection: pb.VpnConnection) -> None:
+def _show(session: CliSession, connection: pb.VpnConnection) -> None:
     if session.json:
         output.print_json(output.to_json(connection))
         return
@@ -85,7 +85,7 @@ def _show(session: Session, connection: pb.VpnConnection) -> None:
     )
 
 
-def _watch_gateway(session: Session, connection: pb.VpnConnection, seconds: float) -> Iterable[Any]:
+def _watch_gateway(session: CliSession, connection: pb.VpnConnection, seconds: float) -> Iterable[Any]:
     watched = pb.WatchVpnConnectionsRequest(gateway=connection.gateway)
     return session.vpn_connections.WatchVpnConnections(watched, timeout=seconds)
 
@@ -117,7 +117,7 @@ def connections() -> None:
 @options.of_gateway
 @options.of_tenant
 @pass_session
-def list_(session: Session, gateway: str, tenant: str) -> None:
+def list_(session: CliSession, gateway: str, tenant: str) -> None:
     """List VPN connections in order of name."""
     found = names.VPN_CONNECTIONS.all(session, gateway=gateway, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no VPN connections", as_json=session.json)
@@ -127,7 +127,7 @@ def list_(session: Session, gateway: str, tenant: str) -> None:
 @click.argument("connection", type=names.VPN_CONNECTIONS)
 @options.wait
 @pass_session
-def show(session: Session, connection: str, wait: bool) -> None:
+def show(session: CliSession, connection: str, wait: bool) -> None:
     """Show one VPN connection, its tunnel and what passed through it."""
     request = pb.GetVpnConnectionRequest(name=connection, wait_live=wait)
     _show(session, session.vpn_connections.GetVpnConnection(request, timeout=session.timeout))
@@ -146,7 +146,7 @@ def show(session: Session, connection: str, wait: bool) -> None:
 @_TUNNEL.option
 @pass_session
 def create(
-    session: Session,
+    session: CliSession,
     /,
     connection: str,
     gateway: str,
@@ -164,7 +164,7 @@ def create(
     if "remote_prefixes" not in paths:
         raise click.UsageError("a connection needs at least one --remote-prefix")
     if not {"pre_shared_key", "certificate"} & set(paths):
-        wanted.pre_shared_key = proof.prompted()
+        wanted.pre_shared_key = credentials.prompted()
     wanted.gateway = names.VPN_GATEWAYS.full(gateway)
     wait = wait or wait_established is not None
     request = pb.CreateVpnConnectionRequest(
@@ -188,7 +188,7 @@ def create(
 @options.wait
 @_TUNNEL.option
 @pass_session
-def set_(session: Session, /, connection: str, wait: bool, wait_established: float | None, **given: Any) -> None:
+def set_(session: CliSession, /, connection: str, wait: bool, wait_established: float | None, **given: Any) -> None:
     """Change a connection, which is then opened anew.
 
     What is not given stays as it is; a list given takes the place of the whole list.
@@ -207,7 +207,7 @@ def set_(session: Session, /, connection: str, wait: bool, wait_established: flo
 @connections.command(epilog="Example: sluicectl vpn connections delete berlin paris")
 @click.argument("connection", nargs=-1, required=True, type=names.VPN_CONNECTIONS)
 @pass_session
-def delete(session: Session, connection: tuple[str, ...]) -> None:
+def delete(session: CliSession, connection: tuple[str, ...]) -> None:
     """Close and delete connections; stops at the first refusal."""
     requests = (pb.DeleteVpnConnectionRequest(name=name) for name in connection)
     deletion.delete(session, session.vpn_connections.DeleteVpnConnection, requests)
@@ -216,7 +216,7 @@ def delete(session: Session, connection: tuple[str, ...]) -> None:
 @connections.command(epilog="Example: sluicectl vpn connections watch --gateway head")
 @options.of_gateway
 @pass_session
-def watch(session: Session, gateway: str) -> None:
+def watch(session: CliSession, gateway: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchVpnConnectionsRequest(gateway=gateway)
     watching.watch(session, session.vpn_connections.WatchVpnConnections, request, "vpn_connection", _row, _uncounted)

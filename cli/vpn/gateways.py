@@ -6,7 +6,7 @@ import click
 
 from cli import creation, deletion, names, options, output, watching
 from cli.command import group, pass_session
-from cli.session import Session
+from cli.session import CliSession
 from sluice.v1 import vpn_gateway_pb2 as pb
 
 _COLUMNS = ("NAME", "NETWORK", "ADDRESS", "TENANT", "STATE", "DETAIL")
@@ -17,7 +17,7 @@ def _row(gateway: pb.VpnGateway) -> tuple[object, ...]:
             creation.state_word(gateway.status), gateway.status.detail)  # fmt: skip
 
 
-def _show(session: Session, gateway: pb.VpnGateway) -> None:
+def _show(session: CliSession, gateway: pb.VpnGateway) -> None:
     output.print_one(gateway, _COLUMNS, _row, as_json=session.json)
 
 
@@ -30,7 +30,7 @@ def gateways() -> None:
 @options.of_network
 @options.of_tenant
 @pass_session
-def list_(session: Session, network: str, tenant: str) -> None:
+def list_(session: CliSession, network: str, tenant: str) -> None:
     """List VPN gateways in order of name."""
     found = names.VPN_GATEWAYS.all(session, network=network, tenant=tenant)
     output.print_list(found, _COLUMNS, _row, "no VPN gateways", as_json=session.json)
@@ -40,7 +40,7 @@ def list_(session: Session, network: str, tenant: str) -> None:
 @click.argument("gateway", type=names.VPN_GATEWAYS)
 @options.wait
 @pass_session
-def show(session: Session, gateway: str, wait: bool) -> None:
+def show(session: CliSession, gateway: str, wait: bool) -> None:
     """Show one VPN gateway."""
     request = pb.GetVpnGatewayRequest(name=gateway, wait_live=wait)
     _show(session, session.vpn_gateways.GetVpnGateway(request, timeout=session.timeout))
@@ -52,7 +52,7 @@ def show(session: Session, gateway: str, wait: bool) -> None:
 @click.option("--address", default="", help="Public address wanted.  [default: the lowest free one]")
 @creation.wait_options
 @pass_session
-def create(session: Session, gateway: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
+def create(session: CliSession, gateway: str, network: str, address: str, wait: bool, request_id: str | None) -> None:
     """Give a private network a VPN gateway; without GATEWAY the appliance chooses its name."""
     request = pb.CreateVpnGatewayRequest(
         vpn_gateway_id=names.short(gateway),
@@ -69,7 +69,7 @@ def create(session: Session, gateway: str, network: str, address: str, wait: boo
 @gateways.command(epilog="Example: sluicectl vpn gateways delete head")
 @click.argument("gateway", nargs=-1, required=True, type=names.VPN_GATEWAYS)
 @pass_session
-def delete(session: Session, gateway: tuple[str, ...]) -> None:
+def delete(session: CliSession, gateway: tuple[str, ...]) -> None:
     """Delete VPN gateways without connections; stops at the first refusal."""
     requests = (pb.DeleteVpnGatewayRequest(name=name) for name in gateway)
     deletion.delete(session, session.vpn_gateways.DeleteVpnGateway, requests)
@@ -78,7 +78,7 @@ def delete(session: Session, gateway: tuple[str, ...]) -> None:
 @gateways.command(epilog="Example: sluicectl vpn gateways watch --network office")
 @options.of_network
 @pass_session
-def watch(session: Session, network: str) -> None:
+def watch(session: CliSession, network: str) -> None:
     """Show what exists, then every change, until Ctrl-C; JSON is one event a line."""
     request = pb.WatchVpnGatewaysRequest(network=network)
     watching.watch(session, session.vpn_gateways.WatchVpnGateways, request, "vpn_gateway", _row)

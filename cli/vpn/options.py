@@ -9,7 +9,7 @@ import click
 
 from cli.integers import INT32
 from cli.options import fill, options
-from cli.vpn import proof
+from cli.vpn import credentials
 from sluice.v1 import vpn_connection_pb2 as pb
 
 _PATH = click.Path(dir_okay=False, allow_dash=True)
@@ -73,13 +73,13 @@ def connection_of(given: Mapping[str, Any]) -> tuple[pb.VpnConnection, list[str]
 
 
 def _set_proof(wanted: pb.VpnConnection, given: Mapping[str, Any]) -> list[str]:
-    certificate = proof.certificate(given["certificate"], given["private_key"], given["ca"])
+    certificate = credentials.certificate(given["certificate"], given["private_key"], given["ca"])
     if certificate is not None:
         if given["psk_file"] is not None:
             raise click.UsageError("--psk-file and --certificate exclude each other")
         wanted.certificate.CopyFrom(certificate)
         return ["certificate"]
     if given["psk_file"] is not None:
-        wanted.pre_shared_key = proof.pre_shared_key(given["psk_file"])
+        wanted.pre_shared_key = credentials.pre_shared_key(given["psk_file"])
         return ["pre_shared_key"]
     return []

@@ -11,9 +11,9 @@ import shlex
 from typing import Any
 
 from cli.errors import refusal
-from cli.vpn.other_side import KEY_PLACEHOLDER, IdentityKind, OtherSide, identity_kind, other_side
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, said
-from cli.vpn.remarks import certificates_to_install, head, key_to_fill_in
+from cli.vpn.notes import certificates_to_install, head, key_to_fill_in
+from cli.vpn.peer_config import KEY_PLACEHOLDER, IdentityKind, VpnPeer, identity_kind, other_side
+from cli.vpn.proposals import InexpressibleProposal, Proposal, group_of, lookup, said
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
 _VENDOR = "AWS"
@@ -56,7 +56,7 @@ def configuration(connection: vpn_connection_pb2.VpnConnection, gateway: vpn_gat
     return "\n".join(lines) + "\n"
 
 
-def _refuse(side: OtherSide) -> None:
+def _refuse(side: VpnPeer) -> None:
     if side.ike_version == 1 and len(side.pairs) > 1:
         raise refusal(
             "ike_version",
@@ -78,19 +78,19 @@ def _refuse(side: OtherSide) -> None:
 
 def _ike_words(proposal: Proposal) -> tuple[str, str, int]:
     if proposal.aead and not proposal.prf:
-        raise Unsayable(f"{_VENDOR} needs a prf with {proposal.encryption}")
+        raise InexpressibleProposal(f"{_VENDOR} needs a prf with {proposal.encryption}")
     cipher = lookup(_CIPHERS, proposal.encryption, _VENDOR)
     # AWS lists one algorithm for integrity and for the prf.
     integrity = proposal.integrity or proposal.prf
     if proposal.prf not in ("", integrity):
-        raise Unsayable(f"{_VENDOR} has no prf other than {integrity} with it")
+        raise InexpressibleProposal(f"{_VENDOR} has no prf other than {integrity} with it")
     return cipher, lookup(_INTEGRITY, integrity, _VENDOR), group_of(proposal, _IKE_GROUPS, _VENDOR)
 
 
 def _esp_words(proposal: Proposal) -> tuple[str, str, int]:
     cipher = lookup(_CIPHERS, proposal.encryption, _VENDOR)
     if not proposal.group:
-        raise Unsayable(f"{_VENDOR} needs perfect forward secrecy, thus a key exchange")
+        raise InexpressibleProposal(f"{_VENDOR} needs perfect forward secrecy, thus a key exchange")
     integrity = "" if proposal.aead else lookup(_INTEGRITY, proposal.integrity, _VENDOR)
     return cipher, integrity, group_of(proposal, _ESP_GROUPS, _VENDOR)
 
@@ -108,7 +108,7 @@ def _values(values: list[Any]) -> list[dict[str, Any]]:
     return [{"Value": value} for value in dict.fromkeys(values)]
 
 
-def _tunnel_options(side: OtherSide) -> tuple[dict[str, Any], list[str]]:
+def _tunnel_options(side: VpnPeer) -> tuple[dict[str, Any], list[str]]:
     ike, ike_notes = said("ike_proposals", side.ike_proposals, _VENDOR, _ike_words)
     esp, esp_notes = said("esp_proposals", side.esp_proposals, _VENDOR, _esp_words)
     child = _within(side.child_lifetime, _CHILD_LIFETIMES)
@@ -138,13 +138,13 @@ def _within(seconds: int, limits: tuple[int, int]) -> int:
     return min(max(seconds, shortest), longest)
 
 
-def _selectors(side: OtherSide) -> tuple[str, str]:
+def _selectors(side: VpnPeer) -> tuple[str, str]:
     own = str(side.own_prefixes[0]) if len(side.own_prefixes) == 1 else _ANY
     gateway = str(side.gateway_prefixes[0]) if len(side.gateway_prefixes) == 1 else _ANY
     return own, gateway
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: VpnPeer) -> list[str]:
     notes = [
         "AWS makes two tunnels of a connection; this one uses the first, the second stays down: prefixes belong to one"
         " connection of a gateway.",
@@ -170,7 +170,7 @@ def _notes(side: OtherSide) -> list[str]:
     return notes
 
 
-def _commands(side: OtherSide, tunnel: dict[str, Any]) -> list[str]:
+def _commands(side: VpnPeer, tunnel: dict[str, Any]) -> list[str]:
     own, gateway = _selectors(side)
     options = {
         "StaticRoutesOnly": True,
@@ -219,6 +219,6 @@ def _json(options: dict[str, Any], tunnel: dict[str, Any]) -> list[str]:
     return ["{", *lines, f'  "TunnelOptions": [\n{both}\n  ]', "}"]
 
 
-def _last_line(side: OtherSide) -> str:
+def _last_line(side: VpnPeer) -> str:
     identity = " --remote-identity $address" if side.proof is None else ""
     return f'echo "Now: sluicectl vpn connections set {side.name} --peer $address{identity}"'

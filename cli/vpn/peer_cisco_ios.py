@@ -9,9 +9,9 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from cli.vpn.cisco_ios_ike import GROUPS, VENDOR, ikev1, ikev2, object_name, trustpoints
-from cli.vpn.other_side import TCP_MSS, OtherSide, other_side
+from cli.vpn.notes import certificates_to_install, head, key_to_fill_in, whereabouts
+from cli.vpn.peer_config import TCP_MSS, VpnPeer, other_side
 from cli.vpn.proposals import Proposal, group_of, lookup, of_one_group, said
-from cli.vpn.remarks import certificates_to_install, head, key_to_fill_in, whereabouts
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
 _CIPHERS = {
@@ -64,7 +64,7 @@ def _transform(proposal: Proposal) -> str:
     return cipher if proposal.aead else f"{cipher} {lookup(_INTEGRITY, proposal.integrity, VENDOR)}"
 
 
-def _notes(side: OtherSide) -> list[str]:
+def _notes(side: VpnPeer) -> list[str]:
     name = object_name(side)
     notes = [
         whereabouts(side),
@@ -83,7 +83,7 @@ def _notes(side: OtherSide) -> list[str]:
     return notes
 
 
-def _ipsec(side: OtherSide, transforms: list[str], group: int) -> list[str]:
+def _ipsec(side: VpnPeer, transforms: list[str], group: int) -> list[str]:
     name = object_name(side)
     sets = [f"{name}-{number}" for number, _ in enumerate(transforms, 1)]
     profile = "isakmp-profile" if side.ike_version == 1 else "ikev2-profile"

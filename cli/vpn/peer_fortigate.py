@@ -11,17 +11,17 @@ import itertools
 from ipaddress import IPv4Network
 
 from cli.errors import refusal
-from cli.vpn.other_side import (
+from cli.vpn.notes import certificates_to_install, head, key_in_quotes, key_to_fill_in, whereabouts
+from cli.vpn.peer_config import (
     KEY_PLACEHOLDER,
     TCP_MSS,
     TUNNEL_MTU,
     IdentityKind,
-    OtherSide,
+    VpnPeer,
     identity_kind,
     other_side,
 )
-from cli.vpn.proposals import Proposal, Unsayable, group_of, lookup, of_one_group, said
-from cli.vpn.remarks import certificates_to_install, head, key_in_quotes, key_to_fill_in, whereabouts
+from cli.vpn.proposals import InexpressibleProposal, Proposal, group_of, lookup, of_one_group, said
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
 _VENDOR = "FortiOS"
@@ -99,10 +99,10 @@ def _ike_word(proposal: Proposal) -> str:
     group_of(proposal, _GROUPS, _VENDOR)
     if proposal.aead:
         if not proposal.prf:
-            raise Unsayable(f"{_VENDOR} needs a prf with {proposal.encryption}")
+            raise InexpressibleProposal(f"{_VENDOR} needs a prf with {proposal.encryption}")
         return f"{cipher}-prf{proposal.prf}"
     if proposal.prf not in ("", proposal.integrity):
-        raise Unsayable(f"{_VENDOR} has no prf other than {proposal.integrity} with it")
+        raise InexpressibleProposal(f"{_VENDOR} has no prf other than {proposal.integrity} with it")
     return f"{cipher}-{proposal.integrity}"
 
 
@@ -151,7 +151,7 @@ def _named(tunnel: str, what: str, prefixes: tuple[IPv4Network, ...]) -> list[tu
     return [(f'"{tunnel}-{what}-{number}"', prefix) for number, prefix in enumerate(prefixes, 1)]
 
 
-def _addresses(side: OtherSide, tunnel: str) -> list[str]:
+def _addresses(side: VpnPeer, tunnel: str) -> list[str]:
     own = _named(tunnel, "own", side.own_prefixes)
     gateway = _named(tunnel, "gateway", side.gateway_prefixes)
     groups = [
@@ -164,14 +164,14 @@ def _addresses(side: OtherSide, tunnel: str) -> list[str]:
     ]
 
 
-def _user_peer(side: OtherSide, tunnel: str) -> list[str]:
+def _user_peer(side: VpnPeer, tunnel: str) -> list[str]:
     if side.proof is None:
         return []
     settings = ['ca "GATEWAY_AUTHORITY"', f"subject {_quoted(side.proof.subject)}"]
     return _table("user peer", (f'"{tunnel}-gateway"', settings))
 
 
-def _phase1(side: OtherSide, tunnel: str, ike: list[tuple[Proposal, str]]) -> list[str]:
+def _phase1(side: VpnPeer, tunnel: str, ike: list[tuple[Proposal, str]]) -> list[str]:
     if side.proof:
         proof = ["authmethod signature", 'certificate "DEVICE_CERTIFICATE"', "peertype peer",
                  f'peer "{tunnel}-gateway"']  # fmt: skip
@@ -197,13 +197,13 @@ def _phase1(side: OtherSide, tunnel: str, ike: list[tuple[Proposal, str]]) -> li
     return _table("vpn ipsec phase1-interface", (f'"{tunnel}"', settings))
 
 
-def _opens_pairs(side: OtherSide) -> bool:
+def _opens_pairs(side: VpnPeer) -> bool:
     # The gateway asks for all prefixes in one child SA of IKEv2, of which a phase 2 takes one pair: the device opens
     # the others.
     return side.ike_version == 2 and len(side.pairs) > 1
 
 
-def _phase2(side: OtherSide, tunnel: str, esp: list[tuple[Proposal, str]]) -> list[str]:
+def _phase2(side: VpnPeer, tunnel: str, esp: list[tuple[Proposal, str]]) -> list[str]:
     groups = _groups(esp)
     shared = [
         f'phase1name "{tunnel}"',
@@ -224,14 +224,14 @@ def _interface(tunnel: str) -> list[str]:
     return _table("system interface", (f'"{tunnel}"', settings))
 
 
-def _routes(side: OtherSide, tunnel: str) -> list[str]:
+def _routes(side: VpnPeer, tunnel: str) -> list[str]:
     # The second route of each prefix keeps it from leaving in clear while the tunnel is not open.
     ways = ([f'device "{tunnel}"'], ["blackhole enable", "distance 254"])
     entries = itertools.product(side.gateway_prefixes, ways)
     return _table("router static", *(("0", [f"dst {_mask(prefix)}", *way]) for prefix, way in entries))
 
 
-def _policies(side: OtherSide, tunnel: str) -> list[str]:
+def _policies(side: VpnPeer, tunnel: str) -> list[str]:
     allowed = ["action accept", 'schedule "always"', 'service "ALL"', "nat disable"]
     ends = (("out", '"LAN_INTERFACE"', "own", f'"{tunnel}"', "gateway"),
             ("in", f'"{tunnel}"', "gateway", '"LAN_INTERFACE"', "own"))  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 
-from cli.vpn.other_side import KEY_PLACEHOLDER, TCP_MSS, OtherSide, other_side
-from cli.vpn.remarks import certificates_to_install, head, key_in_quotes, key_to_fill_in, whereabouts
+from cli.vpn.notes import certificates_to_install, head, key_in_quotes, key_to_fill_in, whereabouts
+from cli.vpn.peer_config import KEY_PLACEHOLDER, TCP_MSS, VpnPeer, other_side
 from sluice.v1 import vpn_connection_pb2, vpn_gateway_pb2
 
 
@@ -30,7 +30,7 @@ def configuration(connection: vpn_connection_pb2.VpnConnection, gateway: vpn_gat
     return "\n".join(lines) + "\n"
 
 
-def _connections(side: OtherSide) -> list[str]:
+def _connections(side: VpnPeer) -> list[str]:
     proof = ["            auth = pubkey", f"            certs = {side.name}.pem"] if side.proof else []
     proof = proof or ["            auth = psk"]
     return [
@@ -65,7 +65,7 @@ def _connections(side: OtherSide) -> list[str]:
     ]
 
 
-def _children(side: OtherSide) -> list[str]:
+def _children(side: VpnPeer) -> list[str]:
     if side.ike_version == 2:
         return _child(side, side.name, side.own_prefixes, side.gateway_prefixes)
     # IKEv1 has one pair of prefixes in a tunnel.
@@ -76,7 +76,7 @@ def _children(side: OtherSide) -> list[str]:
     ]
 
 
-def _child(side: OtherSide, name: str, own: Iterable[IPv4Network], gateway: Iterable[IPv4Network]) -> list[str]:
+def _child(side: VpnPeer, name: str, own: Iterable[IPv4Network], gateway: Iterable[IPv4Network]) -> list[str]:
     return [
         f"            {name} {{",
         f"                local_ts = {', '.join(map(str, own))}",
@@ -91,7 +91,7 @@ def _child(side: OtherSide, name: str, own: Iterable[IPv4Network], gateway: Iter
     ]
 
 
-def _secrets(side: OtherSide) -> list[str]:
+def _secrets(side: VpnPeer) -> list[str]:
     if side.proof:
         return []
     return [

@@ -47,12 +47,12 @@ class Proposal:
         return self.encryption.endswith("gcm16") or self.encryption == "chacha20poly1305"
 
 
-class Unsayable(ValueError):
+class InexpressibleProposal(ValueError):
     """An algorithm that a vendor does not have; the message names it."""
 
 
 def parse(text: str) -> Proposal:
-    """A proposal such as `aes256gcm16-prfsha384-ecp384`. Raises Unsayable naming what is not known."""
+    """A proposal such as `aes256gcm16-prfsha384-ecp384`. Raises InexpressibleProposal naming what is not known."""
     found = {"encryption": "", "integrity": "", "prf": ""}
     group = 0
     for token in text.split("-"):
@@ -65,7 +65,7 @@ def parse(text: str) -> Proposal:
         elif token in GROUPS:
             group = GROUPS[token]
         else:
-            raise Unsayable(f"{token} is not known here")
+            raise InexpressibleProposal(f"{token} is not known here")
     return Proposal(text, group=group, **found)
 
 
@@ -82,7 +82,7 @@ def said(
         try:
             proposal = parse(text)
             known.append((proposal, say(proposal)))
-        except Unsayable as error:
+        except InexpressibleProposal as error:
             notes.append(f"{text} is left out: {error}")
     if not known:
         reasons = "; ".join(note.replace(" is left out:", ":") for note in notes) or "the list is empty"
@@ -91,17 +91,17 @@ def said(
 
 
 def lookup(words: dict[str, str], algorithm: str, vendor: str) -> str:
-    """The vendor's word for an algorithm. Raises Unsayable."""
+    """The vendor's word for an algorithm. Raises InexpressibleProposal."""
     if algorithm not in words:
-        raise Unsayable(f"{vendor} has no {algorithm}")
+        raise InexpressibleProposal(f"{vendor} has no {algorithm}")
     return words[algorithm]
 
 
 def group_of(proposal: Proposal, groups: Iterable[int], vendor: str) -> int:
-    """The proposal's group, 0 for none, which must be one of `groups`. Raises Unsayable."""
+    """The proposal's group, 0 for none, which must be one of `groups`. Raises InexpressibleProposal."""
     if proposal.group and proposal.group not in groups:
         name = next(name for name, number in GROUPS.items() if number == proposal.group)
-        raise Unsayable(f"{vendor} has no {name}")
+        raise InexpressibleProposal(f"{vendor} has no {name}")
     return proposal.group
 
 

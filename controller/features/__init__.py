@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from controller.flow import CONTROLLER, Action, Flow, Meter, Output
-from controller.match import Match
-from controller.pipeline import APPLIANCE_KEY, Feature, MeterClass, Table, meter
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import CONTROLLER, Action, Flow, Meter, Output
+from controller.pipeline.match import Match
+from controller.pipeline.registry import APPLIANCE_KEY, Feature, MeterClass, Table, meter
 from state.model import Network
 
 
@@ -22,11 +22,11 @@ class FeatureFlows(Protocol):
     feature: Feature
     tables: frozenset[Table]
 
-    def shared(self, site: Site) -> Iterator[Flow]:
+    def shared(self, site: PipelineContext) -> Iterator[Flow]:
         """Flows that serve every network."""
         ...
 
-    def flows(self, network: Network, site: Site) -> Iterator[Flow]:
+    def flows(self, network: Network, site: PipelineContext) -> Iterator[Flow]:
         """Flows of one network; every machine's port is on the bridge."""
         ...
 

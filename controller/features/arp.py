@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from controller.features import flow
 from controller.features.classify import attachment_numbers
-from controller.flow import Flow, Goto, Move, SetField, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import ATTACHMENT, SCRATCH, Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto, Move, SetField, set_mac
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import ATTACHMENT, SCRATCH, Feature, Priority, Table
 from state.model import Kind, Network
 
 feature = Feature.ARP
@@ -29,14 +29,14 @@ _REPLY = (
 )
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """The reply itself: who asks has put the answering MAC into `arp_tha`, which is unused in a request."""
     yield flow(feature, Table.ARP_REPLY, Priority.DEFAULT, match("arp"), _REPLY, "ARP reply")
     yield flow(feature, Table.ARP_REPLY, Priority.MISS, Match(), (), "not-arp")
     yield flow(feature, Table.ARP, Priority.MISS, Match(), (), "arp-unknown")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow for the router, one that counts what nobody answers; in a private network two a machine.
 
     A machine that shares the attachment with who asks has heard the question

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Action, Flow, Goto, PopVlan, SetField, WriteMetadata
-from controller.match import Match, match
-from controller.pipeline import ATTACHMENT, Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Action, Flow, Goto, PopVlan, SetField, WriteMetadata
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import ATTACHMENT, Feature, Priority, Table
 from state.model import Attachment, Network
 
 feature = Feature.CLASSIFY
@@ -30,7 +30,7 @@ def _arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
     return match(in_port=port, tun_id=attachment.vni or 0, untagged=True, eth_src=mac)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Priority tags (IEEE 802.1Q 6.9.1), the gateway port, and the drop of what nobody claims."""
     yield flow(feature, Table.PRIORITY_TAG, Priority.NORMAL, match(vlan=0),
                (PopVlan(), Goto(Table.CLASSIFY)), "priority tag")  # fmt: skip
@@ -41,7 +41,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.CLASSIFY, Priority.MISS, Match(), (), "no-network")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow a machine; one an attachment that counts foreign MACs."""
     numbers = attachment_numbers(network)
     for machine in network.machines:

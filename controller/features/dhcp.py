@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import CONTROLLER, Flow, Meter, Output
-from controller.match import match
-from controller.pipeline import Feature, MeterClass, Priority, Table, meter
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import CONTROLLER, Flow, Meter, Output
+from controller.pipeline.match import match
+from controller.pipeline.registry import Feature, MeterClass, Priority, Table, meter
 from state.model import Kind, Network
 
 feature = Feature.DHCP
 tables = frozenset({Table.PORT_SECURITY})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Nothing is shared."""
     yield from ()
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow a machine; in a private network one that stops foreign servers, by whatever port they send."""
     key = network.key
     for machine in network.machines:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Action, Flow, Goto, LoadBits, Output, SetField, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import MARK, Feature, Mark, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Action, Flow, Goto, LoadBits, Output, SetField, set_mac
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import MARK, Feature, Mark, Priority, Table
 from state import resolver
 from state.model import Network
 
@@ -24,7 +24,7 @@ feature = Feature.DNS
 tables = frozenset({Table.CLASSIFY, Table.SERVICES, Table.SNAT, Table.RESOLVER_OUT, Table.RESOLVER_IN})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """All of it is shared: nothing here grows with networks or machines."""
     yield flow(feature, Table.SERVICES, Priority.MISS, Match(), (Goto(Table.ROUTER_LOCAL),), "to the router itself")
     yield flow(feature, Table.RESOLVER_OUT, Priority.MISS, Match(), (), "not-ip")
@@ -35,7 +35,7 @@ def shared(site: Site) -> Iterator[Flow]:
         yield from _inward(site, port)
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Networks have none of their own."""
     yield from ()
 
@@ -54,7 +54,7 @@ def _ports(kind: str, ip_dst: str | None, target: int | None, source: int | None
     return match("tcp", ip_dst=ip_dst, frag="no", tcp_dst=target, tcp_src=source)
 
 
-def _outward(site: Site, port: int) -> Iterator[Flow]:
+def _outward(site: PipelineContext, port: int) -> Iterator[Flow]:
     mark = SetField(MARK, Mark.RESOLVER)
     for question, matched, why in _messages():
         # What is both takes one of them: the same either way.
@@ -75,7 +75,7 @@ def _outward(site: Site, port: int) -> Iterator[Flow]:
     yield flow(feature, Table.RESOLVER_OUT, Priority.DEFAULT, match("ip"), leave, "to the resolver")
 
 
-def _inward(site: Site, port: int) -> Iterator[Flow]:
+def _inward(site: PipelineContext, port: int) -> Iterator[Flow]:
     yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=port, untagged=True),
                (Goto(Table.RESOLVER_IN),), "from the resolver")  # fmt: skip
     go_on: tuple[Action, ...] = (SetField(MARK, Mark.RESOLVER), Goto(Table.INBOUND))

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Ct, Flow, Goto, Meter
-from controller.match import Field, Match, Term, match
-from controller.pipeline import (
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Ct, Flow, Goto, Meter
+from controller.pipeline.match import Field, Match, Term, match
+from controller.pipeline.registry import (
     FRAGMENTS_METER,
     SENDERS,
     ZONE,
@@ -25,7 +26,6 @@ from controller.pipeline import (
     meter,
     sender_meter,
 )
-from controller.site import Site
 from state.model import Network
 from state.public import public_prefixes
 
@@ -33,7 +33,7 @@ feature = Feature.FRAGMENTS
 tables = frozenset({Table.GATEWAY_LOCAL, Table.FRAGMENTS_OUT, Table.FRAGMENTS_IN, Table.FRAGMENTS_IN_ALL})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """The way of fragments for shared addresses."""
     for prefix in public_prefixes(site.appliance):
         for part in ("first", "later"):
@@ -50,7 +50,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.FRAGMENTS_OUT, Priority.MISS, Match(), (), "no-network")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow: the rate of all the network sends."""
     key = network.key
     yield flow(feature, Table.FRAGMENTS_OUT, Priority.NORMAL, match(metadata=key),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from controller.features import flow
 from controller.features.route import bogons
-from controller.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import GATEWAY_METER, NEXT_HOP_METER, ZONE, Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import CONTROLLER, Ct, DecTtl, Flow, Goto, Meter, Output, set_mac
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import GATEWAY_METER, NEXT_HOP_METER, ZONE, Feature, Priority, Table
 from state.model import Network
 from state.public import public_prefixes
 
@@ -17,14 +17,14 @@ feature = Feature.GATEWAY
 tables = frozenset({Table.GATEWAY, Table.GATEWAY_LOCAL, Table.GATEWAY_TRACK, Table.GATEWAY_OUT})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """All of it is shared: nothing here grows with the number of networks."""
     yield from _inbound(site)
     yield from _conntrack(site)
     yield from _outbound(site)
 
 
-def _inbound(site: Site) -> Iterator[Flow]:
+def _inbound(site: PipelineContext) -> Iterator[Flow]:
     gateway = site.appliance.gateway
     to_controller = (Meter(GATEWAY_METER), Output(CONTROLLER))
     table = Table.GATEWAY
@@ -46,7 +46,7 @@ def _inbound(site: Site) -> Iterator[Flow]:
     yield flow(feature, table, Priority.MISS, Match(), (), "not-for-us")
 
 
-def _conntrack(site: Site) -> Iterator[Flow]:
+def _conntrack(site: PipelineContext) -> Iterator[Flow]:
     yield flow(feature, Table.GATEWAY_LOCAL, Priority.SPECIFIC, match("ip", ip_dst=site.appliance.gateway.ip),
                (Goto(Table.ROUTER_LOCAL),), "to the gateway address")  # fmt: skip
     for prefix in public_prefixes(site.appliance):
@@ -62,7 +62,7 @@ def _conntrack(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.GATEWAY_TRACK, Priority.MISS, Match(), (), "unsolicited")
 
 
-def _outbound(site: Site) -> Iterator[Flow]:
+def _outbound(site: PipelineContext) -> Iterator[Flow]:
     gateway = site.appliance.gateway
     next_hop = site.neighbors.get(gateway.next_hop)
     if next_hop is not None and site.gateway_port is not None:
@@ -71,6 +71,6 @@ def _outbound(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.GATEWAY_OUT, Priority.MISS, Match(), (), "next-hop-unknown")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Networks have none of their own."""
     yield from ()

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Flow, Goto
-from controller.match import Match, match
-from controller.pipeline import Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import Feature, Priority, Table
 from state.model import Network
 
 feature = Feature.ICMP_REDIRECT
@@ -25,7 +25,7 @@ _FROM = (Table.PORT_SECURITY, Table.INTERCONNECT_LINK, Table.VPN_INSIDE, Table.S
 tables = frozenset({*_FROM, Table.ICMP_REDIRECT})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What is found by its type at each way in; it counts for the appliance where no network sent it."""
     for table in _FROM:
         for kind in TYPES:
@@ -34,7 +34,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.ICMP_REDIRECT, Priority.MISS, Match(), (), "icmp-redirect")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow: what came from the network counts for it."""
     yield flow(feature, Table.ICMP_REDIRECT, Priority.DROP, match(metadata=network.key),
                (), "icmp-redirect", network.key)  # fmt: skip

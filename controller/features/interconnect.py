@@ -14,7 +14,8 @@ from ipaddress import IPv4Network
 
 from controller.features import flow, to_controller
 from controller.features.path_mtu import larger_than
-from controller.flow import (
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import (
     Action,
     ClearInPort,
     DecTtl,
@@ -28,9 +29,8 @@ from controller.flow import (
     WriteMetadata,
     set_mac,
 )
-from controller.match import Field, Match, match
-from controller.pipeline import APPLIANCE_KEY, ATTACHMENT, Feature, MeterClass, Priority, Table, meter
-from controller.site import Site
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import APPLIANCE_KEY, ATTACHMENT, Feature, MeterClass, Priority, Table, meter
 from state.interconnect import INTERCONNECT_MAC, Interconnect, leg_port
 from state.model import Network
 
@@ -48,14 +48,14 @@ TOLD = (3, 11)
 _BGP, _BFD = 179, 3784
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What belongs to no interconnect; nothing here grows with them."""
     for table in (Table.INTERCONNECT_LINK, Table.INTERCONNECT_LEG, Table.INTERCONNECT_SOURCE, Table.INTERCONNECT_TTL):
         yield flow(feature, table, Priority.MISS, Match(), (), "no-network")
     yield flow(feature, Table.INTERCONNECT_OUT, Priority.MISS, Match(), (), "interconnect-down")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """15 of each interconnect and one a prefix it accepts; five of all, and one an own prefix within those accepted."""
     key, interconnects = network.key, present(network.interconnects, site)
     if not interconnects:
@@ -71,7 +71,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
             yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.NORMAL,
                        match("ip", metadata=key, reg2=one.number, ip_src=prefix),
                        let_in, f"from {prefix}", key)  # fmt: skip
-    for prefix in _never_beyond(network, site):
+    for prefix in _never_remote(network, site):
         yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.SPECIFIC, match("ip", metadata=key, ip_src=prefix),
                    (), "interconnect-source", key)  # fmt: skip
     yield flow(feature, Table.INTERCONNECT_SOURCE, Priority.DROP, match(metadata=key), (), "interconnect-source", key)
@@ -79,17 +79,17 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
     yield from _one_hop(network, site)
 
 
-def _one_hop(network: Network, site: Site) -> Iterator[Flow]:
+def _one_hop(network: Network, site: PipelineContext) -> Iterator[Flow]:
     key, table = network.key, Table.INTERCONNECT_TTL
     check = (larger_than(network.mtu),) if is_narrower(network, site) else ()
-    go_on: tuple[Action, ...] = (DecTtl(), *check, SetField(ATTACHMENT, 0), Goto(Table.BEYOND_MACHINE))
+    go_on: tuple[Action, ...] = (DecTtl(), *check, SetField(ATTACHMENT, 0), Goto(Table.REMOTE_MACHINE))
     yield flow(feature, table, Priority.NORMAL, match("ip", metadata=key, ttl=0), (), "ttl", key)
     yield flow(feature, table, Priority.NORMAL, match("ip", metadata=key, ttl=1),
                to_controller(key), "time exceeded", key)  # fmt: skip
     yield flow(feature, table, Priority.DEFAULT, match("ip", metadata=key), go_on, "one hop", key)
 
 
-def unplugged(interconnects: tuple[Interconnect, ...], site: Site) -> dict[str, str]:
+def unplugged(interconnects: tuple[Interconnect, ...], site: PipelineContext) -> dict[str, str]:
     """Why interconnects are cut off now: `interconnects/NAME` → reason in words.
 
     It is empty while the leg is missing: the BGP daemon makes it, and says what keeps it from that.
@@ -103,17 +103,17 @@ def unplugged(interconnects: tuple[Interconnect, ...], site: Site) -> dict[str, 
     return found
 
 
-def is_narrower(network: Network, site: Site) -> bool:
+def is_narrower(network: Network, site: PipelineContext) -> bool:
     """Whether packets may come that are too large for the network: links are taken to have the gateway's MTU."""
     return network.mtu < site.appliance.gateway.mtu
 
 
-def present(interconnects: tuple[Interconnect, ...], site: Site) -> list[Interconnect]:
+def present(interconnects: tuple[Interconnect, ...], site: PipelineContext) -> list[Interconnect]:
     """Those whose port and leg are on the bridge."""
     return [one for one in interconnects if one.port in site.ports and leg_port(one.number) in site.ports]
 
 
-def link(owner: Feature, one: Interconnect, site: Site, key: int) -> Iterator[Flow]:
+def link(owner: Feature, one: Interconnect, site: PipelineContext, key: int) -> Iterator[Flow]:
     """The link of an interconnect that is present: its VLAN, its leg, and the way out to its peer."""
     port, leg = site.ports[one.port], site.ports[leg_port(one.number)]
     yield from _arrival(owner, one, key, port, leg)
@@ -176,7 +176,7 @@ def _to_leg(owner: Feature, one: Interconnect, key: int, leg: int) -> Iterator[F
                (Goto(Table.INTERCONNECT_SOURCE),), "to be routed", key)  # fmt: skip
 
 
-def _never_beyond(network: Network, site: Site) -> list[str]:
+def _never_remote(network: Network, site: PipelineContext) -> list[str]:
     """Prefixes that are here, and within those an interconnect accepts: no source from there."""
     here = dict.fromkeys((network.prefix, *site.own_prefixes, *site.assignable_prefixes, *site.storage_prefixes))
     accepted = [IPv4Network(prefix) for one in network.interconnects for prefix in one.accept]

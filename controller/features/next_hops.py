@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.flow import Resubmit, SetField
-from controller.groups import Bucket, group_id
-from controller.pipeline import ATTACHMENT, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Resubmit, SetField
+from controller.pipeline.groups import Bucket, group_id
+from controller.pipeline.registry import ATTACHMENT, Table
 from state.interconnect import MOST_NEXT_HOPS, Interconnect, Route
 
 
@@ -30,7 +30,7 @@ def distinct(chosen: Mapping[str, Choice]) -> Iterable[Choice]:
     return {choice.number: choice for choice in chosen.values()}.values()
 
 
-def buckets(interconnects: Iterable[Interconnect], site: Site) -> list[Bucket]:
+def buckets(interconnects: Iterable[Interconnect], site: PipelineContext) -> list[Bucket]:
     """Those whose session is up and whose peer and port are known, as buckets."""
     found = []
     for one in interconnects:

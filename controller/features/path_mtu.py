@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow, to_controller
-from controller.flow import CheckPacketLarger, Flow, Goto
-from controller.match import Match, match
-from controller.pipeline import TOO_LARGE, Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import CheckPacketLarger, Flow, Goto
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import TOO_LARGE, Feature, Priority, Table
 from state.model import Network
 
 feature = Feature.PATH_MTU
@@ -22,14 +22,14 @@ def larger_than(mtu: int) -> CheckPacketLarger:
     return CheckPacketLarger(mtu + _ETHERNET_HEADER, TOO_LARGE)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Where the MTUs are equal packets just go on."""
     yield flow(feature, Table.PATH_MTU, Priority.MISS, Match(), (Goto(Table.PUBLIC_KIND),), "fits")
     yield flow(feature, Table.FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.PUBLIC_KIND),), "fits")
     yield flow(feature, Table.INBOUND_FRAGMENTATION, Priority.MISS, Match(), (Goto(Table.RATE_IN),), "fits")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Two flows in the direction, if any, whose way out is the narrower one."""
     gateway_mtu = site.appliance.gateway.mtu
     if network.mtu > gateway_mtu:

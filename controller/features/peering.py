@@ -11,10 +11,22 @@ from collections.abc import Iterator, Mapping
 
 from controller.features import flow, interconnect, next_hops
 from controller.features.route import bogons
-from controller.flow import CONTROLLER, Action, DecTtl, Flow, Goto, Meter, Output, SetField, ToGroup, set_mac
-from controller.groups import Bucket, Group
-from controller.match import Field, Match, match
-from controller.pipeline import (
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import (
+    CONTROLLER,
+    Action,
+    DecTtl,
+    Flow,
+    Goto,
+    Meter,
+    Output,
+    SetField,
+    ToGroup,
+    set_mac,
+)
+from controller.pipeline.groups import Bucket, Group
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import (
     APPLIANCE_KEY,
     ATTACHMENT,
     GATEWAY_METER,
@@ -25,7 +37,6 @@ from controller.pipeline import (
     longest,
     meter,
 )
-from controller.site import Site
 from state.model import Network
 
 feature = Feature.PEERING
@@ -34,7 +45,7 @@ tables = interconnect.tables - {Table.INTERCONNECT_TTL} | {Table.PEERING_IN, Tab
 _EVERYWHERE = ("0.0.0.0/0",)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """All of it: 14 of each peering and one a prefix it accepts, one a prefix learned; none without peerings."""
     if not site.peerings:
         return
@@ -44,12 +55,12 @@ def shared(site: Site) -> Iterator[Flow]:
                    (ToGroup(choice.number),), choice.why)  # fmt: skip
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Networks have none of their own."""
     yield from ()
 
 
-def groups(site: Site) -> Mapping[int, Group]:
+def groups(site: PipelineContext) -> Mapping[int, Group]:
     """The groups of the prefixes learned by peerings, by id."""
     gateway = site.appliance.gateway
     next_hop = site.neighbors.get(gateway.next_hop)
@@ -63,7 +74,7 @@ def groups(site: Site) -> Mapping[int, Group]:
     return found
 
 
-def _inward(site: Site) -> Iterator[Flow]:
+def _inward(site: PipelineContext) -> Iterator[Flow]:
     table = Table.INTERCONNECT_SOURCE
     for bogon in bogons(site):
         yield flow(feature, table, Priority.SPECIFIC, match("ip", metadata=APPLIANCE_KEY, ip_src=bogon),

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Flow, Goto
-from controller.match import Match, match
-from controller.pipeline import Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import Feature, Priority, Table
 from state.model import Network
 
 feature = Feature.PORT_SECURITY
 tables = frozenset({Table.PORT_SECURITY})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Probes of RFC 5227 stay unanswered: the appliance sees to it that no address is given twice."""
     yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION, match("arp", arp_op=1, arp_spa="0.0.0.0"),
                (), "arp-probe")  # fmt: skip
     yield flow(feature, Table.PORT_SECURITY, Priority.MISS, Match(), (), "no-network")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Two flows a machine, three counters a network."""
     key = network.key
     for machine in network.machines:

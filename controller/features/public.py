@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow, to_controller
-from controller.flow import (
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import (
     Action,
     Ct,
     CtClear,
@@ -31,8 +32,8 @@ from controller.flow import (
     set_ip,
     set_mac,
 )
-from controller.match import ICMP_ERRORS, Field, Match, ip_to_int, match
-from controller.pipeline import (
+from controller.pipeline.match import ICMP_ERRORS, Field, Match, ip_to_int, match
+from controller.pipeline.registry import (
     APPLIANCE_KEY,
     ATTACHMENT,
     MARK,
@@ -43,7 +44,6 @@ from controller.pipeline import (
     Table,
     meter,
 )
-from controller.site import Site
 from state.model import Machine, Network
 
 feature = Feature.PUBLIC
@@ -62,7 +62,7 @@ tables = frozenset(
 )
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What kind of packet it is, the way back in, and what belongs to no machine."""
     yield from _kinds(Table.PUBLIC_KIND, Table.PUBLIC_OUT, None, Table.FRAGMENTS_OUT)
     yield flow(feature, Table.PUBLIC_OUT, Priority.MISS, Match(), (Goto(Table.TRANSIT),), "no public address")
@@ -109,7 +109,7 @@ def _kinds(table: Table, target: Table, prefix: str | None, fragments: Table) ->
     yield flow(feature, table, Priority.NORMAL, match("ip", ip_dst=prefix), go(Mark.PUBLIC_WHOLE), "whole")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Seven flows for each machine that has a public address."""
     for machine in network.machines:
         if machine.public:
@@ -136,7 +136,7 @@ def _outward(network: Network, machine: Machine) -> Iterator[Flow]:
                to_controller(key), f"{why}: ICMP error", key)  # fmt: skip
 
 
-def _inward(network: Network, machine: Machine, site: Site) -> Iterator[Flow]:
+def _inward(network: Network, machine: Machine, site: PipelineContext) -> Iterator[Flow]:
     key = network.key
     address = ip_to_int(machine.address)
     macs = (set_mac(Field.ETH_SRC, site.appliance.router_mac), set_mac(Field.ETH_DST, machine.mac))

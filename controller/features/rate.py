@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Flow, Goto, Meter
-from controller.match import Match, match
-from controller.pipeline import Feature, Mark, MeterClass, Priority, Table, meter
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto, Meter
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import Feature, Mark, MeterClass, Priority, Table, meter
 from state.model import Kind, Network
 
 feature = Feature.RATE
@@ -23,7 +23,7 @@ tables = frozenset({Table.RATE_OUT, Table.NETWORK_RATE_OUT, Table.RATE_IN, Table
 _M = MeterClass
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What no machine accounts for does not pass; the resolver's answers are no traffic with the Internet."""
     yield flow(feature, Table.RATE_OUT, Priority.MISS, Match(), (), "no-network")
     yield flow(feature, Table.NETWORK_RATE_OUT, Priority.MISS, Match(), (), "no-network")
@@ -33,7 +33,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.NETWORK_RATE_IN, Priority.MISS, Match(), (), "no-network")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Two flows a machine; in a private network two more, for all machines together."""
     key, private = network.key, network.kind is Kind.PRIVATE
     after_out = Table.NETWORK_RATE_OUT if private else Table.PATH_MTU

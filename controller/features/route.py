@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow, to_controller
-from controller.flow import Flow, Goto, SetField, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import ATTACHMENT, MARK, Feature, Mark, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto, SetField, set_mac
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import ATTACHMENT, MARK, Feature, Mark, Priority, Table
 from state.model import Kind, Network
 from state.prefixes import not_outside
 
@@ -16,12 +16,12 @@ feature = Feature.ROUTE
 tables = frozenset({Table.ROUTE, Table.UNROUTABLE, Table.DELIVER})
 
 
-def bogons(site: Site) -> tuple[str, ...]:
+def bogons(site: PipelineContext) -> tuple[str, ...]:
     """Prefixes that nobody outside sends from."""
     return tuple(dict.fromkeys((*not_outside(site.appliance), *site.assignable_prefixes)))
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What no machine may reach by the gateway; the rest goes out."""
     for prefix in not_outside(site.appliance):
         if prefix in site.shared_prefixes:
@@ -39,7 +39,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.DELIVER, Priority.MISS, Match(), (), "no-machine")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """The network's own answer to 'unreachable'; in a private network its machines."""
     key = network.key
     yield flow(feature, Table.UNROUTABLE, Priority.NORMAL, match("ip", metadata=key),

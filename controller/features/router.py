@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow, to_controller
-from controller.flow import Action, DecTtl, Flow, Goto, Meter, Move, SetField, set_mac
-from controller.match import Field, Match, match
-from controller.pipeline import (
-    APPLIANCE_KEY,
-    ATTACHMENT,
-    SCRATCH,
-    Feature,
-    MeterClass,
-    Priority,
-    Table,
-    meter,
-)
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Action, DecTtl, Flow, Goto, Meter, Move, SetField, set_mac
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import APPLIANCE_KEY, ATTACHMENT, SCRATCH, Feature, MeterClass, Priority, Table, meter
 from state.model import Network
 
 feature = Feature.ROUTER
@@ -40,7 +31,7 @@ def _echo(mac: str, *, first: bool) -> tuple[Action, ...]:
     )
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Which packets are routed, the echo replies, and the TTL."""
     appliance = site.appliance
     yield flow(feature, Table.FORWARD, Priority.NORMAL, match("ip", eth_dst=appliance.router_mac),
@@ -63,7 +54,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.TTL, Priority.MISS, Match(), (), "not-ip")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """The router's address under each machine's meter, and its errors under the network's."""
     key = network.key
     for machine in network.machines:

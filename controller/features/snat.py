@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Ct, Flow, Goto, Meter, Nat
-from controller.match import Match, ip_to_int, match
-from controller.pipeline import ZONE, Feature, MeterClass, Priority, Table, meter
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Ct, Flow, Goto, Meter, Nat
+from controller.pipeline.match import Match, ip_to_int, match
+from controller.pipeline.registry import ZONE, Feature, MeterClass, Priority, Table, meter
 from state.model import Network
 from state.public import largest_public_range
 
@@ -29,7 +29,7 @@ tables = frozenset({Table.SNAT, Table.SNAT_PORTS, Table.SNAT_CHECK, *TRIES, Tabl
 _LOST = (Goto(Table.NOT_TRANSLATED),)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What goes by which way, and the check that nothing leaves untranslated."""
     first, last = map(ip_to_int, largest_public_range(site.appliance))
     yield flow(feature, Table.SNAT, Priority.NORMAL, match("ip"), (Ct(Table.SNAT_PORTS, ZONE),), "known connection?")
@@ -75,7 +75,7 @@ def _known(of_shared: Nat) -> Iterator[Flow]:
     yield flow(feature, table, Priority.MISS, Match(), (Goto(Table.SNAT_CHECK),), "no connection")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """New connections by the network's block, within its rate; what found no free port is counted.
 
     A connection that was committed has the network's key as its mark: one

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 
 from controller.features import flow, to_controller
 from controller.features.path_mtu import larger_than
-from controller.flow import (
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import (
     CONTROLLER,
     Action,
     DecTtl,
@@ -29,17 +30,8 @@ from controller.flow import (
     set_ip,
     set_mac,
 )
-from controller.match import ICMP_ERRORS, Field, Match, match
-from controller.pipeline import (
-    STORAGE_METER,
-    STORAGE_NEWS_METER,
-    Feature,
-    MeterClass,
-    Priority,
-    Table,
-    meter,
-)
-from controller.site import Site
+from controller.pipeline.match import ICMP_ERRORS, Field, Match, match
+from controller.pipeline.registry import STORAGE_METER, STORAGE_NEWS_METER, Feature, MeterClass, Priority, Table, meter
 from state.model import Drive, Machine, Network, Storage
 from state.storage import client_address
 
@@ -55,7 +47,7 @@ _BROADCAST = "ff:ff:ff:ff:ff:ff"
 _FRAGMENTS = ("first", "later")
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """ARP with the storage network, and the kinds of packets that are not just rewritten."""
     storage = site.appliance.storage
     if storage is None:
@@ -91,7 +83,7 @@ def _arp(storage: Storage) -> Iterator[Flow]:
                (Meter(STORAGE_NEWS_METER), Output(CONTROLLER)), "announcement of an address")  # fmt: skip
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Three flows a drive whose MAC is known; two a machine and three in all when there are any."""
     storage, port, found = site.appliance.storage, site.storage_port, reachable(network, site)
     if storage is None or port is None or not found:
@@ -119,14 +111,14 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
                "too large, or an ICMP error", key)  # fmt: skip
 
 
-def reachable(network: Network, site: Site) -> list[tuple[Drive, str]]:
+def reachable(network: Network, site: PipelineContext) -> list[tuple[Drive, str]]:
     """The drives that have flows now, each with its MAC."""
     if site.storage_port is None:
         return []
     return [(drive, mac) for drive in network.drives if (mac := site.neighbors.get(drive.address)) is not None]
 
 
-def unreachable(network: Network, site: Site) -> dict[str, str]:
+def unreachable(network: Network, site: PipelineContext) -> dict[str, str]:
     """Why drives have no flows now: `drives/NAME` → reason in words; empty while there is still hope for an answer."""
     storage = site.appliance.storage
     if storage is None:
@@ -147,7 +139,7 @@ def _check(before: int, after: int) -> tuple[Action, ...]:
     return (larger_than(after),) if before > after else ()
 
 
-def _machine(machine: Machine, network: Network, storage: Storage, site: Site) -> Iterator[Flow]:
+def _machine(machine: Machine, network: Network, storage: Storage, site: PipelineContext) -> Iterator[Flow]:
     key, client = network.key, client_address(storage, machine.number)
     yield flow(feature, Table.STORAGE, Priority.NORMAL, match("ip", metadata=key, ip_src=machine.address),
                (Meter(meter(MeterClass.MACHINE_STORAGE_OUT, machine.number)), set_ip(Field.IP_SRC, client),

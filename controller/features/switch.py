@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from controller.features import flow
 from controller.features.classify import attachment_numbers
-from controller.flow import IN_PORT, Action, ClearInPort, Flow, Output, PopVlan, PushVlan, SetField
-from controller.match import Field, Match, match
-from controller.pipeline import APPLIANCE_KEY, Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import IN_PORT, Action, ClearInPort, Flow, Output, PopVlan, PushVlan, SetField
+from controller.pipeline.match import Field, Match, match
+from controller.pipeline.registry import APPLIANCE_KEY, Feature, Priority, Table
 from state.model import Attachment, Kind, Machine, Network
 
 feature = Feature.SWITCH
@@ -31,14 +31,14 @@ def to_machine(machine: Machine, ports: Mapping[str, int]) -> tuple[Action, ...]
     return _leave(machine.attachment, ports)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Answers of the gateway's own address go back where the question came from."""
     yield flow(feature, Table.SWITCH, Priority.NORMAL, match(metadata=APPLIANCE_KEY),
                (Output(IN_PORT),), "answer of the gateway address")  # fmt: skip
     yield flow(feature, Table.SWITCH, Priority.MISS, Match(), (), "unknown-mac")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow a machine, one that counts; in a private network the flood, and what its segment has seen already."""
     key = network.key
     numbers = attachment_numbers(network)

@@ -18,24 +18,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow, to_controller
-from controller.flow import Action, Flow, Goto, WriteMetadata, set_ip, set_mac
-from controller.match import ICMP_ERRORS, Field, Match, match
-from controller.pipeline import Feature, Priority, Table
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Action, Flow, Goto, WriteMetadata, set_ip, set_mac
+from controller.pipeline.match import ICMP_ERRORS, Field, Match, match
+from controller.pipeline.registry import Feature, Priority, Table
 from state.model import Kind, Network
 
 feature = Feature.TRANSIT
 tables = frozenset({Table.TRANSIT, Table.INBOUND, Table.INBOUND_MTU})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """Isolated networks' addresses are unique as they are."""
     yield flow(feature, Table.TRANSIT, Priority.MISS, Match(), (Goto(Table.SNAT),), "address is unique")
     yield flow(feature, Table.INBOUND, Priority.MISS, Match(), (), "no-machine")
     yield flow(feature, Table.INBOUND_MTU, Priority.MISS, Match(), (Goto(Table.RATE_IN),), "to the machine")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """One flow a machine and direction; in a private network the errors it sends and gets."""
     key = network.key
     for machine in network.machines:

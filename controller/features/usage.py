@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import flow
-from controller.flow import Flow, Goto, Meter
-from controller.match import Match, match
-from controller.pipeline import Feature, MeterClass, Priority, Table, meter
-from controller.site import Site
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Flow, Goto, Meter
+from controller.pipeline.match import Match, match
+from controller.pipeline.registry import Feature, MeterClass, Priority, Table, meter
 from state.model import Kind, Network
 
 feature = Feature.USAGE
 tables = frozenset({Table.NEIGHBOR_IN, Table.NEIGHBOR_OUT})
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """A packet to all is counted once, for its sender; what nobody gets is not counted."""
     yield flow(feature, Table.NEIGHBOR_IN, Priority.DEFAULT, match(multicast=True),
                (Goto(Table.NEIGHBOR_OUT),), "to all neighbours")  # fmt: skip
@@ -27,7 +27,7 @@ def shared(site: Site) -> Iterator[Flow]:
     yield flow(feature, Table.NEIGHBOR_OUT, Priority.MISS, Match(), (Goto(Table.SWITCH),), "from nobody")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Two flows a machine of a private network; the machine of an isolated one has no neighbours."""
     if network.kind is Kind.ISOLATED:
         return

@@ -1,6 +1,6 @@
 """VPN gateways: two legs of a private network, one to its machines and one to its peers in the Internet.
 
-What `beyond` hands over goes to the inside leg or nowhere, whether port,
+What `remote-route` hands over goes to the inside leg or nowhere, whether port,
 gateway and tunnel are there or not. The outside leg is
 let out with IKE (RFC 7296) and ESP (RFC 4303) alone, so that nothing leaves in
 cleartext even where the gateway itself is wrong; out of a tunnel comes only
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from controller.features import flow
-from controller.flow import Action, Flow, Goto, Meter, Output, WriteMetadata, set_mac
-from controller.match import ICMP_ERRORS, Field, Match, match
-from controller.pipeline import Feature, MeterClass, Priority, Table, meter
-from controller.site import Site
-from state.beyond import vpn_prefixes
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Action, Flow, Goto, Meter, Output, WriteMetadata, set_mac
+from controller.pipeline.match import ICMP_ERRORS, Field, Match, match
+from controller.pipeline.registry import Feature, MeterClass, Priority, Table, meter
 from state.model import Network
 from state.prefixes import not_outside
+from state.remote import vpn_prefixes
 from state.vpn import INSIDE_MAC, MOST_PEER_ADDRESSES, OUTSIDE_MAC, VpnGateway, inside_port, outside_port
 
 feature = Feature.VPN
@@ -36,13 +36,13 @@ _ESP = 50
 _TOLD = (3, 11)
 
 
-def shared(site: Site) -> Iterator[Flow]:
+def shared(site: PipelineContext) -> Iterator[Flow]:
     """What belongs to no gateway; nothing here grows with them."""
     for table in (Table.VPN_OUTSIDE, Table.VPN_INSIDE, Table.VPN_LEG, Table.VPN_GATEWAY):
         yield flow(feature, table, Priority.MISS, Match(), (), "no-network")
 
 
-def flows(network: Network, site: Site) -> Iterator[Flow]:
+def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
     """Those of the network's gateway: 12, one a remote prefix, eight a peer."""
     gateway = network.vpn
     if gateway is None:
@@ -57,7 +57,7 @@ def flows(network: Network, site: Site) -> Iterator[Flow]:
         yield from _to_peers(network, gateway, site, outside)
 
 
-def unplugged(network: Network, site: Site) -> dict[str, str]:
+def unplugged(network: Network, site: PipelineContext) -> dict[str, str]:
     """Why the gateway is cut off now: `vpnGateways/NAME` → reason in words."""
     gateway, key = network.vpn, network.key
     if gateway is None:
@@ -66,7 +66,7 @@ def unplugged(network: Network, site: Site) -> dict[str, str]:
     return {f"vpnGateways/{gateway.name}": f"port {missing[0]} is not on the bridge"} if missing else {}
 
 
-def _to_leg(network: Network, site: Site, inside: int | None) -> Iterator[Flow]:
+def _to_leg(network: Network, site: PipelineContext, inside: int | None) -> Iterator[Flow]:
     key = network.key
     if inside is None:
         yield flow(feature, Table.VPN_LEG, Priority.NORMAL, match(metadata=key), (), "vpn-down", key)
@@ -82,7 +82,7 @@ def _to_leg(network: Network, site: Site, inside: int | None) -> Iterator[Flow]:
 
 def _from_leg(network: Network, prefixes: tuple[str, ...], inside: int) -> Iterator[Flow]:
     key = network.key
-    limited = (Meter(meter(MeterClass.NETWORK_VPN_IN, key)), Goto(Table.BEYOND_MACHINE))
+    limited = (Meter(meter(MeterClass.NETWORK_VPN_IN, key)), Goto(Table.REMOTE_MACHINE))
     yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=inside, untagged=True),
                (WriteMetadata(key), Goto(Table.VPN_INSIDE)), "from the tunnels", key)  # fmt: skip
     for prefix in prefixes:
@@ -96,7 +96,7 @@ def _from_leg(network: Network, prefixes: tuple[str, ...], inside: int) -> Itera
     yield flow(feature, Table.VPN_INSIDE, Priority.DROP, match(metadata=key), (), "vpn-source", key)
 
 
-def _to_peers(network: Network, gateway: VpnGateway, site: Site, outside: int) -> Iterator[Flow]:
+def _to_peers(network: Network, gateway: VpnGateway, site: PipelineContext, outside: int) -> Iterator[Flow]:
     key, table = network.key, Table.VPN_OUTSIDE
     yield flow(feature, Table.CLASSIFY, Priority.EXCEPTION, match(in_port=outside, untagged=True),
                (WriteMetadata(key), Goto(table)), "from the VPN gateway", key)  # fmt: skip
@@ -111,7 +111,7 @@ def _to_peers(network: Network, gateway: VpnGateway, site: Site, outside: int) -
     yield flow(feature, table, Priority.DROP, match(metadata=key), (), "vpn-cleartext", key)
 
 
-def _from_peers(network: Network, gateway: VpnGateway, site: Site, outside: int | None) -> Iterator[Flow]:
+def _from_peers(network: Network, gateway: VpnGateway, site: PipelineContext, outside: int | None) -> Iterator[Flow]:
     key, table = network.key, Table.VPN_GATEWAY
     yield flow(feature, Table.PUBLIC_IN, Priority.NORMAL, match("ip", ip_dst=gateway.address),
                (WriteMetadata(key), Goto(table)), f"{gateway.address} is {gateway.name}", key)  # fmt: skip
@@ -144,7 +144,7 @@ def _ipsec(key: int, source: str | None, destination: str | None, *, leaving: bo
     )
 
 
-def _peers(gateway: VpnGateway, site: Site) -> tuple[str | None, ...]:
+def _peers(gateway: VpnGateway, site: PipelineContext) -> tuple[str | None, ...]:
     """The addresses of all peers; None alone where a peer may have any.
 
     A customer chooses them, by a name too, so that none may be where no
@@ -158,6 +158,6 @@ def _peers(gateway: VpnGateway, site: Site) -> tuple[str | None, ...]:
     return tuple(peer for peer in found if not any(IPv4Address(peer) in prefix for prefix in closed))
 
 
-def _closed(site: Site) -> list[str]:
+def _closed(site: PipelineContext) -> list[str]:
     """Prefixes that no peer is in. Behind a shared address there may be one: a machine of another network."""
     return [prefix for prefix in not_outside(site.appliance) if prefix not in site.shared_prefixes]

@@ -14,7 +14,7 @@ from appliance import run
 from bgp_lab import BRIDGE, HERE, LAN, PEER_AS, Lab, Peer, in_namespace
 from supervisor import await_condition
 
-from agent.sealing import Seal
+from state.encryption import SecretBox
 from state.model import State
 
 DROP = "nft add table ip f; nft 'add chain ip f i { type filter hook input priority 0; }'; nft add rule ip f i"
@@ -160,7 +160,7 @@ def test_no_bfd_on_either_side(lab: Lab) -> None:
 
 
 def test_a_password_of_another_key(lab: Lab) -> None:
-    stranger = Seal(b"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    stranger = SecretBox(b"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
     number = lab.interconnect()
     peer = lab.peer(number)
     peer.start(LAN)

@@ -14,11 +14,11 @@ from interconnect_world import (
     SITE_PREFIX,
     Tenancy,
     World,
-    flows_beyond,
     interconnect_world,
     leg_of,
     link_of,
     reaches,
+    remote_flows,
     seconds_until,
 )
 from pinging import pinging
@@ -69,10 +69,10 @@ def test_interconnects_go_on_without_a_daemon(
     # And what changes is seen again.
     one.customer.announce(branch)
     try:
-        await_condition(lambda: branch in flows_beyond(sandbox, one.key), "learned", 5)
+        await_condition(lambda: branch in remote_flows(sandbox, one.key), "learned", 5)
     finally:
         one.customer.withdraw(branch)
-    await_condition(lambda: branch not in flows_beyond(sandbox, one.key), "withdrawn", 5)
+    await_condition(lambda: branch not in remote_flows(sandbox, one.key), "withdrawn", 5)
 
 
 @pytest.mark.parametrize("program", ["bgpd", "bfdd", "zebra"])
@@ -164,4 +164,4 @@ def test_interconnects_are_back_after_a_reboot(sandbox: Sandbox, interconnect_wo
     sandbox.appliance.start()
     interconnect_world.await_whole()
     for tenancy in interconnect_world.both:
-        assert SITE_PREFIX in flows_beyond(sandbox, tenancy.key)
+        assert SITE_PREFIX in remote_flows(sandbox, tenancy.key)

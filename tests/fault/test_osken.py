@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from dummy_switch import wait_until
 
-from controller import osken
+from controller.openflow import workarounds
 
 # isort: split
 from os_ken.base import app_manager
@@ -29,7 +29,7 @@ class _Event(event.EventBase):  # type: ignore[misc]
 
 
 def test_the_mends_are_for_the_installed_version() -> None:
-    assert importlib.metadata.version("os-ken") == osken.VERSION
+    assert importlib.metadata.version("os-ken") == workarounds.VERSION
 
 
 def test_the_native_hub_is_taken_whatever_the_environment_says() -> None:

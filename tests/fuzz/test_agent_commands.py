@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.upkeep import Upkeep
-from agent.validation_prefixes import overlap
+from agent.housekeeping import Housekeeping
+from agent.validation.prefixes import overlap
 from sluice.v1 import interconnect_pb2 as interconnects
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import translation_pb2 as translations
 from sluice.v1 import vpn_connection_pb2 as connections
 from sluice.v1 import vpn_gateway_pb2 as gateways
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from tests import interconnect_calls
 from tests.agents import StoppedClock, database, opened, served
 from tests.vpn_calls import changed, connection
@@ -92,8 +92,8 @@ class Commands(RuleBasedStateMachine):
         server = self._stack.enter_context(database())
         self._store = self._stack.enter_context(opened(server, self._clock, reuse_after_seconds=REST))
         self._api = self._stack.enter_context(served(self._store))
-        self._upkeep = Upkeep(self._store)
-        self._reader = Client(server.socket)
+        self._upkeep = Housekeeping(self._store)
+        self._reader = OvsdbClient(server.socket)
         self._stack.callback(self._reader.close)
         self._reader.wait_connected(5)
         self._released: dict[tuple[str, str], int] = {}
@@ -326,19 +326,19 @@ class Commands(RuleBasedStateMachine):
     @invariant()
     def a_fresh_agent_would_agree(self) -> None:
         """What the replica worked out change by change is what it works out from the rows at once."""
-        from agent.pools import Pools
-        from agent.replica import MONITORED, Replica
-        from state.ovsdb import Change
+        from agent.cache.desired_state import MONITORED, DesiredStateCache
+        from agent.ipam.appliance_pools import Pools
+        from state.ovsdb import RowChange
 
         answers = self._reader.transact(
             [{"op": "select", "table": t, "where": [], "columns": ["_uuid", *c]} for t, c in MONITORED.items()]
         )
         changes = [
-            Change(table, row["_uuid"][1], None, {c: v for c, v in row.items() if c != "_uuid"})
+            RowChange(table, row["_uuid"][1], None, {c: v for c, v in row.items() if c != "_uuid"})
             for table, answer in zip(MONITORED, answers, strict=True)
             for row in answer["rows"]
         ]
-        fresh = Replica(
+        fresh = DesiredStateCache(
             Pools(self._store.config.appliance, REST * 1000), lambda *_: None, self._clock,
             keep_blocks=30 * 86_400_000, keep_released=REST * 1000,
         )  # fmt: skip

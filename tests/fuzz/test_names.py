@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.resolver import message
-from controller.resolver.decide import Ask, View
-from controller.resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
-from controller.resolver.zone import Reply
+from resolver import message
+from resolver.decide import Ask, ResolverView
+from resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
+from resolver.zone import Reply
 from state.model import Forwarding
 
 settings.register_profile("names", max_examples=400, deadline=None)
 settings.load_profile("names")
 
 APPLIANCE = replace(examples.APPLIANCE, dns_upstream=("192.0.2.53",))
-VIEW = View(replace(examples.OFFICE, dns_forwarding=(Forwarding("corp", ("9.9.9.9",)),)), APPLIANCE)
+VIEW = ResolverView(replace(examples.OFFICE, dns_forwarding=(Forwarding("corp", ("9.9.9.9",)),)), APPLIANCE)
 
 labels = st.binary(min_size=1, max_size=20) | st.sampled_from(
     [b"internal", b"office", b"office1", b"in-addr", b"arpa", b"10", b"0", b"2", b"corp", b"shop", b"web1"]

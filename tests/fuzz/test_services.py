@@ -23,10 +23,10 @@ from services_world import (
     from_machine,
 )
 
-from controller.pipeline import Table
-from controller.services import PacketIn, answer
-from controller.services.dhcp_message import decode
-from controller.services.packet import parse_ipv4
+from controller.packet_in import PacketIn, answer
+from controller.packet_in.dhcp_message import decode
+from controller.packet_in.packet import parse_ipv4
+from controller.pipeline.registry import Table
 
 TABLES = [table for table in Table if table.value.controller]
 KEYS = st.sampled_from([0, ISOLATED.key, PRIVATE.key, 77])

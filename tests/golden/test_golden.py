@@ -11,11 +11,11 @@ from pathlib import Path
 import examples
 import pytest
 
-from controller.compile import FEATURES, compile_network, compile_shared
-from controller.pipeline import Feature, Table
+from controller.pipeline.registry import Feature, Table
+from controller.reconcile.compile import FEATURES, compile_network, compile_shared
 
 HERE = Path(__file__).parent
-_GROUPS = {Table.BEYOND: Feature.BEYOND, Table.GATEWAY_OUT: Feature.PEERING}
+_GROUPS = {Table.REMOTE_ROUTE: Feature.REMOTE, Table.GATEWAY_OUT: Feature.PEERING}
 
 
 def golden(feature: Feature) -> str:

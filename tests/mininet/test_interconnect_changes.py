@@ -15,10 +15,10 @@ from interconnect_world import (
     SITE_PREFIX,
     Tenancy,
     World,
-    flows_beyond,
     interconnect_world,
     link_of,
     reaches,
+    remote_flows,
     seconds_until,
 )
 from machines import SERVERS
@@ -79,16 +79,16 @@ def test_routes_are_flows_within_a_second_and_gone_within_one(
     sandbox: Sandbox, interconnect_world: World, record_property: RecordProperty
 ) -> None:
     one, two = interconnect_world.both
-    assert SITE_PREFIX in flows_beyond(sandbox, one.key)
+    assert SITE_PREFIX in remote_flows(sandbox, one.key)
     with announced(one, BRANCH):
-        seconds = seconds_until(lambda: BRANCH in flows_beyond(sandbox, one.key), "flow", FLOW_SECONDS)
+        seconds = seconds_until(lambda: BRANCH in remote_flows(sandbox, one.key), "flow", FLOW_SECONDS)
         record_property("announced_seconds", seconds)
         print(f"announced: {seconds:.2f} s")
-        assert BRANCH not in flows_beyond(sandbox, two.key)
-    seconds = seconds_until(lambda: BRANCH not in flows_beyond(sandbox, one.key), "no flow", FLOW_SECONDS)
+        assert BRANCH not in remote_flows(sandbox, two.key)
+    seconds = seconds_until(lambda: BRANCH not in remote_flows(sandbox, one.key), "no flow", FLOW_SECONDS)
     record_property("withdrawn_seconds", seconds)
     print(f"withdrawn: {seconds:.2f} s")
-    assert SITE_PREFIX in flows_beyond(sandbox, one.key)
+    assert SITE_PREFIX in remote_flows(sandbox, one.key)
 
 
 def test_what_is_not_learned_never_leaves_by_the_gateway(sandbox: Sandbox, interconnect_world: World) -> None:
@@ -98,8 +98,8 @@ def test_what_is_not_learned_never_leaves_by_the_gateway(sandbox: Sandbox, inter
             frame = routed(two.machine, target) / UDP(sport=700, dport=ECHO_PORT)
             assert wire.exchange(frame, is_error(3, 0, target)) is not None
         with announced(two, BRANCH):
-            await_condition(lambda: BRANCH in flows_beyond(sandbox, two.key), "flow", FLOW_SECONDS)
-        await_condition(lambda: BRANCH not in flows_beyond(sandbox, two.key), "no flow", FLOW_SECONDS)
+            await_condition(lambda: BRANCH in remote_flows(sandbox, two.key), "flow", FLOW_SECONDS)
+        await_condition(lambda: BRANCH not in remote_flows(sandbox, two.key), "no flow", FLOW_SECONDS)
         frame = routed(two.machine, "192.168.60.10") / UDP(sport=700, dport=ECHO_PORT)
         assert wire.exchange(frame, is_error(3, 0, "192.168.60.10")) is not None
         # Neither while there is no session at all.
@@ -317,7 +317,7 @@ def test_an_accepted_prefix_is_beyond_only_while_it_is_accepted(sandbox: Sandbox
     two, calls = interconnect_world.two, interconnect_world.interconnects
     calls.change("till-1", {"accept_prefixes": ["192.168.64.0/18"]})
     try:
-        await_condition(lambda: SITE_PREFIX not in flows_beyond(sandbox, two.key), "no flow", FLOW_SECONDS)
+        await_condition(lambda: SITE_PREFIX not in remote_flows(sandbox, two.key), "no flow", FLOW_SECONDS)
         assert calls.refusals("till-1") == {SITE_PREFIX: "not within the accepted prefixes"}
         assert not reaches(two)
     finally:

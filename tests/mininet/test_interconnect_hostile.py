@@ -16,11 +16,11 @@ from interconnect_world import (
     PREFIX,
     SITE_PREFIX,
     World,
-    flows_beyond,
     from_peer,
     interconnect_world,
     link_of,
     reaches,
+    remote_flows,
 )
 from machines import SERVERS
 from packets import Wire
@@ -123,8 +123,8 @@ def test_a_flood_of_prefixes_closes_the_session_and_is_said(sandbox: Sandbox, in
     with announced(world, *many(2000)):
         session = await_held(world, "50")
         assert session.accepted_prefixes == 0
-        await_condition(lambda: SITE_PREFIX not in flows_beyond(sandbox, two.key), "no flows", 5)
-        assert len(flows_beyond(sandbox, two.key)) <= 2
+        await_condition(lambda: SITE_PREFIX not in remote_flows(sandbox, two.key), "no flows", 5)
+        assert len(remote_flows(sandbox, two.key)) <= 2
         # It is not tried again at once.
         time.sleep(2)
         assert world.interconnects.session(NAME).state == InterconnectSession.SESSION_HELD
@@ -170,7 +170,7 @@ def test_a_prefix_that_flaps_is_damped_and_the_others_are_not(sandbox: Sandbox, 
     flapping = "192.168.70.0/24"
 
     def has_flow() -> bool:
-        return flapping in flows_beyond(sandbox, two.key)
+        return flapping in remote_flows(sandbox, two.key)
 
     def damped() -> bool:
         return "damped" in world.interconnects.refusals(NAME).get(flapping, "")
@@ -197,13 +197,13 @@ def test_what_is_not_the_peers_is_refused_with_a_reason_each(sandbox: Sandbox, i
     fine = "10.77.0.0/16"
     try:
         with announced(world, *own, *appliance, *bogons, fine):
-            await_condition(lambda: fine in flows_beyond(sandbox, two.key), "learned", SAID_SECONDS)
+            await_condition(lambda: fine in remote_flows(sandbox, two.key), "learned", SAID_SECONDS)
             refusals = world.interconnects.refusals(NAME)
             assert set(refusals) == own | appliance | bogons
             assert all(refusals.values()), refusals
             assert "default" in refusals["0.0.0.0/0"]
             assert sorted(world.interconnects.accepted(NAME)) == sorted([fine, SITE_PREFIX])
-            assert set(flows_beyond(sandbox, two.key)) <= {fine, SITE_PREFIX}
+            assert set(remote_flows(sandbox, two.key)) <= {fine, SITE_PREFIX}
             session = world.interconnects.session(NAME)
             assert (session.received_prefixes, session.accepted_prefixes) == (len(refusals) + 2, 2)
             # Its own router believes itself; what is for its site still goes there, and what is for neighbours to them.

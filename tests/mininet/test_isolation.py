@@ -38,7 +38,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from controller import explain
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 
 SERVER = SERVERS[0]
 SHARED = ("203.0.113.64", "203.0.113.70", "203.0.113.79")

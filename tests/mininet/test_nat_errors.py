@@ -23,7 +23,7 @@ from scapy.packet import Packet, Raw
 SERVER = SERVERS[0]
 UPSTREAM = "203.0.113.1"
 # Not an address of any host: the Internet forwards what is for it.
-BEYOND = "198.51.100.200"
+REMOTE = "198.51.100.200"
 CLOSED_PORT = 99
 SECONDS = 5.0
 UNREACHABLE, SOURCE_QUENCH, TIME_EXCEEDED = 3, 4, 11
@@ -95,11 +95,11 @@ def test_time_exceeded_upstream_reaches_the_machine(machines: dict[str, Machine]
     machine = machines[kind]
     # The appliance takes the first, the Internet's router the second.
     with Wire(machine.pid) as wire, client_of(machine, ttl=2) as client:
-        client.sendto(b"how far?", (BEYOND, 33434))
+        client.sendto(b"how far?", (REMOTE, 33434))
         seen = wire.receive(is_error(TIME_EXCEEDED, UDPerror), SECONDS)
         assert seen is not None
         assert (seen[IP].src, seen[IP].dst) == (UPSTREAM, machine.address)
-        assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, BEYOND)
+        assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, REMOTE)
         assert (seen[UDPerror].sport, seen[UDPerror].dport) == (client.getsockname()[1], 33434)
         assert well_formed(seen)
 
@@ -109,10 +109,10 @@ def test_time_exceeded_about_tcp_reaches_the_machine(machines: dict[str, Machine
     machine = machines[kind]
     with Wire(machine.pid) as wire, client_of(machine, socket.SOCK_STREAM, ttl=2) as client:
         client.setblocking(False)
-        assert client.connect_ex((BEYOND, 80)) == errno.EINPROGRESS
+        assert client.connect_ex((REMOTE, 80)) == errno.EINPROGRESS
         seen = wire.receive(is_error(TIME_EXCEEDED, TCPerror), SECONDS)
         assert seen is not None
-        assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, BEYOND)
+        assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, REMOTE)
         assert (seen[TCPerror].sport, seen[TCPerror].dport) == (client.getsockname()[1], 80)
 
 
@@ -125,13 +125,13 @@ def test_time_exceeded_about_a_ping_reaches_the_machine(
     def ping() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as client:
             client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 2)
-            client.sendto(echo_request(4711), (BEYOND, 0))
+            client.sendto(echo_request(4711), (REMOTE, 0))
 
     with Wire(machine.pid) as wire:
         within(machine.pid, ping)
         seen = wire.receive(is_error(TIME_EXCEEDED, ICMPerror), SECONDS)
     assert seen is not None
-    assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, BEYOND)
+    assert (seen[IPerror].src, seen[IPerror].dst) == (machine.address, REMOTE)
     assert seen[ICMPerror].id == 4711
 
 
@@ -141,7 +141,7 @@ def test_traceroute_names_the_router_and_the_upstream(
 ) -> None:
     machine = machines[kind]
     assert machine.lease is not None
-    lines = machine.run("traceroute", "-n", "-q", "1", "-w", "2", "-m", "2", BEYOND).splitlines()[1:]
+    lines = machine.run("traceroute", "-n", "-q", "1", "-w", "2", "-m", "2", REMOTE).splitlines()[1:]
     assert [line.split()[1] for line in lines] == [machine.lease.router, UPSTREAM]
 
 

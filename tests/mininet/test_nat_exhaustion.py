@@ -21,7 +21,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from controller import conntrack_statistics
+from controller.conntrack import statistics
 
 # Thousands of connections must be made before their ports are released.
 pytestmark = pytest.mark.alone
@@ -77,7 +77,7 @@ def untranslated(sandbox: Sandbox, key: int) -> int:
     With the kernel datapath they end inside conntrack, which counts them for the whole appliance.
     """
     if sandbox.appliance.datapath == "system":
-        return conntrack_statistics.read()["insert_failed"]
+        return statistics.read()["insert_failed"]
     return sandbox.drops(key).get("not-translated", 0)
 
 

@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandboxes import Tenants
 
 from agent.config.values import TIMEOUTS
-from controller.pipeline import ZONE
+from controller.pipeline.registry import ZONE
 
 SERVER = SERVERS[0]
 # RFC 5382 section 5, RFC 4787 section 4.3, in seconds.

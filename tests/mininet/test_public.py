@@ -38,7 +38,7 @@ SECONDS = 5.0
 SMALL, GATEWAY_MTU, HEADERS = 1400, 1500, 28
 CLOSED_PORT = 99
 # Not an address of any host: the Internet forwards what is for it.
-BEYOND = "198.51.100.200"
+REMOTE = "198.51.100.200"
 # <linux/in.h>; not in Python's socket module.
 IP_MTU_DISCOVER, PMTUDISC_DONT, PMTUDISC_DO = 10, 0, 2
 
@@ -174,7 +174,7 @@ def test_traceroute_both_ways(sandbox: Sandbox, public: Public, forwarding: None
     machine, address = public.machines[kind], public.addresses[kind]
     assert machine.lease is not None
     for host, target, hops in (
-        (machine, BEYOND, [machine.lease.router, NEXT_HOP]),
+        (machine, REMOTE, [machine.lease.router, NEXT_HOP]),
         (sandbox.internet, address, [GATEWAY, address]),
     ):
         lines = host.run("traceroute", "-n", "-q", "1", "-w", "2", "-m", "2", target).splitlines()[1:]

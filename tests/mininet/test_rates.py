@@ -17,9 +17,9 @@ from sandbox import CALL_SECONDS, Sandbox, require_live
 from sandboxes import Tenants, network_id
 from throughput import Flow, Run
 
-from controller.meters import limit
-from controller.mgmt import Bridge
-from controller.pipeline import split_cookie
+from controller.openflow.client import OpenFlowClient
+from controller.pipeline.meters import limit
+from controller.pipeline.registry import split_cookie
 from sluice.v1 import limits_pb2, machine_pb2, network_pb2
 
 # Rates are measured.
@@ -155,7 +155,7 @@ def test_a_limit_changes_without_a_lost_packet_and_without_a_changed_flow(
     key = tenants.network_of(machine).key
 
     def flows() -> set[tuple[int, int]]:
-        with Bridge(str(sandbox.appliance.paths.management_socket)) as bridge:
+        with OpenFlowClient(str(sandbox.appliance.paths.management_socket)) as bridge:
             return {(flow.table, flow.cookie) for flow in bridge.flows() if split_cookie(flow.cookie)[0] == key}
 
     before = flows()

@@ -17,12 +17,12 @@ from appliance import run
 from name_server import NameServer
 from supervisor import await_condition
 
-from controller.resolver import message, upstream
-from controller.resolver.decide import Server
-from controller.resolver.message import Query
-from controller.resolver.namespace import DIRECTORY, enter
-from controller.resolver.tunnels import Tunnels
-from controller.resolver.upstream import Upstream
+from resolver import message, upstream
+from resolver.decide import ForwardingServer
+from resolver.message import Query
+from resolver.namespace import DIRECTORY, enter
+from resolver.tunnels import Tunnels
+from resolver.upstream import Upstream
 
 ADDRESS = "10.99.0.53"
 ONE, OTHER = "sluice-vpn-901", "sluice-vpn-902"
@@ -90,7 +90,7 @@ def told(tunnels: Tunnels, namespace: str, name: str = "dc.corp.example") -> lis
     """What the server beyond that tunnel says; nothing is remembered from one time to the next."""
     query = message.read(dns.message.make_query(name, "A", use_edns=0).to_wire())
     assert isinstance(query, Query)
-    reply = asyncio.run(Upstream(_nobody, tunnels.client).ask(query, (Server(ADDRESS, tunnel=namespace),)))
+    reply = asyncio.run(Upstream(_nobody, tunnels.client).ask(query, (ForwardingServer(ADDRESS, tunnel=namespace),)))
     if reply is None:
         return []
     answer = dns.message.from_wire(message.write(query, reply)).answer

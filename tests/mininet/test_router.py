@@ -155,9 +155,9 @@ def test_what_routers_keep_silent_about(sandbox: Sandbox, machines: Both) -> Non
         heard: list[bytes] = []
         assert wire.receive(lambda frame: heard.append(bytes(frame)) or carries(last)(frame), 2.0) is not None
         assert not [one for one in heard if mark in one]
-        beyond_mark = new_mark()
-        wire.send(datagram(machine, SERVER, beyond_mark))
-        assert outside.receive(lambda frame: heard.append(bytes(frame)) or carries(beyond_mark)(frame)) is not None
+        remote_mark = new_mark()
+        wire.send(datagram(machine, SERVER, remote_mark))
+        assert outside.receive(lambda frame: heard.append(bytes(frame)) or carries(remote_mark)(frame)) is not None
         assert not [one for one in heard if mark in one]
 
 

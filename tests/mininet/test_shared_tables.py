@@ -20,8 +20,8 @@ from scapy.packet import Raw
 
 from agent.config.sections import DEFAULTS, USERSPACE_FRAGMENT_RATE
 from controller import explain
-from controller.meters import Rate, connections, fragments
-from controller.pipeline import MeterClass, meter
+from controller.pipeline.meters import Rate, connections, fragments
+from controller.pipeline.registry import MeterClass, meter
 
 # The rates are those of a second.
 pytestmark = pytest.mark.alone

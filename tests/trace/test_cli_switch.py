@@ -16,12 +16,12 @@ from fake_api import FakeApi, fake_api, office, pc
 
 import cli.switch
 from cli.main import run
-from cli.session import Session
-from controller import wire, wire_groups
-from controller.compile import compile_network, compile_shared
-from controller.mgmt import Bridge
-from controller.pipeline import Table
-from controller.presence import Presence, path_of
+from cli.session import CliSession
+from controller.instance_lock import InstanceLock, path_of
+from controller.openflow import group_messages, wire
+from controller.openflow.client import OpenFlowClient
+from controller.pipeline.registry import Table
+from controller.reconcile.compile import compile_network, compile_shared
 from sluice.v1 import machine_pb2, network_pb2
 
 Sluicectl = Callable[..., Any]
@@ -42,10 +42,10 @@ def switch() -> Iterator[DummySwitch]:
             compile_shared(examples.SITE),
             *(compile_network(n, examples.SITE) for n in examples.NETWORKS),
         ):
-            with Bridge(started.mgmt) as bridge:
+            with OpenFlowClient(started.mgmt) as bridge:
                 assert bridge.send(wire.meter_add(*one) for one in compiled.meters.items()) == {}
                 groups = compiled.groups.items()
-                assert bridge.send(wire_groups.add(n, wire_groups.buckets(group)) for n, group in groups) == {}
+                assert bridge.send(group_messages.add(n, group_messages.buckets(group)) for n, group in groups) == {}
             file = started.directory / "flows"
             file.write_text("".join(f"cookie={c:#x},{flow.text()}\n" for c, flow in compiled.flows.items()))
             started.ofctl("add-flows", target, str(file))
@@ -187,14 +187,14 @@ def test_status_knows_the_controller(sluicectl: Sluicectl, switch: DummySwitch) 
         answer = json.loads(sluicectl("status", "-o", "json", code=code))
         return next((check["state"], check["detail"]) for check in answer["checks"] if check["name"] == "controller")
 
-    presence = Presence(path_of(str(switch.directory), switch.bridge))
+    presence = InstanceLock(path_of(str(switch.directory), switch.bridge))
     assert told(1)[0] == "disconnected"
     presence.tell(connected=True)
     state, detail = told(0)
     assert state == "ok"
     assert detail.startswith(f"process {os.getpid()}, for ")
     with pytest.raises(BlockingIOError):
-        Presence(path_of(str(switch.directory), switch.bridge))
+        InstanceLock(path_of(str(switch.directory), switch.bridge))
     presence.close()
     assert told(1)[0] == "stopped"
     Path(path_of(str(switch.directory), switch.bridge)).unlink()
@@ -215,7 +215,7 @@ def test_status_names_what_the_datapath_lacks(
 
 
 def test_capabilities_are_those_the_switch_reports(switch: DummySwitch) -> None:
-    session = Session("", 1, switch.directory, switch.bridge, ())
+    session = CliSession("", 1, switch.directory, switch.bridge, ())
     assert cli.switch.capabilities(session, "dummy") == {}
     switch.vsctl(
         "--",
@@ -257,7 +257,7 @@ def test_status_without_root_shows_what_it_cannot_look_at_and_judges_the_rest(
 
     hidden = dict.fromkeys(("switch", "datapath", "next hop"), "not permitted")
     assert states(1) == {"api": "ok", "database": "ok", "controller": "missing", **hidden}
-    presence = Presence(path_of(str(switch.directory), switch.bridge))
+    presence = InstanceLock(path_of(str(switch.directory), switch.bridge))
     presence.tell(connected=True)
     assert states(0) == {"api": "ok", "database": "ok", "controller": "ok", **hidden}
     presence.close()

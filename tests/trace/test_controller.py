@@ -16,10 +16,10 @@ import pytest
 from controllers import ROOT, ControllerWorld, controller_world
 from dummy_switch import wait_until
 
-from controller.diff import FlowId
-from controller.meters import packets
-from controller.mgmt import Bridge
-from controller.pipeline import Table, split_cookie
+from controller.openflow.client import OpenFlowClient
+from controller.pipeline.meters import packets
+from controller.pipeline.registry import Table, split_cookie
+from controller.reconcile.diff import FlowId
 from state.model import Network, PortBlock, State
 
 NETWORKS = examples.NETWORKS
@@ -51,7 +51,7 @@ def durations(world: ControllerWorld) -> dict[FlowId, float]:
 def test_rows_become_flows(running: ControllerWorld) -> None:
     assert running.flow_ids() == running.desired(*NETWORKS)
     assert running.switch.ofctl("get-frags", running.switch.bridge).strip() == "nx-match"
-    with Bridge(running.switch.mgmt) as bridge:
+    with OpenFlowClient(running.switch.mgmt) as bridge:
         assert bridge.meters()[NETWORKS[0].key] == packets(examples.APPLIANCE.icmp_error_rate)
     assert running.metric("sluice_networks") == len(NETWORKS)
     assert running.metric("sluice_flows_installed") == len(running.desired(*NETWORKS))

@@ -6,7 +6,7 @@ import examples
 import pytest
 from tracer import BROADCAST, ROUTER_MAC, Tracer, arrival, ip
 
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline.registry import MeterClass, Table, meter
 from state.model import Machine
 
 WEB = examples.ISOLATED.machines[0]

@@ -6,7 +6,7 @@ import examples
 import pytest
 from tracer import INTERNET, ROUTER_MAC, Out, Tracer, ip, out_of, outside, path
 
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from state import resolver
 from state.model import Machine, Network
 

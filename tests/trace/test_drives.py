@@ -6,8 +6,8 @@ import examples
 import pytest
 from tracer import INTERNET, ROUTER_MAC, Out, Tracer, arrival, echo, ip, out_of, outside, path
 
-from controller.match import mac_to_int
-from controller.pipeline import STORAGE_METER, STORAGE_NEWS_METER, MeterClass, Table, meter
+from controller.pipeline.match import mac_to_int
+from controller.pipeline.registry import STORAGE_METER, STORAGE_NEWS_METER, MeterClass, Table, meter
 from state.model import Drive, Machine, Network
 from state.storage import client_address
 

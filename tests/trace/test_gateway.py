@@ -18,7 +18,7 @@ from tracer import (
     path,
 )
 
-from controller.pipeline import FRAGMENTS_METER, GATEWAY_METER, NEXT_HOP_METER, Table, sender_meter
+from controller.pipeline.registry import FRAGMENTS_METER, GATEWAY_METER, NEXT_HOP_METER, Table, sender_meter
 from state.model import Machine
 
 GATEWAY = "203.0.113.2"

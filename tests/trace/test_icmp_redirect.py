@@ -9,7 +9,7 @@ from tracer import BROADCAST, INTERNET, SHARED_ADDRESS, Tracer, Verdict, ip, out
 from vpn_packets import ARCHIVE, BRANCH, CLIENT, GATEWAYS, from_drive, from_inside
 
 from controller.features.icmp_redirect import TYPES
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from state.interconnect import Interconnect
 from state.model import Machine, Network
 from state.storage import client_address

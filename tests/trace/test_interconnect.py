@@ -8,7 +8,7 @@ from interconnect_packets import come, from_leg
 from tracer import GATEWAY_MAC, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, Verdict, ip, out_of, path
 from vpn_packets import fields, macs, refused, written
 
-from controller.pipeline import GATEWAY_METER, MeterClass, Table, meter
+from controller.pipeline.registry import GATEWAY_METER, MeterClass, Table, meter
 from state.interconnect import INTERCONNECT_MAC, Interconnect, leg_port
 from state.model import Network
 from state.storage import client_address
@@ -62,9 +62,9 @@ def test_what_no_interconnect_learned_goes_by_the_tunnel_that_has_it(tracer: Tra
 @pytest.mark.parametrize("destination", ["10.21.0.1", "10.255.255.255"])
 def test_what_nobody_learned_goes_nowhere(tracer: Tracer, destination: str) -> None:
     verdict = tracer.trace(ip(MACHINE, destination))
-    assert (verdict.output, [table for table, _ in verdict.controller]) == ((), [Table.BEYOND])
+    assert (verdict.output, [table for table, _ in verdict.controller]) == ((), [Table.REMOTE_ROUTE])
     verdict = tracer.trace(ip(STUDIO.machines[0], "192.168.50.1"))
-    assert (verdict.output, [table for table, _ in verdict.controller]) == ((), [Table.BEYOND])
+    assert (verdict.output, [table for table, _ in verdict.controller]) == ((), [Table.REMOTE_ROUTE])
 
 
 def test_what_is_here_is_nearer_than_a_prefix_around_it(tracer: Tracer) -> None:
@@ -86,7 +86,7 @@ def test_a_customer_reaches_machines(tracer: Tracer, one: Interconnect, source: 
         verdict = tracer.trace(come(one, source, machine.address, kind="tcp"))
         assert verdict.output == out_of(machine)
         assert verdict.tables == path(
-            "classify", "interconnect-link", "interconnect-source", "interconnect-ttl", "beyond-machine", "switch"
+            "classify", "interconnect-link", "interconnect-source", "interconnect-ttl", "remote-machine", "switch"
         )
         assert macs(verdict) == written(ROUTER_MAC, machine.mac)
         assert fields(verdict, "nw_src", "nw_dst", "nw_ttl") == (source, machine.address, "63")
@@ -97,7 +97,7 @@ def test_what_is_larger_than_the_networks_mtu_is_for_the_controller_to_tell_of(t
     machine = STUDIO.machines[0]
     verdict = tracer.trace(come(UNLEARNED, "192.168.50.9", machine.address))
     # A trace shows the ways of large and other packets.
-    assert [table for table, _ in verdict.controller] == [Table.BEYOND_MACHINE]
+    assert [table for table, _ in verdict.controller] == [Table.REMOTE_MACHINE]
     assert verdict.output == out_of(machine)
 
 
@@ -120,8 +120,8 @@ def test_a_drive_answers_by_the_longest_prefix(tracer: Tracer) -> None:
     mac = examples.SITE.neighbors[RECORDS.address]
     packet = f"in_port=3,dl_src={mac},dl_dst={STORAGE.mac},tcp,nw_src={RECORDS.address},nw_dst={client},nw_ttl=64"
     verdict = tracer.trace(packet, ct=("trk", "est", "rpl", "dnat"))
-    assert verdict.tables[-4:] == path("storage-in", "storage-machine", "beyond-drive-reply", "beyond")
-    assert refused(tracer.trace(packet, ct=("trk", "new")), "beyond-unsolicited", CLINIC)
+    assert verdict.tables[-4:] == path("storage-in", "storage-machine", "remote-drive-reply", "beyond")
+    assert refused(tracer.trace(packet, ct=("trk", "new")), "remote-unsolicited", CLINIC)
 
 
 @OURS

@@ -12,11 +12,11 @@ from controllers import ControllerWorld, controller_world
 from dummy_switch import wait_until
 from footprint import kept
 
-import agent.bgp.source
-import agent.vpn.source
-import controller.source
+import controller.desired_state.source
+from bgp.desired_state import InterconnectSource
 from state.model import Network
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
+from vpn.desired_state import GatewaySource
 
 NETWORKS = (examples.OFFICE, examples.BRANCH, examples.CLINIC)
 
@@ -44,8 +44,8 @@ def renamed(network: Network, number: int) -> Network:
 
 
 def test_sources_keep_nothing_of_rows_that_are_gone(world: ControllerWorld) -> None:
-    clients = [Client(world.switch.database) for _ in range(2)]
-    vpn, bgp = agent.vpn.source.Source(clients[0]), agent.bgp.source.Source(clients[1])
+    clients = [OvsdbClient(world.switch.database) for _ in range(2)]
+    vpn, bgp = GatewaySource(clients[0]), InterconnectSource(clients[1])
     heard: Counter[str] = Counter()
     vpn.watch(lambda desired: heard.update(["vpn"]))
     bgp.watch(lambda desired: heard.update(["bgp"]))

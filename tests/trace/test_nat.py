@@ -20,7 +20,7 @@ from tracer import (
     reply,
 )
 
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline.registry import MeterClass, Table, meter
 from state.model import Kind, Machine, Network
 
 MACHINES = [(network, machine) for network in examples.NETWORKS for machine in network.machines]

@@ -9,8 +9,8 @@ import examples
 import pytest
 from tracer import INTERNET, Out, Tracer, echo, ip, out_of, reply
 
-from controller.flow import CheckPacketLarger
-from controller.pipeline import Feature, MeterClass, Table, meter
+from controller.pipeline.flow import CheckPacketLarger
+from controller.pipeline.registry import Feature, MeterClass, Table, meter
 from state.model import Machine, Network
 
 ETHERNET = 14

@@ -22,7 +22,7 @@ from tracer import (
     path,
 )
 
-from controller.pipeline import Mark, MeterClass, Table, meter
+from controller.pipeline.registry import Mark, MeterClass, Table, meter
 from state.model import Machine, Network
 
 HOLDERS = [(network, network.machines[0]) for network in examples.PUBLIC_NETWORKS]

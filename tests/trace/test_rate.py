@@ -6,9 +6,9 @@ import examples
 import pytest
 from tracer import INTERNET, Out, Tracer, echo, ip, out_of, outside, reply
 
-from controller.compile import compile_network
-from controller.meters import Unit
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline.meters import Unit
+from controller.pipeline.registry import MeterClass, Table, meter
+from controller.reconcile.compile import compile_network
 from state.model import Kind, Machine, Network
 from state.storage import client_address
 

@@ -8,8 +8,8 @@ import examples
 import pytest
 from tracer import INTERNET, NEXT_HOP_MAC, ROUTER_MAC, Out, Tracer, arrival, echo, ip, out_of, path
 
-from controller.compile import compile_shared
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
+from controller.reconcile.compile import compile_shared
 from state.model import Kind, Machine, Network
 
 WEB, TAGGED = examples.ISOLATED.machines[0], examples.ISOLATED_VLAN.machines[0]

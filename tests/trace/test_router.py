@@ -6,7 +6,7 @@ import examples
 import pytest
 from tracer import BROADCAST, INTERNET, ROUTER_MAC, Tracer, arp, echo, ip, out_of, path
 
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from state.model import Kind, Machine, Network
 
 WEB = examples.ISOLATED.machines[0]

@@ -27,11 +27,11 @@ from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapReader
 from services_world import proved, quoted
 
-from controller import wire, wire_groups
-from controller.compile import Site, compile_network, compile_shared
-from controller.mgmt import Bridge
-from controller.pipeline import Table, split_cookie
-from controller.services import Answer, PacketIn, PacketOut, answer, neighbor
+from controller.openflow import group_messages, wire
+from controller.openflow.client import OpenFlowClient
+from controller.packet_in import PacketIn, PacketInReply, PacketOut, answer, neighbor
+from controller.pipeline.registry import Table, split_cookie
+from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
 from state.interconnect import INTERCONNECT_MAC, Interconnect, leg_port
 from state.model import Appliance, Machine, Network
 
@@ -68,7 +68,7 @@ class World:
     """Desired state as examples have it."""
 
     appliance: Appliance = examples.APPLIANCE
-    site: Site = examples.SITE
+    site: PipelineContext = examples.SITE
     drives: Mapping[str, int] = MappingProxyType({})
 
     def network(self, key: int) -> Network | None:
@@ -90,9 +90,11 @@ class Bench:
             switch.vsctl("set", "Interface", name, f"options:tx_pcap={self._captures[name]}")
         compiled = [compile_shared(World.site), *(compile_network(n, World.site) for n in NETWORKS)]
         for one in compiled:
-            with Bridge(switch.mgmt) as bridge:
+            with OpenFlowClient(switch.mgmt) as bridge:
                 assert bridge.send(wire.meter_add(*meter) for meter in one.meters.items()) == {}
-                assert bridge.send(wire_groups.add(n, wire_groups.buckets(g)) for n, g in one.groups.items()) == {}
+                assert (
+                    bridge.send(group_messages.add(n, group_messages.buckets(g)) for n, g in one.groups.items()) == {}
+                )
         flows = switch.directory / "flows"
         flows.write_text("".join(f"cookie={c:#x},{f.text()}\n" for one in compiled for c, f in one.flows.items()))
         switch.ofctl("add-flows", self._target, str(flows))
@@ -150,7 +152,7 @@ class Bench:
         port = examples.SITE.ports["uplink"]
         return PacketIn(table, key, port, data, attachment=int(attachment[1], 16) if attachment else 0)
 
-    def serve(self, table: Table) -> Answer:
+    def serve(self, table: Table) -> PacketInReply:
         """Let the service answer the next packet, which came from `table`, and send that."""
         packet = self.packet_in()
         assert packet.table is table

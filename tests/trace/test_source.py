@@ -11,13 +11,13 @@ import pytest
 from controllers import ControllerWorld, controller_world
 from dummy_switch import wait_until
 
-from controller.pipeline import Table
-from controller.source import Changed, Source
-from controller.status import Statuses
-from controller.table_names import name_tables
-from controller.work_queue import Progress
+from controller.desired_state.source import DesiredStateChange, DesiredStateSource
+from controller.openflow.table_names import name_tables
+from controller.pipeline.registry import Table
+from controller.reconcile.status import Statuses
+from controller.reconcile.work_queue import Progress
 from state.model import NetworkStatus, State
-from state.ovsdb import DatabaseError, Unavailable
+from state.ovsdb import DatabaseError, DatabaseUnavailable
 
 NETWORKS = examples.NETWORKS
 
@@ -26,12 +26,12 @@ class Watched:
     """A source and the changes it reported, one after the other."""
 
     def __init__(self, path: str) -> None:
-        self.changes: queue.Queue[Changed] = queue.Queue()
-        self.source = Source(path)
+        self.changes: queue.Queue[DesiredStateChange] = queue.Queue()
+        self.source = DesiredStateSource(path)
         self.source.watch(self.changes.put)
         self.source.wait_loaded(5)
 
-    def next(self) -> Changed:
+    def next(self) -> DesiredStateChange:
         return self.changes.get(timeout=5)
 
 
@@ -60,7 +60,7 @@ def watched(world: ControllerWorld) -> Iterator[Watched]:
 
 def test_everything_is_read_at_first(watched: Watched) -> None:
     changed = watched.next()
-    assert changed == Changed({n.key: n for n in NETWORKS}, appliance=True, reset=True)
+    assert changed == DesiredStateChange({n.key: n for n in NETWORKS}, appliance=True, reset=True)
     assert sorted(watched.source.networks(), key=lambda n: n.key) == list(NETWORKS)
     assert watched.source.appliance == examples.APPLIANCE
     assert watched.source.network(NETWORKS[0].key) == NETWORKS[0]
@@ -73,7 +73,7 @@ def test_one_transaction_is_one_change(world: ControllerWorld, watched: Watched)
     watched.next()
     one, other = examples.isolated(9, "web2"), examples.isolated(50, "web2", vlan=9)
     world.write(*world.insert(one, other), *world.remove(NETWORKS[0]))
-    assert watched.next() == Changed({one.key: one, other.key: other, NETWORKS[0].key: None})
+    assert watched.next() == DesiredStateChange({one.key: one, other.key: other, NETWORKS[0].key: None})
     assert not watched.source.has_network(NETWORKS[0].name)
 
 
@@ -87,7 +87,7 @@ def test_a_machine_belongs_to_the_change_of_its_network(world: ControllerWorld, 
     )
     machines = tuple(machine for machine in examples.OFFICE.machines if machine != gone)
     after = dataclasses.replace(examples.OFFICE, machines=machines, revision=examples.OFFICE.revision + 1)
-    assert watched.next() == Changed({after.key: after})
+    assert watched.next() == DesiredStateChange({after.key: after})
 
 
 def test_a_key_that_goes_to_another_network_at_once(world: ControllerWorld, watched: Watched) -> None:
@@ -95,7 +95,7 @@ def test_a_key_that_goes_to_another_network_at_once(world: ControllerWorld, watc
     after = dataclasses.replace(NETWORKS[0], name="new", tenant="other")
     # The database checks its indexes when the transaction ends.
     world.write(*world.remove(NETWORKS[0]), *world.insert(after))
-    assert watched.next() == Changed({after.key: after})
+    assert watched.next() == DesiredStateChange({after.key: after})
     assert watched.source.has_network("new")
     assert not watched.source.has_network(NETWORKS[0].name)
 
@@ -104,7 +104,7 @@ def test_status_alone_is_no_change(world: ControllerWorld, watched: Watched) -> 
     watched.next()
     watched.source.write_statuses({NETWORKS[0].name: NetworkStatus(1, State.LIVE)})
     watched.source.write_neighbor("203.0.113.1", "02:00:00:00:00:01")
-    assert watched.next() == Changed({}, neighbors=frozenset({"203.0.113.1"}))
+    assert watched.next() == DesiredStateChange({}, neighbors=frozenset({"203.0.113.1"}))
     assert watched.changes.empty()
 
 
@@ -114,11 +114,11 @@ def test_the_revision_of_desired_state_is_reported_with_what_it_changed(
     watched.next()
     world.write({"op": "insert", "table": "Revision", "row": {"desired": 6}})
     try:
-        assert watched.next() == Changed({}, revision=6)
+        assert watched.next() == DesiredStateChange({}, revision=6)
         following = {"op": "mutate", "table": "Revision", "where": [], "mutations": [["desired", "+=", 1]]}
         gone = NETWORKS[0]
         world.write(*world.remove(gone), following)
-        assert watched.next() == Changed({gone.key: None}, revision=7)
+        assert watched.next() == DesiredStateChange({gone.key: None}, revision=7)
         watched.source.write_statuses({"one": NetworkStatus(1, State.LIVE)}, Progress(6, 2))
         (answer,) = world.client.transact([{"op": "select", "table": "Revision", "where": []}])
         (row,) = answer["rows"]
@@ -150,7 +150,7 @@ def test_a_neighbor_may_be_forgotten(world: ControllerWorld, watched: Watched) -
     watched.source.write_neighbor("10.250.0.10", "02:00:00:00:d0:10")
     assert watched.next().neighbors == {"10.250.0.10"}
     watched.source.forget_neighbors(["10.250.0.10", "10.250.0.11"])
-    assert watched.next() == Changed({}, neighbors=frozenset({"10.250.0.10"}))
+    assert watched.next() == DesiredStateChange({}, neighbors=frozenset({"10.250.0.10"}))
     assert watched.source.neighbors == {}
 
 
@@ -159,7 +159,7 @@ def test_a_drive_belongs_to_its_network(world: ControllerWorld, watched: Watched
     shop, drive = examples.SHOP, examples.SHOP.drives[0]
     assert watched.source.drives[drive.address] == shop.key
     world.write({"op": "delete", "table": "Drive", "where": [["name", "==", drive.name]]})
-    assert watched.next() == Changed({shop.key: dataclasses.replace(shop, drives=())})
+    assert watched.next() == DesiredStateChange({shop.key: dataclasses.replace(shop, drives=())})
     assert drive.address not in watched.source.drives
 
 
@@ -169,7 +169,7 @@ def test_after_a_restart_only_differences_are_reported(world: ControllerWorld, w
     with pytest.raises(DatabaseError):
         watched.source.write_statuses({"one": NetworkStatus(1, State.LIVE)})
     world.switch.start_database()
-    assert watched.next() == Changed({}, appliance=True, reset=True)
+    assert watched.next() == DesiredStateChange({}, appliance=True, reset=True)
     assert watched.source.networks()
     world.client.wait_connected(5)
 
@@ -197,9 +197,9 @@ def test_closing_writes_what_waits(world: ControllerWorld, watched: Watched) -> 
 
 
 def test_a_database_that_is_not_there() -> None:
-    source = Source("/nowhere/db.sock")
+    source = DesiredStateSource("/nowhere/db.sock")
     source.watch(lambda changed: None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DatabaseUnavailable):
         source.wait_loaded(0.05)
     assert not source.connected
     assert (source.appliance, source.networks(), source.neighbors) == (None, [], {})

@@ -11,7 +11,7 @@ import pytest
 from controllers import ControllerWorld, controller_world, insert_interconnect
 from dummy_switch import wait_until
 
-from controller.source import Changed, Source
+from controller.desired_state.source import DesiredStateChange, DesiredStateSource
 from state import interconnect_rows
 from state.interconnect import Interconnect, Route, Session
 from state.model import Network
@@ -28,12 +28,12 @@ class Watched:
     """A source and the changes it reported, one after the other."""
 
     def __init__(self, path: str) -> None:
-        self.changes: queue.Queue[Changed] = queue.Queue()
-        self.source = Source(path)
+        self.changes: queue.Queue[DesiredStateChange] = queue.Queue()
+        self.source = DesiredStateSource(path)
         self.source.watch(self.changes.put)
         self.source.wait_loaded(5)
 
-    def next(self) -> Changed:
+    def next(self) -> DesiredStateChange:
         return self.changes.get(timeout=5)
 
 
@@ -53,7 +53,7 @@ def world(started: ControllerWorld) -> Iterator[ControllerWorld]:
 @pytest.fixture
 def watched(world: ControllerWorld) -> Iterator[Watched]:
     found = Watched(world.switch.database)
-    assert found.next() == Changed({n.key: n for n in NETWORKS}, appliance=True, reset=True, peerings=True)
+    assert found.next() == DesiredStateChange({n.key: n for n in NETWORKS}, appliance=True, reset=True, peerings=True)
     yield found
     found.source.close()
 
@@ -90,20 +90,20 @@ def test_routes_come_and_go_one_by_one(world: ControllerWorld, watched: Watched)
     changed = dataclasses.replace(before, med=7)
     world.write(part(FIRST, changed))
     session = Session(True, FIRST.session.mac, tuple(sorted((changed, *kept), key=interconnect_rows.order)))
-    assert watched.next() == Changed({CLINIC.key: with_session(FIRST, session)})
+    assert watched.next() == DesiredStateChange({CLINIC.key: with_session(FIRST, session)})
     refused = dataclasses.replace(before, refusal="not within the accepted prefixes")
     world.write(part(FIRST, refused))
     without = Session(True, FIRST.session.mac, tuple(sorted(kept, key=interconnect_rows.order)))
-    assert watched.next() == Changed({CLINIC.key: with_session(FIRST, without)})
+    assert watched.next() == DesiredStateChange({CLINIC.key: with_session(FIRST, without)})
     where = [["interconnect", "==", FIRST.name]]
     world.write({"op": "delete", "table": "Interconnect_Routes", "where": where})
-    assert watched.next() == Changed({CLINIC.key: with_session(FIRST, Session(True, FIRST.session.mac))})
+    assert watched.next() == DesiredStateChange({CLINIC.key: with_session(FIRST, Session(True, FIRST.session.mac))})
 
 
 def test_a_session_that_goes_down_says_so_with_its_routes_still_there(world: ControllerWorld, watched: Watched) -> None:
     down = dataclasses.replace(FIRST.session, up=False)
     world.write(status(dataclasses.replace(FIRST, session=down)))
-    assert watched.next() == Changed({CLINIC.key: with_session(FIRST, down)})
+    assert watched.next() == DesiredStateChange({CLINIC.key: with_session(FIRST, down)})
 
 
 def test_what_flows_need_not_know_concerns_nobody(world: ControllerWorld, watched: Watched) -> None:
@@ -119,7 +119,7 @@ def test_what_flows_need_not_know_concerns_nobody(world: ControllerWorld, watche
 def test_routes_of_a_peering_concern_no_network(world: ControllerWorld, watched: Watched) -> None:
     carrier, exchange = PEERINGS
     world.write({"op": "delete", "table": "Interconnect_Routes", "where": [["interconnect", "==", carrier.name]]})
-    assert watched.next() == Changed({}, peerings=True)
+    assert watched.next() == DesiredStateChange({}, peerings=True)
     bare = dataclasses.replace(carrier, session=dataclasses.replace(carrier.session, routes=()))
     assert watched.source.peerings == (bare, exchange)
 
@@ -131,13 +131,13 @@ def test_an_interconnect_goes_and_another_takes_its_name(world: ControllerWorld,
           for table in ("Interconnect_Status", "Interconnect_Routes")),
     ]  # fmt: skip
     world.write(*gone)
-    assert watched.next() == Changed({STUDIO.key: dataclasses.replace(STUDIO, interconnects=())})
+    assert watched.next() == DesiredStateChange({STUDIO.key: dataclasses.replace(STUDIO, interconnects=())})
     answer = world.client.transact([{"op": "select", "table": "Network", "where": [["name", "==", "clinic"]]}])
     other = dataclasses.replace(
         STUDIO.interconnects[0], slot=3, session=examples.session(43, Route("192.168.7.0/24", "65001"))
     )
     world.write(*insert_interconnect(other, answer[0]["rows"][0]["_uuid"]))
-    assert watched.next() == Changed({
+    assert watched.next() == DesiredStateChange({
         CLINIC.key: dataclasses.replace(CLINIC, interconnects=(*CLINIC.interconnects, other))
     })  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_what_was_learned_before_an_interconnect_is_known_counts_when_it_is(
     world.write(*rest)
     world.write(first)
     wanted = dataclasses.replace(STUDIO, interconnects=(*STUDIO.interconnects, other))
-    assert watched.next() == Changed({STUDIO.key: wanted})
+    assert watched.next() == DesiredStateChange({STUDIO.key: wanted})
 
 
 def test_after_a_restart_of_the_database_nothing_has_changed(world: ControllerWorld, watched: Watched) -> None:

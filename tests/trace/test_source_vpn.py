@@ -11,7 +11,7 @@ import pytest
 from controllers import ControllerWorld, controller_world, insert_gateway
 from dummy_switch import wait_until
 
-from controller.source import Changed, Source
+from controller.desired_state.source import DesiredStateChange, DesiredStateSource
 from state import vpn_rows
 from state.model import Network
 from state.ovsdb import Operation
@@ -26,12 +26,12 @@ class Watched:
     """A source and the changes it reported, one after the other."""
 
     def __init__(self, path: str) -> None:
-        self.changes: queue.Queue[Changed] = queue.Queue()
-        self.source = Source(path)
+        self.changes: queue.Queue[DesiredStateChange] = queue.Queue()
+        self.source = DesiredStateSource(path)
         self.source.watch(self.changes.put)
         self.source.wait_loaded(5)
 
-    def next(self) -> Changed:
+    def next(self) -> DesiredStateChange:
         return self.changes.get(timeout=5)
 
 
@@ -52,7 +52,7 @@ def world(started: ControllerWorld) -> Iterator[ControllerWorld]:
 @pytest.fixture
 def watched(world: ControllerWorld) -> Iterator[Watched]:
     found = Watched(world.switch.database)
-    assert found.next() == Changed({n.key: n for n in NETWORKS}, appliance=True, reset=True)
+    assert found.next() == DesiredStateChange({n.key: n for n in NETWORKS}, appliance=True, reset=True)
     yield found
     found.source.close()
 
@@ -84,15 +84,15 @@ def test_a_connection_concerns_its_network_alone(world: ControllerWorld, watched
     hq, plant = connections(BRANCH)
     world.write(update("Vpn_Connection", "hq", remote_prefixes="192.168.7.0/24", revision=1))
     hq = dataclasses.replace(hq, remote_prefixes=("192.168.7.0/24",), revision=1)
-    assert watched.next() == Changed({BRANCH.key: with_connections(BRANCH, hq, plant)})
+    assert watched.next() == DesiredStateChange({BRANCH.key: with_connections(BRANCH, hq, plant)})
     world.write(delete("Vpn_Connection", "hq"))
-    assert watched.next() == Changed({BRANCH.key: with_connections(BRANCH, plant)})
+    assert watched.next() == DesiredStateChange({BRANCH.key: with_connections(BRANCH, plant)})
     uuid = world.client.transact([{"op": "select", "table": "Vpn_Gateway", "where": [["name", "==", "bureau-vpn"]]}])
     reference = uuid[0]["rows"][0]["_uuid"]
     row = vpn_rows.connection_row(dataclasses.replace(hq, name="other"), reference)
     world.write({"op": "insert", "table": "Vpn_Connection", "row": row})
     moved = dataclasses.replace(hq, name="other")
-    assert watched.next() == Changed({BUREAU.key: with_connections(BUREAU, moved, *connections(BUREAU))})
+    assert watched.next() == DesiredStateChange({BUREAU.key: with_connections(BUREAU, moved, *connections(BUREAU))})
 
 
 def test_a_secret_that_changes_concerns_nobody_and_is_never_here(world: ControllerWorld, watched: Watched) -> None:
@@ -111,7 +111,7 @@ def test_what_a_name_leads_to_concerns_the_networks_whose_peer_it_is(world: Cont
         row = {"addresses": ["set", addresses]}
         world.write({"op": "update", "table": "Vpn_Peer", "where": where, "row": row})
         known = dataclasses.replace(plant, peer_addresses=tuple(sorted(addresses)))
-        assert watched.next() == Changed({BRANCH.key: with_connections(BRANCH, hq, known)})
+        assert watched.next() == DesiredStateChange({BRANCH.key: with_connections(BRANCH, hq, known)})
     # Gone and made anew at once, with the same addresses.
     row = vpn_rows.peer_row(plant.peer, ["198.51.100.78", "198.51.100.79"])
     world.write(
@@ -119,7 +119,7 @@ def test_what_a_name_leads_to_concerns_the_networks_whose_peer_it_is(world: Cont
     )
     world.write({"op": "delete", "table": "Vpn_Peer", "where": where})
     unknown = dataclasses.replace(plant, peer_addresses=())
-    assert watched.next() == Changed({BRANCH.key: with_connections(BRANCH, hq, unknown)})
+    assert watched.next() == DesiredStateChange({BRANCH.key: with_connections(BRANCH, hq, unknown)})
 
 
 def test_a_name_that_is_nobodys_peer_concerns_nobody(world: ControllerWorld, watched: Watched) -> None:
@@ -128,7 +128,7 @@ def test_a_name_that_is_nobodys_peer_concerns_nobody(world: ControllerWorld, wat
     world.write(update("Vpn_Connection", "home", peer="other.example"))
     (home,) = connections(DEPOT)
     known = dataclasses.replace(home, peer="other.example", peer_addresses=("198.51.100.77",))
-    assert watched.next() == Changed({DEPOT.key: with_connections(DEPOT, known)})
+    assert watched.next() == DesiredStateChange({DEPOT.key: with_connections(DEPOT, known)})
     assert watched.changes.empty()
 
 
@@ -136,19 +136,19 @@ def test_a_gateway_goes_and_another_takes_its_place(world: ControllerWorld, watc
     assert BUREAU.vpn is not None
     gone = [delete("Vpn_Connection", "travellers"), delete("Vpn_Gateway", "bureau-vpn")]
     world.write(*gone)
-    assert watched.next() == Changed({BUREAU.key: dataclasses.replace(BUREAU, vpn=None)})
+    assert watched.next() == DesiredStateChange({BUREAU.key: dataclasses.replace(BUREAU, vpn=None)})
     answer = world.client.transact([{"op": "select", "table": "Network", "where": [["name", "==", "bureau"]]}])
     reference = answer[0]["rows"][0]["_uuid"]
     world.write(*insert_gateway(BUREAU.vpn, reference))
-    assert watched.next() == Changed({BUREAU.key: BUREAU})
+    assert watched.next() == DesiredStateChange({BUREAU.key: BUREAU})
     other = dataclasses.replace(BUREAU.vpn, name="new-vpn", number=58, zone=9, connections=())
     world.write(*gone, *insert_gateway(other, reference))
-    assert watched.next() == Changed({BUREAU.key: dataclasses.replace(BUREAU, vpn=other)})
+    assert watched.next() == DesiredStateChange({BUREAU.key: dataclasses.replace(BUREAU, vpn=other)})
 
 
 def test_a_network_goes_with_its_gateway(world: ControllerWorld, watched: Watched) -> None:
     world.write(*world.remove(BRANCH, BUREAU))
-    assert watched.next() == Changed({BRANCH.key: None, BUREAU.key: None})
+    assert watched.next() == DesiredStateChange({BRANCH.key: None, BUREAU.key: None})
     assert watched.source.network(BRANCH.key) is None
 
 
@@ -156,6 +156,6 @@ def test_after_a_restart_of_the_database_nothing_has_changed(world: ControllerWo
     world.switch.stop("sluice-db")
     wait_until(lambda: not watched.source.connected, what="database gone")
     world.switch.start_database()
-    assert watched.next() == Changed({}, appliance=True, reset=True)
+    assert watched.next() == DesiredStateChange({}, appliance=True, reset=True)
     assert [watched.source.network(network.key) for network in NETWORKS] == list(NETWORKS)
     world.client.wait_connected(5)

@@ -19,12 +19,12 @@ from tracer import (
 )
 from vpn_packets import (
     ARCHIVE,
-    BEYOND,
     BRANCH,
     BUREAU,
     DEPOT,
     HQ,
     OFFICE,
+    REMOTE,
     STORAGE,
     STRANGER,
     fields,
@@ -34,7 +34,7 @@ from vpn_packets import (
     written,
 )
 
-from controller.pipeline import MeterClass, Table, meter
+from controller.pipeline.registry import MeterClass, Table, meter
 from state.model import Machine, Network
 from state.storage import client_address
 from state.vpn import INSIDE_MAC, inside_port, outside_port
@@ -54,7 +54,7 @@ KINDS = pytest.mark.parametrize(
 def test_a_machine_reaches_the_office_by_the_tunnel(
     tracer: Tracer, network: Network, machine: Machine, kind: str, more: str
 ) -> None:
-    for office in BEYOND[network.key]:
+    for office in REMOTE[network.key]:
         verdict = tracer.trace(ip(machine, office, kind=kind, more=more))
         assert verdict.output == (Out(inside_port(network.key)),)
         assert verdict.tables[-4:] == path("ttl", "route", "beyond", "vpn-leg")
@@ -67,10 +67,10 @@ def test_a_machine_reaches_the_office_by_the_tunnel(
 @EACH
 @KINDS
 def test_the_office_reaches_a_machine(tracer: Tracer, network: Network, machine: Machine, kind: str, more: str) -> None:
-    for office in BEYOND[network.key]:
+    for office in REMOTE[network.key]:
         verdict = tracer.trace(from_inside(network, machine.address, office, kind=kind, more=more))
         assert verdict.output == out_of(machine)
-        assert verdict.tables == path("classify", "vpn-inside", "beyond-machine", "switch")
+        assert verdict.tables == path("classify", "vpn-inside", "remote-machine", "switch")
         assert macs(verdict) == written(ROUTER_MAC, machine.mac)
         assert fields(verdict, "nw_src", "nw_dst") == (office, machine.address)
         assert (verdict.nat, verdict.tracked) == (None, None)
@@ -163,7 +163,7 @@ def test_equal_networks_with_equal_offices_never_meet(tracer: Tracer) -> None:
     ids=lambda machine: machine.name,
 )  # fmt: skip
 def test_machines_of_other_networks_do_not_reach_the_office(tracer: Tracer, machine: Machine) -> None:
-    for office in BEYOND[BRANCH.key]:
+    for office in REMOTE[BRANCH.key]:
         verdict = tracer.trace(echo(machine, office))
         assert verdict.output == ()
         assert {table for table, _ in verdict.controller} == {Table.UNROUTABLE}

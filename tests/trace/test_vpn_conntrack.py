@@ -15,8 +15,8 @@ from scapy.utils import RawPcapReader
 from tracer import ROUTER_MAC, Tracer
 from vpn_packets import ARCHIVE, BRANCH, CLIENT, OFFICE, STORAGE
 
-from controller.pipeline import Table
-from controller.services import way
+from controller.packet_in import reply_path
+from controller.pipeline.registry import Table
 from state.vpn import INSIDE_MAC
 
 DRIVE_MAC = examples.SITE.neighbors[ARCHIVE.address]
@@ -64,7 +64,7 @@ def wire() -> Iterator[Wire]:
 
         def inject(payload: Packet) -> None:
             frame = bytes(Ether(src=DRIVE_MAC, dst=STORAGE.mac) / payload).hex()
-            actions = ",".join(action.text(False) for action in way.inject(BRANCH.key, Table.STORAGE_MACHINE))
+            actions = ",".join(action.text(False) for action in reply_path.inject(BRANCH.key, Table.STORAGE_MACHINE))
             switch.ofctl("packet-out", switch.bridge, f"in_port=controller packet={frame} actions={actions}")
 
         yield Wire(

@@ -13,11 +13,11 @@ from tracer import (
 )
 from vpn_packets import (
     ARCHIVE,
-    BEYOND,
     BRANCH,
     BUREAU,
     CLIENT,
     GATEWAYS,
+    REMOTE,
     STORAGE,
     fields,
     from_drive,
@@ -27,7 +27,7 @@ from vpn_packets import (
     written,
 )
 
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 from state.model import Network
 from state.storage import client_address
 from state.vpn import INSIDE_MAC
@@ -35,14 +35,14 @@ from state.vpn import INSIDE_MAC
 NETWORK = pytest.mark.parametrize("network", [BRANCH, BUREAU], ids=lambda network: network.name)
 
 
-@pytest.mark.parametrize("office", BEYOND[BRANCH.key])
+@pytest.mark.parametrize("office", REMOTE[BRANCH.key])
 @pytest.mark.parametrize("kind", ["tcp", "udp", "icmp"])
 def test_the_office_reaches_a_drive_as_the_gateway(tracer: Tracer, office: str, kind: str) -> None:
     assert STORAGE is not None
     verdict = tracer.trace(from_inside(BRANCH, ARCHIVE.address, office, kind=kind))
     assert verdict.output == (Out("storage"),)
     assert verdict.tables == path(
-        "classify", "vpn-inside", "beyond-machine", "beyond-drive-check", "storage-out"
+        "classify", "vpn-inside", "remote-machine", "remote-drive-check", "storage-out"
     )  # fmt: skip
     assert (verdict.nat, verdict.tracked) == (CLIENT, office)
     assert macs(verdict) == written(STORAGE.mac, examples.SITE.neighbors[ARCHIVE.address])
@@ -59,7 +59,7 @@ def test_what_is_not_translated_does_not_reach_a_drive(tracer: Tracer, state: st
 def test_a_drive_answers_the_office(tracer: Tracer, state: str) -> None:
     verdict = tracer.trace(from_drive(CLIENT), ct=tuple(state.split(",")))
     assert verdict.output == (Out("vpn7-in"),)
-    assert verdict.tables[-5:] == path("storage-in", "storage-machine", "beyond-drive-reply", "beyond", "vpn-leg")
+    assert verdict.tables[-5:] == path("storage-in", "storage-machine", "remote-drive-reply", "beyond", "vpn-leg")
     assert macs(verdict) == written(ROUTER_MAC, INSIDE_MAC)
     error = tracer.trace(from_drive(CLIENT, kind="icmp", more="icmp_type=3"), ct=("trk", "rel", "rpl", "dnat"))
     assert (error.output, error.controller) == ((Out("vpn7-in"),), ())
@@ -67,8 +67,8 @@ def test_a_drive_answers_the_office(tracer: Tracer, state: str) -> None:
 
 @pytest.mark.parametrize("state", ["trk,new", "trk,est", "trk,inv", "trk,new,rel", "trk,est,rpl"])
 def test_a_drive_opens_no_connection_to_the_office(tracer: Tracer, state: str) -> None:
-    assert refused(tracer.trace(from_drive(CLIENT), ct=tuple(state.split(","))), "beyond-unsolicited", BRANCH)
-    for office in BEYOND[BRANCH.key]:
+    assert refused(tracer.trace(from_drive(CLIENT), ct=tuple(state.split(","))), "remote-unsolicited", BRANCH)
+    for office in REMOTE[BRANCH.key]:
         assert tracer.trace(from_drive(office)).dropped == "not-a-drive"
 
 
@@ -85,6 +85,6 @@ def test_a_machine_and_the_gateway_are_not_mistaken_for_each_other_by_drives(tra
     assert STORAGE is not None
     verdict = tracer.trace(from_drive(client_address(STORAGE, clerk.number)))
     assert verdict.output == out_of(clerk)
-    assert Table.BEYOND_DRIVE_REPLY not in verdict.tables
+    assert Table.REMOTE_DRIVE_REPLY not in verdict.tables
     verdict = tracer.trace(from_drive(client_address(STORAGE, GATEWAYS[BUREAU.key].number)))
     assert (verdict.output, verdict.dropped) == ((), "no-machine")

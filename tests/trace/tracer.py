@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import examples
 from dummy_switch import DummySwitch, dummy_switch
 
-from controller import wire, wire_groups
-from controller.compile import Compiled, compile_network, compile_shared
-from controller.mgmt import Bridge
-from controller.pipeline import Table
+from controller.openflow import group_messages, wire
+from controller.openflow.client import OpenFlowClient
+from controller.pipeline.registry import Table
+from controller.reconcile.compile import Compiled, compile_network, compile_shared
 from state.model import Machine, Network
 
 NUMBERS = {table.number: table for table in Table}
@@ -92,10 +92,10 @@ class Tracer:
         self.compiled: list[Compiled] = [
             compile_shared(examples.SITE), *(compile_network(n, examples.SITE) for n in networks)
         ]  # fmt: skip
-        with Bridge(switch.mgmt) as bridge:
+        with OpenFlowClient(switch.mgmt) as bridge:
             meters = [wire.meter_add(meter, rate) for one in self.compiled for meter, rate in one.meters.items()]
             groups = [
-                wire_groups.add(number, wire_groups.buckets(group))
+                group_messages.add(number, group_messages.buckets(group))
                 for one in self.compiled for number, group in one.groups.items()
             ]  # fmt: skip
             assert bridge.send((*meters, *groups)) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import examples
 from tracer import GATEWAY_MAC, ROUTER_MAC, Verdict
 
-from controller.match import mac_to_int
+from controller.pipeline.match import mac_to_int
 from state.model import Network
 from state.storage import client_address
 from state.vpn import INSIDE_MAC, OUTSIDE_MAC, inside_port, outside_port
@@ -16,7 +16,7 @@ HQ, PLANT, PLANT_AGAIN = "198.51.100.20", "198.51.100.30", "198.51.100.31"
 """The branch's peers; those of the bureau may be anybody."""
 STRANGER = "198.51.100.99"
 OFFICE = "192.168.4.4"
-BEYOND = {BRANCH.key: (OFFICE, "10.77.1.1", "172.20.0.9"), BUREAU.key: (OFFICE,)}
+REMOTE = {BRANCH.key: (OFFICE, "10.77.1.1", "172.20.0.9"), BUREAU.key: (OFFICE,)}
 """Addresses beyond the tunnels of each."""
 STORAGE = examples.APPLIANCE.storage
 assert STORAGE is not None

@@ -7,10 +7,9 @@ import dataclasses
 import examples
 import pytest
 
-from controller import wire
-from controller.addresses import (
-    Assignment,
-    Held,
+from controller.conntrack.flush import (
+    AddressAssignment,
+    AddressTracker,
     assignment,
     assignments,
     conntrack_zone,
@@ -18,10 +17,11 @@ from controller.addresses import (
     drive_zones,
     gateway_assignments,
 )
-from controller.compile import compile_network
-from controller.match import match
-from controller.mgmt import InstalledFlow
-from controller.pipeline import Feature, Table, cookie
+from controller.openflow import wire
+from controller.openflow.client import InstalledFlow
+from controller.pipeline.match import match
+from controller.pipeline.registry import Feature, Table, cookie
+from controller.reconcile.compile import compile_network
 from state.model import Network
 
 
@@ -31,9 +31,9 @@ def inbound(key: int, address: str) -> InstalledFlow:
     return InstalledFlow(Table.INBOUND.number, 100, cookie(key, Feature.TRANSIT, 7), 0, detail)
 
 
-def held(gone: list[str]) -> Held[str]:
+def held(gone: list[str]) -> AddressTracker[str]:
     """Addresses as the committer holds them, which tell `gone`."""
-    addresses = Held(destination)
+    addresses = AddressTracker(destination)
     addresses.gone = gone.append
     return addresses
 
@@ -82,30 +82,30 @@ def public_flows(network: Network, table: Table = Table.PUBLIC_IN) -> list[Insta
 
 
 def test_assignments_found_on_a_switch_are_neither_new_nor_gone() -> None:
-    told: list[Assignment] = []
-    found = Held(assignment)
+    told: list[AddressAssignment] = []
+    found = AddressTracker(assignment)
     found.new = found.gone = told.append
     found.adopt(flow for network in examples.PUBLIC_NETWORKS for flow in public_flows(network))
     for network in examples.PUBLIC_NETWORKS:
         found.hold(network.key, assignments(network))
     assert told == []
-    assert sorted(found.everything()) == [Assignment("203.0.113.130", 2), Assignment("203.0.113.131", 3)]
+    assert sorted(found.everything()) == [AddressAssignment("203.0.113.130", 2), AddressAssignment("203.0.113.131", 3)]
 
 
 def test_an_address_that_moves_is_announced_and_its_old_zone_forgotten() -> None:
-    gone: list[Assignment] = []
-    new: list[Assignment] = []
-    found = Held(assignment)
+    gone: list[AddressAssignment] = []
+    new: list[AddressAssignment] = []
+    found = AddressTracker(assignment)
     found.gone, found.new = gone.append, new.append
     found.adopt(public_flows(examples.PUBLIC_WEB))
     found.hold(examples.PUBLIC_WEB.key, frozenset())
-    found.hold(9, frozenset({Assignment("203.0.113.130", 7)}))
-    assert (gone, new) == ([Assignment("203.0.113.130", 2)], [Assignment("203.0.113.130", 7)])
+    found.hold(9, frozenset({AddressAssignment("203.0.113.130", 7)}))
+    assert (gone, new) == ([AddressAssignment("203.0.113.130", 2)], [AddressAssignment("203.0.113.130", 7)])
 
 
 def test_a_gateways_assignment_is_found_on_a_switch_and_ends_with_it() -> None:
-    told: list[Assignment] = []
-    found = Held(assignment)
+    told: list[AddressAssignment] = []
+    found = AddressTracker(assignment)
     found.new = found.gone = told.append
     networks = (examples.BRANCH, examples.BUREAU, examples.PUBLIC_LAB)
     public = [flow for network in networks for flow in public_flows(network)]
@@ -114,15 +114,15 @@ def test_a_gateways_assignment_is_found_on_a_switch_and_ends_with_it() -> None:
         found.hold(network.key, assignments(network))
     assert told == []
     found.hold(examples.BRANCH.key, frozenset())
-    assert told == [Assignment("203.0.113.132")]
+    assert told == [AddressAssignment("203.0.113.132")]
 
 
 def test_the_zone_of_drives_is_found_on_a_switch_and_ends_with_what_is_beyond() -> None:
     gone: list[int] = []
-    found = Held(conntrack_zone)
+    found = AddressTracker(conntrack_zone)
     found.gone = gone.append
     networks = (examples.BRANCH, examples.BUREAU, examples.CLINIC)
-    found.adopt(flow for network in networks for flow in public_flows(network, Table.BEYOND_MACHINE))
+    found.adopt(flow for network in networks for flow in public_flows(network, Table.REMOTE_MACHINE))
     for network in networks:
         found.hold(network.key, drive_zones(network))
     assert gone == []
@@ -136,7 +136,7 @@ def test_the_zone_of_drives_is_found_on_a_switch_and_ends_with_what_is_beyond() 
 
 def test_a_gateway_without_its_port_has_no_assignment_yet() -> None:
     assert assignments(examples.BRANCH, {"vpnGateways/branch-vpn"}) == frozenset()
-    assert assignments(examples.BRANCH) == {Assignment("203.0.113.132")}
+    assert assignments(examples.BRANCH) == {AddressAssignment("203.0.113.132")}
 
 
 def test_a_machine_without_its_port_has_no_assignment_yet() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.allocation import (
+from agent.ipam.pool import (
     FreeRanges,
     Pool,
     address_pool,
@@ -18,7 +18,7 @@ from agent.allocation import (
     port_block_pool,
     prefix_pool,
 )
-from agent.transit import TransitPool, ones_sum
+from agent.ipam.transit_addresses import TransitPool, ones_sum
 
 SIZE = 12
 

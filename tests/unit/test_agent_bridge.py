@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from agent import metrics
-from agent.host import bridge
 from agent.host.bridge import (
     COLUMNS,
     Bridge,
     BridgeDriver,
     Datapath,
     bridge_operations,
-    port_operations,
     reported_datapath,
 )
-from state.ovsdb import Client
+from daemons import bridge_ports
+from daemons.bridge_ports import port_operations
+from state.ovsdb import OvsdbClient
 from tests.agents import Database, switch_database
 from tests.dummy_switch import dummy_switch, wait_until
 
@@ -57,7 +57,7 @@ def settled() -> bool:
 def rows(server: Database) -> dict[str, dict[str, Any]]:
     """Everything the driver looks at, as it is given to it."""
     found: dict[str, dict[str, Any]] = {table: {} for table in COLUMNS}
-    client = Client(server.socket, "Open_vSwitch")
+    client = OvsdbClient(server.socket, "Open_vSwitch")
     client.monitor(COLUMNS, lambda changes, _: [found[c.table].update({c.uuid: c.new}) for c in changes] and None)
     client.wait_connected(5)
     client.close()
@@ -136,10 +136,10 @@ def test_the_gateway_port_is_plugged_when_its_device_appears(
     driver.set(WANTED)
     wait_until(lambda: "br-test" in vsctl(server, "list-br") and not settled())
     wait_until(lambda: any("does not exist" in str(getattr(r, "problem", "")) for r in caplog.records))
-    monkeypatch.setattr(bridge, "device_index", lambda name: 7 if name == WANTED.ports[0] else None)
+    monkeypatch.setattr(bridge_ports, "device_index", lambda name: 7 if name == WANTED.ports[0] else None)
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.ports[0])
     wait_until(settled)
-    assert port_operations(rows(server), WANTED, WANTED.ports[0]) == []
+    assert port_operations(rows(server), WANTED.name, WANTED.ports[0]) == []
     vsctl(server, "del-port", "br-test", WANTED.ports[0])
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == WANTED.ports[0])
 
@@ -148,7 +148,7 @@ def test_each_port_is_plugged_as_soon_as_it_can_be(
     server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {"second": 7}
-    monkeypatch.setattr(bridge, "device_index", names.get)
+    monkeypatch.setattr(bridge_ports, "device_index", names.get)
     driver.set(replace(WANTED, ports=("first", "second")))
     wait_until(lambda: vsctl(server, "list-ports", "br-test") == "second")
     assert not settled()
@@ -162,7 +162,7 @@ def test_a_port_whose_device_was_made_anew_is_plugged_anew(
 ) -> None:
     port = WANTED.ports[0]
     devices: dict[str, int] = {port: 7}
-    monkeypatch.setattr(bridge, "device_index", devices.get)
+    monkeypatch.setattr(bridge_ports, "device_index", devices.get)
     driver.set(WANTED)
     wait_until(settled)
     before = vsctl(server, "get", "Port", port, "_uuid")
@@ -189,7 +189,7 @@ def test_a_gateway_port_that_somebody_plugged_is_left_alone(server: Database, dr
 def test_a_port_that_the_configuration_names_no_more_is_taken_off(
     server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge, "device_index", lambda name: 7)
+    monkeypatch.setattr(bridge_ports, "device_index", lambda name: 7)
     driver.set(replace(WANTED, ports=("old-uplink", "storage")))
     wait_until(settled, what="bridge settled")
     # One of a machine, and one that the operator put there before the configuration named it.
@@ -205,7 +205,7 @@ def test_a_port_that_the_configuration_names_no_more_is_taken_off(
 def test_a_port_goes_along_when_the_bridge_is_called_otherwise(
     server: Database, driver: BridgeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge, "device_index", lambda name: 7)
+    monkeypatch.setattr(bridge_ports, "device_index", lambda name: 7)
     driver.set(WANTED)
     wait_until(settled, what="bridge settled")
     vsctl(server, "add-port", WANTED.name, "machine")

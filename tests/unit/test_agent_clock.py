@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from agent.clock import Clock
-from agent.faults import InUse
-from agent.intent import Idempotency, NewMachine, NewNetwork, Tagged
+from agent.errors import InUse
+from agent.housekeeping import Housekeeping
+from agent.requests import AttachmentSpec, Idempotency, MachineSpec, NetworkSpec
 from agent.store import Store
-from agent.upkeep import Upkeep
 from tests.agents import MAC, Database, StoppedClock, opened
 
 NONE, T, REST, HOUR, DAY = Idempotency(), 5.0, 60, 3600, 86400
@@ -27,12 +27,12 @@ def store(server: Database, clock: StoppedClock) -> Iterator[Store]:
         yield made
 
 
-def machine(name: str, network: str = "", number: int = 1, address: str = "") -> NewMachine:
+def machine(name: str, network: str = "", number: int = 1, address: str = "") -> MachineSpec:
     reference = network and f"networks/{network}"
-    return NewMachine(name, reference, MAC.format(number), address, attachment=Tagged(name))
+    return MachineSpec(name, reference, MAC.format(number), address, attachment=AttachmentSpec(name))
 
 
-def create(store: Store, new: NewMachine) -> str:
+def create(store: Store, new: MachineSpec) -> str:
     (view,) = store.create_machines([new], NONE, T, batch=False)
     return view.machine.address
 
@@ -43,12 +43,12 @@ def test_released_values_rest_as_long_as_they_should(store: Store, clock: Stoppe
     block = store.network("a").network.block
     store.delete_machine("a", T)
     clock.step(seconds)
-    Upkeep(store).once()
+    Housekeeping(store).once()
     assert create(store, machine("b")) != before
     assert store.network("b").network.block != block
     store.delete_machine("b", T)
     clock.advance(REST)
-    Upkeep(store).once()
+    Housekeeping(store).once()
     assert create(store, machine("c")) == before
     assert store.network("c").network.block == block
 
@@ -57,11 +57,11 @@ def test_released_values_rest_as_long_as_they_should(store: Store, clock: Stoppe
 def test_an_address_of_a_private_network_rests_as_long_as_it_should(
     store: Store, clock: StoppedClock, seconds: float
 ) -> None:
-    store.create_network(NewNetwork("n"), NONE, T)
+    store.create_network(NetworkSpec("n"), NONE, T)
     asked = create(store, machine("a", "n", 1))
     store.delete_machine("a", T)
     clock.step(seconds)
-    Upkeep(store).once()
+    Housekeeping(store).once()
     clock.advance(REST - 1)
     with pytest.raises(InUse, match="free again in 1 s"):
         create(store, machine("b", "n", 2, asked))
@@ -83,36 +83,36 @@ def test_a_value_rests_once_more_at_most_when_the_clock_was_set_back_before_a_st
 
 def test_a_request_is_remembered_for_a_day_whatever_the_time_of_day(store: Store, clock: StoppedClock) -> None:
     request = Idempotency("11111111-1111-4111-8111-111111111111", "digest")
-    made = store.create_network(NewNetwork("n"), request, T)
+    made = store.create_network(NetworkSpec("n"), request, T)
     clock.step(2 * DAY)
-    Upkeep(store).once()
-    assert store.create_network(NewNetwork("n"), request, T).network.created_at == made.network.created_at
+    Housekeeping(store).once()
+    assert store.create_network(NetworkSpec("n"), request, T).network.created_at == made.network.created_at
     clock.advance(DAY + 1)
-    Upkeep(store).once()
+    Housekeeping(store).once()
     assert store.made_before(request) is None
 
 
 def test_revisions_of_a_name_grow_when_the_clock_is_set_back(store: Store, clock: StoppedClock) -> None:
     """The controller's word on a deleted network of the name must not be taken for this one's."""
-    store.create_network(NewNetwork("n"), NONE, T)
+    store.create_network(NetworkSpec("n"), NONE, T)
     before = store.network("n").network.revision
     store.delete_network("n", T)
     clock.step(-HOUR)
     clock.advance(1)
-    store.create_network(NewNetwork("n"), NONE, T)
+    store.create_network(NetworkSpec("n"), NONE, T)
     assert store.network("n").network.revision >= before
     assert store.network("n").network.created_at < before
 
 
 def test_who_has_a_port_now_and_then_when_the_clock_was_set_back(store: Store, clock: StoppedClock) -> None:
     clock.advance(HOUR)
-    store.create_network(NewNetwork("n"), NONE, T)
+    store.create_network(NetworkSpec("n"), NONE, T)
     block = store.network("n").network.block
     clock.advance(1)
     store.delete_network("n", T)
     clock.step(-HOUR)
     clock.advance(REST)
-    store.create_network(NewNetwork("m"), NONE, T)
+    store.create_network(NetworkSpec("m"), NONE, T)
     assert store.network("m").network.block == block
     for moment in (None, clock.moment, clock.moment + 2 * HOUR * 1000):
         held = store.translation(block.address, block.first, moment)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config import ConfigError, load, parse
 from agent.config.values import TIMEOUTS
-from agent.pools import Pools
+from agent.ipam.appliance_pools import Pools
 from state.model import Appliance
 
 LEAST = """

@@ -13,12 +13,12 @@ from typing import Any
 import grpc
 import pytest
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NewNetwork
+from agent.requests import Idempotency, NetworkSpec
+from agent.transaction import TransactionBuilder
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from state.model import Network
-from state.ovsdb import Refused
+from state.ovsdb import TransactionRefused
 from tests.agents import Api, Database, StoppedClock, connected, database, opened
 from tests.dummy_switch import wait_until
 
@@ -173,21 +173,21 @@ def test_two_agents_never_give_anything_twice() -> None:
         assert not any('"level": "error"' in log for log in logs), logs
 
 
-def plan_network(draft: Draft) -> Network:
-    return draft.create_network(NewNetwork("late", "PRIVATE"))
+def plan_network(draft: TransactionBuilder) -> Network:
+    return draft.create_network(NetworkSpec("late", "PRIVATE"))
 
 
 def test_what_was_given_and_taken_back_meanwhile_is_not_given_again() -> None:
     """One plans; another makes a network and deletes it; what the first planned would give its block unrested."""
     with database() as server, opened(server, StoppedClock()) as store:
-        store.create_network(NewNetwork("first"), Idempotency(), SECONDS)
+        store.create_network(NetworkSpec("first"), Idempotency(), SECONDS)
         with store.replica.lock:
-            draft = Draft(store.replica, store.config.appliance, store.clock)
+            draft = TransactionBuilder(store.replica, store.config.appliance, store.clock)
             planned = plan_network(draft)
-        made = store.create_network(NewNetwork("brief"), Idempotency(), SECONDS).network
+        made = store.create_network(NetworkSpec("brief"), Idempotency(), SECONDS).network
         assert made.block == planned.block
         store.delete_network("brief", SECONDS)
-        with pytest.raises(Refused, match="timed out"):
+        with pytest.raises(TransactionRefused, match="timed out"):
             store.client.transact(draft.operations)
         # Planned again it gets another one.
         assert store.run(plan_network, SECONDS).block != made.block

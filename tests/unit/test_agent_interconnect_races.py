@@ -7,25 +7,25 @@ from itertools import product
 
 import pytest
 
-from agent.draft import Draft
-from agent.faults import Taken
-from agent.intent import Idempotency, NewInterconnect, NewMachine, NewNetwork, NewVpnGateway, Tagged
+from agent.errors import AlreadyExists
+from agent.requests import AttachmentSpec, Idempotency, InterconnectSpec, MachineSpec, NetworkSpec, VpnGatewaySpec
 from agent.store import Store
-from state.ovsdb import Refused
+from agent.transaction import TransactionBuilder
+from state.ovsdb import TransactionRefused
 from tests.agents import Database, opened, served
 from tests.dummy_switch import wait_until
 from tests.interconnect_calls import update
 
 
-def new(name: str, vlan: int = 0, kind: str = "DIRECT_CONNECT") -> NewInterconnect:
+def new(name: str, vlan: int = 0, kind: str = "DIRECT_CONNECT") -> InterconnectSpec:
     """A direct connect of `office`, or a peering."""
-    return NewInterconnect(
+    return InterconnectSpec(
         name, kind, "networks/office" if kind == "DIRECT_CONNECT" else "", "xc1", vlan, "169.254.1.1/30",
         "169.254.1.2", 64512, 65001, accept=("192.168.0.0/16",) if kind == "DIRECT_CONNECT" else (),
     )  # fmt: skip
 
 
-MACHINE = NewMachine("pc", mac="02:00:00:00:00:01", attachment=Tagged("xc1"))
+MACHINE = MachineSpec("pc", mac="02:00:00:00:00:01", attachment=AttachmentSpec("xc1"))
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,24 @@ def test_two_agents_give_no_number_twice(server: Database, first: str, second: s
         if what == "machine":
             store.create_machines([MACHINE], nothing, 5, batch=False)
         elif what == "gateway":
-            store.create_vpn_gateway(NewVpnGateway("gw", "networks/office"), nothing, 5)
+            store.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), nothing, 5)
         else:
             store.create_interconnect(new(f"dc{vlan}", vlan), nothing, 5)
 
     with opened(server) as one, opened(server) as other:
-        one.create_network(NewNetwork("office"), nothing, 5)
+        one.create_network(NetworkSpec("office"), nothing, 5)
         wait_until(lambda: "office" in other.replica.networks)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock)
+            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
             if second == "machine":
                 draft.create_machine(MACHINE)
             elif second == "gateway":
-                draft.create_vpn_gateway(NewVpnGateway("gw", "networks/office"))
+                draft.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"))
             else:
                 draft.create_interconnect(new("dc2", 2), lambda: other.seal)
         make(one, first, 1)
         # Planned before it knew; what it plans now has another number.
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionRefused):
             other.client.transact(draft.operations)
         make(other, second, 2)
         found = [record.machine.number for record in other.replica.machines.values()]
@@ -79,10 +79,10 @@ def test_of_two_agents_one_wins_port_and_vlan(server: Database, first: str, seco
     nothing = Idempotency()
     kinds = {"direct": "DIRECT_CONNECT", "peering": "PEERING"}
     with opened(server) as one, opened(server) as other:
-        one.create_network(NewNetwork("office"), nothing, 5)
+        one.create_network(NetworkSpec("office"), nothing, 5)
         wait_until(lambda: "office" in other.replica.networks)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock)
+            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
             if second == "machine":
                 draft.create_machine(MACHINE)
             else:
@@ -95,16 +95,16 @@ def test_of_two_agents_one_wins_port_and_vlan(server: Database, first: str, seco
                 store.create_interconnect(new(name, kind=kinds[what]), nothing, 5)
 
         make(one, first, "a")
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionRefused):
             other.client.transact(draft.operations)
-        with pytest.raises(Taken, match="machines/pc" if first == "machine" else "interconnects/a"):
+        with pytest.raises(AlreadyExists, match="machines/pc" if first == "machine" else "interconnects/a"):
             make(other, second, "b")
 
 
 def test_two_agents_race(server: Database) -> None:
     with opened(server) as one, opened(server) as other:
         nothing = Idempotency()
-        one.create_network(NewNetwork("office"), nothing, 5)
+        one.create_network(NetworkSpec("office"), nothing, 5)
         wait_until(lambda: "office" in other.replica.networks)
         outcomes: list[str] = []
 
@@ -114,7 +114,7 @@ def test_two_agents_race(server: Database) -> None:
                 try:
                     store.create_interconnect(new(f"c{at}-{which}", at, kind), nothing, 10)
                     outcomes.append("made")
-                except Taken:
+                except AlreadyExists:
                     outcomes.append("taken")
 
         threads = [threading.Thread(target=run, args=(store, at)) for at, store in enumerate((one, other))]
@@ -134,11 +134,11 @@ def test_of_two_agents_one_changes_a_peering(server: Database) -> None:
         one.create_interconnect(new("ix", kind="PEERING"), nothing, 5)
         wait_until(lambda: "ix" in other.replica.interconnects.by_name)
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock)
+            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
             draft.delete_interconnect("ix")
         with served(one) as api:
             update(api, "ix", vlan=9)
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionRefused):
             other.client.transact(draft.operations)
         other.delete_interconnect("ix", 5)
         wait_until(lambda: "ix" not in one.replica.interconnects.by_name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from agent.learned import LearnedRoutes
+from agent.cache.learned_routes import LearnedRoutes
 from agent.store import Store
 from sluice.v1 import interconnect_pb2 as interconnects
 from sluice.v1 import status_pb2

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from agent.intent import InterconnectChange, NewInterconnect
-from agent.validation_interconnect import announced, autonomous_systems, link, new_interconnect, password
-from agent.validation_prefixes import prefixes
+from agent.requests import InterconnectSpec, InterconnectUpdate
+from agent.validation.interconnects import announced, autonomous_systems, link, new_interconnect, password
+from agent.validation.prefixes import prefixes
 
-FINE = NewInterconnect(
+FINE = InterconnectSpec(
     "dc", "DIRECT_CONNECT", "networks/office", "xc1", 101, "169.254.101.1/30", "169.254.101.2", 64512, 65001,
     accept=("192.168.0.0/16",),
 )  # fmt: skip
 PEERING = replace(FINE, kind="PEERING", network="", accept=())
 
 
-def fields(request: NewInterconnect) -> list[str]:
+def fields(request: InterconnectSpec) -> list[str]:
     return [violation.field.removeprefix("interconnect.") for violation in new_interconnect(request, ["uplink"])]
 
 
@@ -28,7 +28,7 @@ def test_plain_ones() -> None:
 
 
 def test_every_mistake_at_once() -> None:
-    wrong = NewInterconnect(
+    wrong = InterconnectSpec(
         "DC", "BOTH", "office", "a port too long!", 4095, "169.254.101.1", "peer", 23456, 0, "with space",
         ("10.0.0.1/8",), ("10.0.0.0", "10.0.0.0/16", "10.0.0.0/16"), 20001, 65536, 1, False, 49, 2,
     )  # fmt: skip
@@ -199,5 +199,5 @@ def test_announced_prefixes() -> None:
 
 
 def test_a_password_is_in_no_text_of_a_request() -> None:
-    for request in (replace(FINE, password="hunter2"), InterconnectChange(password="hunter2")):
+    for request in (replace(FINE, password="hunter2"), InterconnectUpdate(password="hunter2")):
         assert "hunter2" not in repr(request)

@@ -8,22 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent import metrics
-from agent.intent import Idempotency, NewNetwork
+from agent.housekeeping import Housekeeping
+from agent.requests import Idempotency, NetworkSpec
 from agent.store import Store
-from agent.upkeep import Upkeep
 from sluice.v1 import appliance_pb2, status_pb2
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from state.heartbeat import Heartbeat, Name
 from state.model import NetworkStatus, State
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from tests.agents import Api, Controller, Database, machine, network, opened, refusal, served
 from tests.dummy_switch import wait_until
 
 
 @pytest.fixture
-def client(server: Database) -> Iterator[Client]:
-    made = Client(server.socket)
+def client(server: Database) -> Iterator[OvsdbClient]:
+    made = OvsdbClient(server.socket)
     made.wait_connected(5)
     yield made
     made.close()
@@ -39,7 +39,7 @@ def told(api: Api) -> appliance_pb2.Realization:
     return api.appliance.GetAppliance(appliance_pb2.GetApplianceRequest()).realization
 
 
-def realize(client: Client, revision: int, pending: int = 0) -> None:
+def realize(client: OvsdbClient, revision: int, pending: int = 0) -> None:
     """What the controller writes."""
     row = {"realized": revision, "pending": pending}
     client.transact([{"op": "update", "table": "Revision", "where": [], "row": row}], durable=False)
@@ -47,9 +47,9 @@ def realize(client: Client, revision: int, pending: int = 0) -> None:
 
 def test_every_command_makes_a_revision_and_what_changes_nothing_makes_none(api: Api, store: Store) -> None:
     assert told(api).desired_revision == 0
-    Upkeep(store).once()
+    Housekeeping(store).once()
     assert told(api).desired_revision == 1, "the appliance's settings"
-    Upkeep(store).once()
+    Housekeeping(store).once()
     api.networks.CreateNetwork(network("n"))
     assert told(api).desired_revision == 2
     assert refusal(api.networks.CreateNetwork, network("n"))[0] == "ALREADY_EXISTS"
@@ -58,11 +58,13 @@ def test_every_command_makes_a_revision_and_what_changes_nothing_makes_none(api:
     assert told(api).desired_revision == 2
     api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/n"))
     assert told(api).desired_revision == 3
-    Upkeep(store).once()
+    Housekeeping(store).once()
     assert metrics.DESIRED._value.get() == 3
 
 
-def test_it_is_settled_when_the_controller_works_and_has_realized_the_last_revision(api: Api, client: Client) -> None:
+def test_it_is_settled_when_the_controller_works_and_has_realized_the_last_revision(
+    api: Api, client: OvsdbClient
+) -> None:
     api.networks.CreateNetwork(network("n"))
     realize(client, 1)
     assert not told(api).settled, "no controller runs"
@@ -120,7 +122,7 @@ def test_agents_that_begin_at_once_count_together(server: Database) -> None:
         stores = [one, other]
 
         def create(number: int) -> None:
-            stores[number % 2].create_network(NewNetwork(f"n{number}"), Idempotency(), 10)
+            stores[number % 2].create_network(NetworkSpec(f"n{number}"), Idempotency(), 10)
 
         with ThreadPoolExecutor(8) as callers:
             list(callers.map(create, range(40)))

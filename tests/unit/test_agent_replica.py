@@ -8,14 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.cache.desired_state import DesiredStateCache
+from agent.cache.records import DriveView, MachineView, NetworkView, PublicAddressView, View
 from agent.clock import Clock
-from agent.history import History
-from agent.pools import Pools
-from agent.records import DriveView, MachineView, NetworkView, PublicAddressView, View
-from agent.replica import Replica
+from agent.ipam.appliance_pools import Pools
+from agent.translation_log import TranslationLog
 from state import rows
 from state.model import Appliance, Attachment, Gateway, Kind, Machine, Network, NetworkStatus, PortBlock, State
-from state.ovsdb import Change, Row
+from state.ovsdb import Row, RowChange
 
 APPLIANCE = Appliance(Gateway("up", "203.0.113.2/24", "203.0.113.1"), ("198.51.100.1",), block_size=1024)
 COOLDOWN, DAY = 1000, 86_400_000
@@ -27,7 +27,7 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[str] = []
         pools = Pools(APPLIANCE, COOLDOWN)
-        self.replica = Replica(pools, self._hear, Clock(), keep_blocks=DAY, keep_released=COOLDOWN)
+        self.replica = DesiredStateCache(pools, self._hear, Clock(), keep_blocks=DAY, keep_released=COOLDOWN)
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before
@@ -44,7 +44,7 @@ class Heard:
         sign = "+" if before is None else "-" if after is None else "~"
         self.events.append(f"{sign}{name}" + (f" {view.status.state.value}" if sign == "~" else ""))
 
-    def apply(self, *changes: Change) -> list[str]:
+    def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
         self.replica.apply(changes)
@@ -65,19 +65,19 @@ def machine(name: str, number: int, **fields: Any) -> Machine:
     return replace(made, **fields)
 
 
-def network_change(uuid: str, new: Network | None, old: Network | None = None) -> Change:
-    return Change("Network", uuid, old and rows.network_row(old), new and rows.network_row(new))
+def network_change(uuid: str, new: Network | None, old: Network | None = None) -> RowChange:
+    return RowChange("Network", uuid, old and rows.network_row(old), new and rows.network_row(new))
 
 
-def machine_change(uuid: str, of: str, new: Machine | None, old: Machine | None = None) -> Change:
+def machine_change(uuid: str, of: str, new: Machine | None, old: Machine | None = None) -> RowChange:
     reference = ["uuid", of]
     before, after = (None if m is None else rows.machine_row(m, reference, 5) for m in (old, new))
-    return Change("Machine", uuid, before, after)
+    return RowChange("Machine", uuid, before, after)
 
 
-def status_change(uuid: str, name: str, status: NetworkStatus | None) -> Change:
+def status_change(uuid: str, name: str, status: NetworkStatus | None) -> RowChange:
     row = rows.status_row(name, status or NetworkStatus(0, State.LIVE))
-    return Change("Network_Status", uuid, None if status else row, row if status else None)
+    return RowChange("Network_Status", uuid, None if status else row, row if status else None)
 
 
 def test_a_name_that_changes_hands_within_one_update() -> None:
@@ -127,7 +127,7 @@ def test_only_what_clients_see_is_told() -> None:
     assert heard.apply(status_change("s", "a", replace(missing, revision=13, machines={}))) == ["~machines/n live"]
     # The same rows once more, as after a reconnection.
     same = rows.network_row(network("a", revision=12))
-    assert heard.apply(Change("Network", "u", same, same)) == []
+    assert heard.apply(RowChange("Network", "u", same, same)) == []
     events = heard.apply(status_change("s", "a", None))
     assert events == ["~networks/a pending", "~machines/m pending", "~machines/n pending"]
 
@@ -154,7 +154,7 @@ def allocation(value: str, at: int, released: int, network: str = "a") -> Row:
 @given(st.permutations([(0, 10), (10, 20), (30, 0)]), st.integers(-1, 40))
 @settings(max_examples=50)
 def test_history_answers_whatever_the_order_of_rows(spans: list[tuple[int, int]], moment: int) -> None:
-    history = History()
+    history = TranslationLog()
     for at, released in spans:
         history.add(allocation("198.51.100.1:1024-2047", at, released, f"n{at}"))
     held = history.at("198.51.100.1", 1500, moment)
@@ -163,7 +163,7 @@ def test_history_answers_whatever_the_order_of_rows(spans: list[tuple[int, int]]
 
 
 def test_history_of_blocks_of_different_sizes_and_forgotten_ones() -> None:
-    history = History()
+    history = TranslationLog()
     small, large = allocation("198.51.100.1:5120-6143", 0, 10, "s"), allocation("198.51.100.1:4096-8191", 20, 0, "l")
     history.add(small)
     history.add(large)

@@ -7,15 +7,15 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.cache.desired_state import MONITORED, DesiredStateCache
+from agent.cache.records import InterconnectView, View
 from agent.clock import Clock
-from agent.pools import Pools
-from agent.records import InterconnectView, View
-from agent.replica import MONITORED, Replica
+from agent.ipam.appliance_pools import Pools
 from state import interconnect_rows, rows
 from state.interconnect import BgpSession, Interconnect, InterconnectKind, Route, SessionState
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance, Gateway, Kind, Network, NetworkStatus, PortBlock, State
-from state.ovsdb import Change, Row
+from state.ovsdb import Row, RowChange
 
 APPLIANCE = Appliance(Gateway("up", "203.0.113.2/24", "203.0.113.1"), ("198.51.100.1",), block_size=1024)
 DIRECT = Interconnect(
@@ -34,7 +34,9 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.replica = Replica(Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000)
+        self.replica = DesiredStateCache(
+            Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000
+        )
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before
@@ -42,7 +44,7 @@ class Heard:
             sign = "+" if before is None else "-" if after is None else "~"
             self.events.append(f"{sign}{view.interconnect.name} {view.status.state.value}")
 
-    def apply(self, *changes: Change) -> list[str]:
+    def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
         self.replica.apply(changes)
@@ -58,7 +60,7 @@ class Heard:
         return [route.prefix for route in of.routes(of.by_name[name]).page((-1, -1), 9, refused=False)]
 
 
-def network(uuid: str = "n", name: str = "office", key: int = 1, *, gone: bool = False) -> Change:
+def network(uuid: str = "n", name: str = "office", key: int = 1, *, gone: bool = False) -> RowChange:
     block = PortBlock("198.51.100.1", 1024 * key, 1024 * key + 1023)
     value = Network(name, Kind.PRIVATE, "t", key, f"10.{key}.0.0/16", f"10.{key}.0.1", block, revision=10)
     return change("Network", uuid, rows.network_row(value), gone=gone)
@@ -74,32 +76,34 @@ def row(value: Interconnect, of: str = "n") -> Row:
     }
 
 
-def interconnect(uuid: str, value: Interconnect, of: str = "n", *, gone: bool = False) -> Change:
+def interconnect(uuid: str, value: Interconnect, of: str = "n", *, gone: bool = False) -> RowChange:
     return change("Interconnect", uuid, row(value, of), gone=gone)
 
 
-def moved(uuid: str, before: Interconnect, after: Interconnect) -> Change:
-    return Change("Interconnect", uuid, row(before), row(after))
+def moved(uuid: str, before: Interconnect, after: Interconnect) -> RowChange:
+    return RowChange("Interconnect", uuid, row(before), row(after))
 
 
-def said(uuid: str, name: str, revision: int = 5, session: BgpSession | None = None, *, gone: bool = False) -> Change:
+def said(
+    uuid: str, name: str, revision: int = 5, session: BgpSession | None = None, *, gone: bool = False
+) -> RowChange:
     status = InterconnectStatus(name, revision, State.LIVE, "", session or BgpSession())
     return change("Interconnect_Status", uuid, interconnect_rows.status_row(status), gone=gone)
 
 
-def parts(uuid: str, name: str, routes: tuple[Route, ...] = ROUTES, *, gone: bool = False) -> list[Change]:
+def parts(uuid: str, name: str, routes: tuple[Route, ...] = ROUTES, *, gone: bool = False) -> list[RowChange]:
     return [
         change("Interconnect_Routes", f"{uuid}{part}", interconnect_rows.part_row(name, part, text), gone=gone)
         for part, text in interconnect_rows.parts(routes).items()
     ]
 
 
-def told(name: str, status: NetworkStatus = LIVE) -> Change:
+def told(name: str, status: NetworkStatus = LIVE) -> RowChange:
     return change("Network_Status", f"s-{name}", rows.status_row(name, status))
 
 
-def change(table: str, uuid: str, row: Row, *, gone: bool = False) -> Change:
-    return Change(table, uuid, row if gone else None, None if gone else row)
+def change(table: str, uuid: str, row: Row, *, gone: bool = False) -> RowChange:
+    return RowChange(table, uuid, row if gone else None, None if gone else row)
 
 
 def test_what_is_monitored() -> None:

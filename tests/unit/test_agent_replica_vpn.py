@@ -7,13 +7,13 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.cache.desired_state import MONITORED, DesiredStateCache
+from agent.cache.records import View, VpnConnectionView, VpnGatewayView
 from agent.clock import Clock
-from agent.pools import Pools
-from agent.records import View, VpnConnectionView, VpnGatewayView
-from agent.replica import MONITORED, Replica
+from agent.ipam.appliance_pools import Pools
 from state import rows, vpn_rows
 from state.model import Appliance, Gateway, Kind, Network, NetworkStatus, PortBlock, State
-from state.ovsdb import Change, Row
+from state.ovsdb import Row, RowChange
 from state.vpn import Tunnel, TunnelState, VpnConnection, VpnGateway
 from state.vpn_rows import VpnStatus
 
@@ -30,7 +30,9 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.replica = Replica(Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000)
+        self.replica = DesiredStateCache(
+            Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000
+        )
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before
@@ -39,40 +41,40 @@ class Heard:
             sign = "+" if before is None else "-" if after is None else "~"
             self.events.append(f"{sign}{name} {view.status.state.value}")
 
-    def apply(self, *changes: Change) -> list[str]:
+    def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
         self.replica.apply(changes)
         return self.events[:]
 
 
-def network(uuid: str = "n", name: str = "office", key: int = 1, *, gone: bool = False) -> Change:
+def network(uuid: str = "n", name: str = "office", key: int = 1, *, gone: bool = False) -> RowChange:
     block = PortBlock("198.51.100.1", 1024 * key, 1024 * key + 1023)
     value = Network(name, Kind.PRIVATE, "t", key, f"10.{key}.0.0/16", f"10.{key}.0.1", block, revision=10)
     return change("Network", uuid, rows.network_row(value), gone=gone)
 
 
-def gateway(uuid: str = "g", of: str = "n", value: VpnGateway = GATEWAY, *, gone: bool = False) -> Change:
+def gateway(uuid: str = "g", of: str = "n", value: VpnGateway = GATEWAY, *, gone: bool = False) -> RowChange:
     return change("Vpn_Gateway", uuid, vpn_rows.gateway_row(value, ["uuid", of]), gone=gone)
 
 
-def connection(uuid: str = "c", of: str = "g", value: VpnConnection = CONNECTION, *, gone: bool = False) -> Change:
+def connection(uuid: str = "c", of: str = "g", value: VpnConnection = CONNECTION, *, gone: bool = False) -> RowChange:
     return change("Vpn_Connection", uuid, vpn_rows.connection_row(value, ["uuid", of]), gone=gone)
 
 
 def said(
     uuid: str, name: str, revision: int = GATEWAY.created_at, tunnel: Tunnel | None = None, *, gone: bool = False
-) -> Change:
+) -> RowChange:
     status = VpnStatus(name, revision, State.LIVE, tunnel=tunnel)
     return change("Vpn_Status", uuid, vpn_rows.status_row(status), gone=gone)
 
 
-def live(name: str = "office") -> Change:
+def live(name: str = "office") -> RowChange:
     return change("Network_Status", f"s-{name}", rows.status_row(name, LIVE))
 
 
-def change(table: str, uuid: str, row: Row, *, gone: bool = False) -> Change:
-    return Change(table, uuid, row if gone else None, None if gone else row)
+def change(table: str, uuid: str, row: Row, *, gone: bool = False) -> RowChange:
+    return RowChange(table, uuid, row if gone else None, None if gone else row)
 
 
 def test_what_is_not_monitored() -> None:
@@ -161,7 +163,7 @@ def test_counters_alone_are_shown_and_not_told() -> None:
     assert heard.apply(said("2", "vpnConnections/hq", 5, tunnel)) == ["~hq live"]
     more = replace(tunnel, bytes_in=9, bytes_out=9, packets_in=9, packets_out=9)
     before, after = said("2", "vpnConnections/hq", 5, tunnel), said("2", "vpnConnections/hq", 5, more)
-    assert heard.apply(Change("Vpn_Status", "2", before.new, after.new)) == []
+    assert heard.apply(RowChange("Vpn_Status", "2", before.new, after.new)) == []
     assert heard.replica.vpn.connections["hq"].view.tunnel == more
     assert heard.apply(said("2", "vpnConnections/hq", 5, replace(more, peer_address="198.51.100.9"))) == ["~hq live"]
 

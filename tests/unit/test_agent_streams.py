@@ -11,10 +11,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from agent.api.server import Server
+from agent.api.server import ApiServer
+from agent.cache.records import WAITING, NetworkView
 from agent.config import Limits
-from agent.daemons import Daemons
-from agent.records import WAITING, NetworkView
+from agent.daemon_health import Daemons
 from agent.store import Store
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
@@ -217,7 +217,7 @@ def test_contents_that_cannot_be_understood_end_the_service(
 
 def test_a_stopping_server_ends_streams_and_answers_who_waits(store: Store) -> None:
     daemons = Daemons(store.config.database)
-    server = Server(store, store.config, daemons)
+    server = ApiServer(store, store.config, daemons)
     server.start()
     with connected(store.config.api.listen[0]) as api:
         watch = api.machines.WatchMachines(machines.WatchMachinesRequest())

@@ -11,7 +11,7 @@ from agent.store import Store
 from cli.main import run
 from cli.usage import volume
 from sluice.v1 import usage_pb2
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from state.usage import Baseline, Usage, usage_row
 from tests.agents import Api, Database, machine, network, refusal, served
 from tests.dummy_switch import wait_until
@@ -37,7 +37,7 @@ def counted(server: Database, store: Store, api: Api) -> None:
         Usage(office, office, "networks/office", {"private_out_bytes": 1 << 50}, {}, 2_000),
         Usage(pc1, office, "machines/pc1", {"public_out_bytes": 1536, "public_in_packets": 2}, {7: BASELINE}, 1_000),
     ]
-    client = Client(server.socket)
+    client = OvsdbClient(server.socket)
     try:
         client.wait_connected(5)
         client.transact([{"op": "insert", "table": "Usage", "row": usage_row(value)} for value in values])

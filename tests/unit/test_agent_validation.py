@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import validation as check
-from agent.faults import Violation, within
-from agent.intent import MachineChange, NewMachine, NewNetwork, Tagged
+from agent.errors import Violation, within
+from agent.requests import AttachmentSpec, MachineSpec, MachineUpdate, NetworkSpec
+from agent.validation import objects as check
 
 OWN = [("192.0.2.0/24", "the gateway's subnet"), ("127.0.0.0/8", "which is never routed")]
 PORTS, ROUTER = ("uplink", "br-sluice"), "02:00:00:00:ff:01"
@@ -21,9 +21,9 @@ def fields(found: list[Violation]) -> list[str]:
     return [violation.field for violation in found]
 
 
-def machine(**changes: object) -> NewMachine:
-    values = {"mac": "02:00:00:00:00:01", "attachment": Tagged("tap1")} | changes
-    return NewMachine(**values)  # type: ignore[arg-type]
+def machine(**changes: object) -> MachineSpec:
+    values = {"mac": "02:00:00:00:00:01", "attachment": AttachmentSpec("tap1")} | changes
+    return MachineSpec(**values)  # type: ignore[arg-type]
 
 
 def machine_fields(**changes: object) -> list[str]:
@@ -48,13 +48,13 @@ def test_no_resource_names(name: str) -> None:
 
 
 def test_a_network_with_every_field_right() -> None:
-    right = NewNetwork("office", "PRIVATE", "Größe & Co", "10.7.0.0/16", ("9.9.9.9", "10.7.0.2"), 9000)
+    right = NetworkSpec("office", "PRIVATE", "Größe & Co", "10.7.0.0/16", ("9.9.9.9", "10.7.0.2"), 9000)
     assert check.new_network(right, OWN) == []
-    assert check.new_network(NewNetwork(kind="ISOLATED", mtu=576), OWN) == []
+    assert check.new_network(NetworkSpec(kind="ISOLATED", mtu=576), OWN) == []
 
 
 def test_a_network_with_every_field_wrong_names_each() -> None:
-    wrong = NewNetwork("Office", "7", "x" * 64, "10.7.0.1/16", ("9.9.9", "224.0.0.1", "9.9.9.9", "9.9.9.9"), 100)
+    wrong = NetworkSpec("Office", "7", "x" * 64, "10.7.0.1/16", ("9.9.9", "224.0.0.1", "9.9.9.9", "9.9.9.9"), 100)
     found = check.new_network(wrong, OWN)
     assert fields(found) == [
         "network_id", "network.tenant", "network.kind", "network.prefix",
@@ -68,18 +68,18 @@ def test_a_network_with_every_field_wrong_names_each() -> None:
     "prefix", ["10.0.0.0", "10.0.0.0/15", "10.0.0.0/17", "10.0.1.0/16", "::/16", "x", "10.0.0.0/255.255.0.0"]
 )
 def test_no_requested_prefixes(prefix: str) -> None:
-    assert fields(check.new_network(NewNetwork(prefix=prefix), OWN)) == ["network.prefix"]
+    assert fields(check.new_network(NetworkSpec(prefix=prefix), OWN)) == ["network.prefix"]
 
 
 def test_the_appliance_s_own_addresses_are_refused_by_name() -> None:
-    (violation,) = check.new_network(NewNetwork(prefix="192.0.0.0/16"), OWN)
+    (violation,) = check.new_network(NetworkSpec(prefix="192.0.0.0/16"), OWN)
     assert "192.0.2.0/24, the gateway's subnet" in violation.description
-    (violation,) = check.new_network(NewNetwork(prefix="127.5.0.0/16"), OWN)
+    (violation,) = check.new_network(NetworkSpec(prefix="127.5.0.0/16"), OWN)
     assert "never routed" in violation.description
 
 
 def test_an_isolated_network_takes_no_prefix() -> None:
-    assert fields(check.new_network(NewNetwork(kind="ISOLATED", prefix="172.16.0.0/30"), OWN)) == ["network.prefix"]
+    assert fields(check.new_network(NetworkSpec(kind="ISOLATED", prefix="172.16.0.0/30"), OWN)) == ["network.prefix"]
 
 
 @pytest.mark.parametrize("mac", ["02:00:00:00:00:0A", "52:54:00:ab:cd:ef", "00:00:00:00:00:01"])
@@ -100,24 +100,24 @@ def test_no_macs(mac: str) -> None:
     ("attachment", "wrong"),
     [
         (None, ["machine.attachment"]),
-        (Tagged(""), ["machine.attachment.port"]),
-        (Tagged("x" * 16), ["machine.attachment.port"]),
-        (Tagged("a b"), ["machine.attachment.port"]),
-        (Tagged("a/b"), ["machine.attachment.port"]),
-        (Tagged(".."), ["machine.attachment.port"]),
-        (Tagged("uplink"), ["machine.attachment.port"]),
-        (Tagged("br-sluice", vlan=5), ["machine.attachment.port"]),
-        (Tagged("trunk", vlan=0), ["machine.attachment.vlan"]),
-        (Tagged("trunk", vlan=4095), ["machine.attachment.vlan"]),
-        (Tagged("tunnel", vni=0), ["machine.attachment.vni"]),
-        (Tagged("tunnel", vni=1 << 24), ["machine.attachment.vni"]),
-        (Tagged("", vlan=-1), ["machine.attachment.port", "machine.attachment.vlan"]),
-        (Tagged("trunk", vlan=4094), []),
-        (Tagged("tunnel", vni=(1 << 24) - 1), []),
-        (Tagged("a_b.c-D9"), []),
+        (AttachmentSpec(""), ["machine.attachment.port"]),
+        (AttachmentSpec("x" * 16), ["machine.attachment.port"]),
+        (AttachmentSpec("a b"), ["machine.attachment.port"]),
+        (AttachmentSpec("a/b"), ["machine.attachment.port"]),
+        (AttachmentSpec(".."), ["machine.attachment.port"]),
+        (AttachmentSpec("uplink"), ["machine.attachment.port"]),
+        (AttachmentSpec("br-sluice", vlan=5), ["machine.attachment.port"]),
+        (AttachmentSpec("trunk", vlan=0), ["machine.attachment.vlan"]),
+        (AttachmentSpec("trunk", vlan=4095), ["machine.attachment.vlan"]),
+        (AttachmentSpec("tunnel", vni=0), ["machine.attachment.vni"]),
+        (AttachmentSpec("tunnel", vni=1 << 24), ["machine.attachment.vni"]),
+        (AttachmentSpec("", vlan=-1), ["machine.attachment.port", "machine.attachment.vlan"]),
+        (AttachmentSpec("trunk", vlan=4094), []),
+        (AttachmentSpec("tunnel", vni=(1 << 24) - 1), []),
+        (AttachmentSpec("a_b.c-D9"), []),
     ],
 )
-def test_attachments(attachment: Tagged | None, wrong: list[str]) -> None:
+def test_attachments(attachment: AttachmentSpec | None, wrong: list[str]) -> None:
     assert machine_fields(attachment=attachment) == wrong
 
 
@@ -138,8 +138,8 @@ def test_no_hostnames(hostname: str) -> None:
 
 
 def test_a_change_is_checked_only_where_it_changes_something() -> None:
-    assert check.machine_change(MachineChange(), PORTS, MACS) == []
-    found = check.machine_change(MachineChange("x", "-", Tagged("uplink")), PORTS, MACS)
+    assert check.machine_change(MachineUpdate(), PORTS, MACS) == []
+    found = check.machine_change(MachineUpdate("x", "-", AttachmentSpec("uplink")), PORTS, MACS)
     assert fields(found) == ["machine.mac_address", "machine.hostname", "machine.attachment.port"]
 
 
@@ -159,7 +159,7 @@ def test_violations_of_a_batch_name_the_request() -> None:
 @given(st.text(), st.text(), st.text(), st.lists(st.text()), st.integers(-(1 << 31), (1 << 31) - 1))
 def test_no_text_breaks_the_checks(name: str, tenant: str, prefix: str, servers: list[str], mtu: int) -> None:
     for found in (
-        check.new_network(NewNetwork(name, "PRIVATE", tenant, prefix, tuple(servers), mtu), OWN),
-        check.new_machine(NewMachine(name, tenant, prefix, name, tenant, Tagged(prefix, mtu)), PORTS, MACS),
+        check.new_network(NetworkSpec(name, "PRIVATE", tenant, prefix, tuple(servers), mtu), OWN),
+        check.new_machine(MachineSpec(name, tenant, prefix, name, tenant, AttachmentSpec(prefix, mtu)), PORTS, MACS),
     ):
         assert all(v.description.startswith(v.field) and len(v.description) < 500 for v in found)

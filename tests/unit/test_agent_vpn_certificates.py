@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from agent.intent import Certificate
-from agent.validation_certificates import canonical, certificate
+from agent.requests import Certificate
+from agent.validation.certificates import canonical, certificate
 from tests.certificates import Authority
 
 AUTHORITY = Authority("test authority")

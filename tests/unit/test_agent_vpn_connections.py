@@ -9,14 +9,14 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from agent.draft import Draft
-from agent.faults import Taken
-from agent.intent import Idempotency, NewNetwork, NewVpnConnection, NewVpnGateway
+from agent.errors import AlreadyExists
+from agent.requests import Idempotency, NetworkSpec, VpnConnectionSpec, VpnGatewaySpec
 from agent.store import Store
+from agent.transaction import TransactionBuilder
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
 from sluice.v1 import vpn_connection_pb2 as connections
-from state.ovsdb import Refused
+from state.ovsdb import TransactionRefused
 from tests.agents import Api, Database, network, opened, refusal, served
 from tests.dummy_switch import wait_until
 from tests.vpn_calls import PEER, SECRET, Create, Daemon, changed, connection, gateway, get_connection, update
@@ -212,23 +212,23 @@ def test_names_are_asked_of_servers_beyond_a_tunnel(vpn_api: Api, create: Create
 
 
 def test_of_two_agents_one_wins_overlapping_prefixes(server: Database) -> None:
-    def new(name: str, prefix: str, peer: str) -> NewVpnConnection:
-        return NewVpnConnection(name, "vpnGateways/gw", peer, remote_prefixes=(prefix,), pre_shared_key=SECRET)
+    def new(name: str, prefix: str, peer: str) -> VpnConnectionSpec:
+        return VpnConnectionSpec(name, "vpnGateways/gw", peer, remote_prefixes=(prefix,), pre_shared_key=SECRET)
 
     nothing = Idempotency()
     with opened(server) as one, opened(server) as other:
-        one.create_network(NewNetwork("office"), nothing, 5)
-        one.create_vpn_gateway(NewVpnGateway("gw", "networks/office"), nothing, 5)
+        one.create_network(NetworkSpec("office"), nothing, 5)
+        one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), nothing, 5)
         wait_until(lambda: "gw" in other.replica.vpn.gateways)
         late = new("b", "192.168.0.0/24", "198.51.100.201")
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock)
+            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
             draft.create_vpn_connection(late, other.seal)
         one.create_vpn_connection(new("a", "192.168.0.0/16", PEER), nothing, 5)
         # Planned before it knew.
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionRefused):
             other.client.transact(draft.operations)
-        with pytest.raises(Taken, match=r"192\.168\.0\.0/16, a remote prefix of vpnConnections/a"):
+        with pytest.raises(AlreadyExists, match=r"192\.168\.0\.0/16, a remote prefix of vpnConnections/a"):
             other.create_vpn_connection(late, nothing, 5)
         assert list(one.replica.vpn.connections) == ["a"]
 
@@ -236,21 +236,21 @@ def test_of_two_agents_one_wins_overlapping_prefixes(server: Database) -> None:
 def test_two_agents_race(server: Database) -> None:
     with opened(server) as one, opened(server) as other:
         nothing = Idempotency()
-        one.create_network(NewNetwork("office"), nothing, 5)
-        one.create_vpn_gateway(NewVpnGateway("gw", "networks/office"), nothing, 5)
+        one.create_network(NetworkSpec("office"), nothing, 5)
+        one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), nothing, 5)
         wait_until(lambda: "gw" in other.replica.vpn.gateways)
         outcomes: list[str] = []
 
         def create(store: Store, which: int) -> None:
             for at in range(10):
-                new = NewVpnConnection(
+                new = VpnConnectionSpec(
                     f"c{at}-{which}", "vpnGateways/gw", f"198.51.100.{100 + 2 * at + which}",
                     remote_prefixes=(f"192.168.{at}.0/{24 + which}",), pre_shared_key=SECRET,
                 )  # fmt: skip
                 try:
                     store.create_vpn_connection(new, nothing, 10)
                     outcomes.append("made")
-                except Taken:
+                except AlreadyExists:
                     outcomes.append("taken")
 
         threads = [threading.Thread(target=create, args=(store, at)) for at, store in enumerate((one, other))]

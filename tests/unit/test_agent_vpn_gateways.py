@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from agent.draft import Draft
-from agent.intent import Idempotency, NewMachine, NewNetwork, NewVpnGateway, Tagged
+from agent.requests import AttachmentSpec, Idempotency, MachineSpec, NetworkSpec, VpnGatewaySpec
 from agent.store import Store
+from agent.transaction import TransactionBuilder
 from sluice.v1 import machine_pb2 as machines
 from sluice.v1 import network_pb2 as networks
 from sluice.v1 import status_pb2
@@ -19,7 +19,7 @@ from sluice.v1 import translation_pb2 as translations
 from sluice.v1 import vpn_connection_pb2 as connections
 from sluice.v1 import vpn_gateway_pb2 as gateways
 from state.model import State
-from state.ovsdb import Refused
+from state.ovsdb import TransactionRefused
 from tests.agents import (
     Api,
     Controller,
@@ -324,24 +324,24 @@ def test_an_agent_that_starts_later_agrees(api: Api, store: Store, server: Datab
 @pytest.mark.parametrize("first", ["machine", "gateway"])
 def test_two_agents_give_no_number_twice(server: Database, first: str) -> None:
     with opened(server) as one, opened(server) as other:
-        one.create_network(NewNetwork("office"), Idempotency(), 5)
+        one.create_network(NetworkSpec("office"), Idempotency(), 5)
         wait_until(lambda: "office" in other.replica.networks)
         machine, vpn = (
-            NewMachine("web", mac="02:00:00:00:00:01", attachment=Tagged("web")),
-            NewVpnGateway("gw", "office"),
+            MachineSpec("web", mac="02:00:00:00:00:01", attachment=AttachmentSpec("web")),
+            VpnGatewaySpec("gw", "office"),
         )
         with other.replica.lock:
-            draft = Draft(other.replica, other.config.appliance, other.clock)
+            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
             draft.create_vpn_gateway(vpn) if first == "machine" else draft.create_machine(machine)
         if first == "machine":
             one.create_machines([machine], Idempotency(), 5, batch=False)
         else:
-            one.create_vpn_gateway(NewVpnGateway("gw", "networks/office"), Idempotency(), 5)
+            one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), Idempotency(), 5)
         # Planned before it knew; what it plans now has another number.
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionRefused):
             other.client.transact(draft.operations)
         if first == "machine":
-            other.create_vpn_gateway(NewVpnGateway("gw", "networks/office"), Idempotency(), 5)
+            other.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), Idempotency(), 5)
         else:
             other.create_machines([machine], Idempotency(), 5, batch=False)
         numbers = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.api.calls import idempotency
-from agent.intent import Certificate, NewVpnConnection, VpnConnectionChange
+from agent.requests import Certificate, VpnConnectionSpec, VpnConnectionUpdate
 from agent.store import Store
 from sluice.v1 import status_pb2
 from sluice.v1 import vpn_connection_pb2 as connections
@@ -88,8 +88,8 @@ def test_nobody_reads_secrets(
         code, message, details = refusal(vpn_api.vpn_connections.CreateVpnConnection, refused)
         assert code == "INVALID_ARGUMENT"
         shown += [message, details]
-    asked = NewVpnConnection(pre_shared_key=SECRET, certificate=Certificate("", issued.private_key, ""))
-    shown += [repr(asked), repr(VpnConnectionChange(pre_shared_key=SECRET, certificate=asked.certificate))]
+    asked = VpnConnectionSpec(pre_shared_key=SECRET, certificate=Certificate("", issued.private_key, ""))
+    shown += [repr(asked), repr(VpnConnectionUpdate(pre_shared_key=SECRET, certificate=asked.certificate))]
     shown += [repr(store.vpn_connection(name)) for name in ("hq", "crt")]
     shown += [caplog.text, *(record.__dict__ for record in caplog.records)]
     sealed = [record.connection.secret for record in store.replica.vpn.connections.values()]

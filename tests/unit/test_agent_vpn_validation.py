@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from agent.intent import NewVpnConnection
-from agent.validation_prefixes import prefixes
-from agent.validation_proposals import esp_proposals, ike_proposals
-from agent.validation_vpn import identity, new_vpn_connection, peer, proof
+from agent.requests import VpnConnectionSpec
+from agent.validation.prefixes import prefixes
+from agent.validation.proposals import esp_proposals, ike_proposals
+from agent.validation.vpn import identity, new_vpn_connection, peer, proof
 from state.vpn import DEFAULT_ESP, DEFAULT_IKE
 
-FINE = NewVpnConnection(
+FINE = VpnConnectionSpec(
     "hq", "vpnGateways/gw", "198.51.100.200", remote_prefixes=("192.168.50.0/24",), pre_shared_key="long enough"
 )
 
 
-def fields(request: NewVpnConnection) -> list[str]:
+def fields(request: VpnConnectionSpec) -> list[str]:
     return [violation.field for violation in new_vpn_connection(request, 0)]
 
 
@@ -27,7 +27,7 @@ def test_a_plain_connection() -> None:
 
 
 def test_every_mistake_at_once() -> None:
-    wrong = NewVpnConnection(
+    wrong = VpnConnectionSpec(
         "HQ", "gw", "10.0.0.1", "%any", "*", "short", None, ("10.0.0.1/24",), (), "IKE_V3", "BOTH",
         ("aes128",), ("aes128",), False, -1, 299, 86401,
     )  # fmt: skip

@@ -6,12 +6,12 @@ import examples
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from controller import announce
-from controller.addresses import Assignment
-from controller.announce import Announcer
-from controller.compile import Site
-from controller.flow import Output
-from controller.services import PacketOut, neighbor
+from controller import gratuitous_arp
+from controller.conntrack.flush import AddressAssignment
+from controller.gratuitous_arp import GratuitousArp
+from controller.packet_in import PacketOut, neighbor
+from controller.pipeline.flow import Output
+from controller.reconcile.compile import PipelineContext
 
 GATEWAY = examples.APPLIANCE.gateway
 
@@ -19,7 +19,7 @@ GATEWAY = examples.APPLIANCE.gateway
 class Surroundings:
     """Switch and site in one."""
 
-    def __init__(self, site: Site | None = examples.SITE) -> None:
+    def __init__(self, site: PipelineContext | None = examples.SITE) -> None:
         self.site = site
         self.connected = True
         self.sent: list[PacketOut] = []
@@ -49,14 +49,14 @@ def test_what_is_routed_to_us_is_not_announced() -> None:
 
 
 def test_without_the_gateway_port_nothing_is_announced() -> None:
-    assert neighbor.announcement(Site(examples.APPLIANCE), "203.0.113.130") is None
+    assert neighbor.announcement(PipelineContext(examples.APPLIANCE), "203.0.113.130") is None
 
 
 def test_each_address_is_announced_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announce, "_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(gratuitous_arp, "_INTERVAL_SECONDS", 0.01)
     around = Surroundings()
-    announcer = Announcer(around, around)
-    announcer.announce_all([Assignment("203.0.113.130", 2), Assignment("203.0.113.131", 3)])
+    announcer = GratuitousArp(around, around)
+    announcer.announce_all([AddressAssignment("203.0.113.130", 2), AddressAssignment("203.0.113.131", 3)])
     for _ in range(4):
         announcer.turn()
     assert sorted(Ether(out.frame)[ARP].psrc for out in around.sent) == ["203.0.113.130"] * 2 + ["203.0.113.131"] * 2
@@ -64,7 +64,7 @@ def test_each_address_is_announced_twice(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_before_the_settings_are_known_nothing_is_announced() -> None:
     around = Surroundings(None)
-    announcer = Announcer(around, around)
-    announcer.announce(Assignment("203.0.113.130", 2))
+    announcer = GratuitousArp(around, around)
+    announcer.announce(AddressAssignment("203.0.113.130", 2))
     announcer.turn()
     assert around.sent == []

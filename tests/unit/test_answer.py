@@ -8,16 +8,17 @@ import examples
 import pytest
 from dummy_switch import wait_until
 
-from controller import answer, metrics
-from controller.answer import Answers
-from controller.compile import Site
-from controller.events import Event, NeighborsSilent
-from controller.flow import Output
-from controller.packet_queue import PacketQueue
-from controller.pipeline import Table
-from controller.services.contract import Answer, PacketIn, PacketOut, View
+from controller import metrics
+from controller.packet_in import worker
+from controller.packet_in.handler import HandlerView, PacketIn, PacketInReply, PacketOut
+from controller.packet_in.queue import PacketQueue
+from controller.packet_in.worker import PacketInWorker
+from controller.pipeline.flow import Output
+from controller.pipeline.registry import Table
+from controller.reconcile.compile import PipelineContext
+from controller.reconcile.events import Event, NeighborsSilent
 from state.model import Network
-from state.ovsdb import Unavailable
+from state.ovsdb import DatabaseUnavailable
 
 PACKET = PacketIn(Table.GATEWAY, 0, 1, bytes(60))
 
@@ -27,7 +28,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.connected = True
-        self.site: Site | None = examples.SITE
+        self.site: PipelineContext | None = examples.SITE
         self.neighbors: Mapping[str, str] = {}
         self.drives: Mapping[str, int] = {}
         self.forgotten: list[str] = []
@@ -41,7 +42,7 @@ class Surroundings:
 
     def write_neighbor(self, address: str, mac: str) -> None:
         if self.down:
-            raise Unavailable("no database")
+            raise DatabaseUnavailable("no database")
         self.written.append((address, mac))
 
     def forget_neighbors(self, addresses: Collection[str]) -> None:
@@ -60,55 +61,57 @@ def around() -> Surroundings:
 
 
 @pytest.fixture
-def answers(around: Surroundings) -> Answers:
-    return Answers(around, around, around)
+def answers(around: Surroundings) -> PacketInWorker:
+    return PacketInWorker(around, around, around)
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, value: Answer) -> list[View]:
-    views: list[View] = []
+def answering(monkeypatch: pytest.MonkeyPatch, value: PacketInReply) -> list[HandlerView]:
+    views: list[HandlerView] = []
 
-    def reply(packet: PacketIn, view: View) -> Answer:
+    def reply(packet: PacketIn, view: HandlerView) -> PacketInReply:
         views.append(view)
         return value
 
-    monkeypatch.setattr(answer, "answer", reply)
+    monkeypatch.setattr(worker, "answer", reply)
     return views
 
 
-def test_the_answer_is_sent(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
+def test_the_answer_is_sent(monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings) -> None:
     out = PacketOut(b"frame", (Output(1),))
-    views = answering(monkeypatch, Answer("done", (out,)))
+    views = answering(monkeypatch, PacketInReply("done", (out,)))
     answers.handle(PACKET)
     assert around.sent == [out]
     assert views[0].appliance == examples.APPLIANCE
     assert views[0].network(examples.OFFICE.key) == examples.OFFICE
 
 
-def test_a_learned_neighbor_is_written(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
-    answering(monkeypatch, Answer("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
+def test_a_learned_neighbor_is_written(
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
+) -> None:
+    answering(monkeypatch, PacketInReply("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
     answers.handle(PACKET)
     assert around.written == [("203.0.113.1", "02:00:00:00:00:01")]
 
 
 def test_a_database_that_is_away_is_no_fault(
-    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
 ) -> None:
-    answering(monkeypatch, Answer("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
+    answering(monkeypatch, PacketInReply("neighbor", neighbor=("203.0.113.1", "02:00:00:00:00:01")))
     around.down = True
     answers.handle(PACKET)
     assert around.written == []
 
 
 def test_nothing_is_answered_before_the_settings_are_known(
-    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
 ) -> None:
-    views = answering(monkeypatch, Answer("done"))
+    views = answering(monkeypatch, PacketInReply("done"))
     around.site = None
     answers.handle(PACKET)
     assert views == []
 
 
-def test_too_many_are_dropped_and_counted(answers: Answers) -> None:
+def test_too_many_are_dropped_and_counted(answers: PacketInWorker) -> None:
     before = metrics.PACKET_INS_LOST._value.get()
     for _ in range(510):
         answers.put(PACKET)
@@ -139,14 +142,16 @@ def test_nothing_waits_for_ever() -> None:
     assert (packets.get(0), packets.get(0)) == (of(1, 1), None)
 
 
-def test_a_fault_does_not_end_it(monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings) -> None:
+def test_a_fault_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
+) -> None:
     seen = []
 
-    def broken(packet: PacketIn, view: View) -> Answer:
+    def broken(packet: PacketIn, view: HandlerView) -> PacketInReply:
         seen.append(packet)
         raise ValueError("bug")
 
-    monkeypatch.setattr(answer, "answer", broken)
+    monkeypatch.setattr(worker, "answer", broken)
     answers.start()
     answers.put(PACKET)
     answers.put(PACKET)
@@ -159,12 +164,12 @@ def test_a_fault_does_not_end_it(monkeypatch: pytest.MonkeyPatch, answers: Answe
         (examples.SITE, True, True),
         (examples.SITE, False, False),
         (None, True, False),
-        (Site(examples.APPLIANCE, {}, {}), True, False),
+        (PipelineContext(examples.APPLIANCE, {}, {}), True, False),
     ],
     ids=["asks for the next hop", "no switch", "no settings", "no gateway port"],
 )
 def test_the_next_hop_is_asked_for(
-    answers: Answers, around: Surroundings, site: Site | None, connected: bool, asked: bool
+    answers: PacketInWorker, around: Surroundings, site: PipelineContext | None, connected: bool, asked: bool
 ) -> None:
     around.site, around.connected = site, connected
     answers.start()
@@ -177,10 +182,10 @@ def test_the_next_hop_is_asked_for(
 
 
 def test_drives_are_asked_for_by_the_storage_port_and_silent_ones_told_of(
-    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(answer.time, "monotonic", lambda: now)
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now)
     drive = examples.OFFICE.drives[0].address
     around.drives = {drive: examples.OFFICE.key}
     around.neighbors = {drive: "02:00:00:00:d0:10"}
@@ -191,13 +196,15 @@ def test_drives_are_asked_for_by_the_storage_port_and_silent_ones_told_of(
     assert len(asked) == 6
     assert around.events == [NeighborsSilent(frozenset({drive}))]
     assert around.forgotten == [drive]
-    answering(monkeypatch, Answer("neighbor", neighbor=(drive, "02:00:00:00:d0:10")))
+    answering(monkeypatch, PacketInReply("neighbor", neighbor=(drive, "02:00:00:00:d0:10")))
     answers.handle(PACKET)
     answers._probe()
     assert around.events[1:] == [NeighborsSilent(frozenset())]
 
 
-def test_neighbors_of_nobody_are_forgotten_and_the_next_hop_is_kept(answers: Answers, around: Surroundings) -> None:
+def test_neighbors_of_nobody_are_forgotten_and_the_next_hop_is_kept(
+    answers: PacketInWorker, around: Surroundings
+) -> None:
     next_hop = examples.APPLIANCE.gateway.next_hop
     around.neighbors = {next_hop: "02:00:00:00:00:fe", "10.250.0.77": "02:00:00:00:d0:77"}
     for _ in range(3):
@@ -206,13 +213,13 @@ def test_neighbors_of_nobody_are_forgotten_and_the_next_hop_is_kept(answers: Ans
 
 
 def test_no_drive_is_lost_for_want_of_a_storage_port(
-    monkeypatch: pytest.MonkeyPatch, answers: Answers, around: Surroundings
+    monkeypatch: pytest.MonkeyPatch, answers: PacketInWorker, around: Surroundings
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(answer.time, "monotonic", lambda: now)
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now)
     drive = examples.OFFICE.drives[0].address
     around.drives, around.neighbors = {drive: examples.OFFICE.key}, {drive: "02:00:00:00:d0:10"}
-    around.site = Site(examples.APPLIANCE, {"uplink": 1}, {})
+    around.site = PipelineContext(examples.APPLIANCE, {"uplink": 1}, {})
     for _ in range(10):
         answers._probe()
         now += 1

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent.bgp.configuration import Configuration, Step, configuration, resets, steps, uses_bfd
-from agent.bgp.source import Link
-from agent.host.programs import BFDD, BGPD
+from bgp.configuration import Configuration, Step, configuration, resets, steps, uses_bfd
+from bgp.desired_state import Link
+from daemons.programs import BFDD, BGPD
 from state.interconnect import Interconnect, InterconnectKind
 
 PEER = "192.0.2.2"

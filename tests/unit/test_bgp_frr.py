@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.bgp.frr import Frr
-from agent.bgp.namespace import Namespace
+from bgp.frr import Frr
+from bgp.namespace import InterconnectNamespace
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def frr(tmp_path: Path) -> Frr:
-    return Frr(tmp_path, Namespace(1))
+    return Frr(tmp_path, InterconnectNamespace(1))
 
 
 def append(log: Path, text: bytes) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bgp.holds import FIRST, FLAPS, FORGET, MOST, Harm, Holds, holds
-from agent.bgp.progress import Progress, Seen
-from agent.bgp.source import Link
+from bgp.desired_state import Link
+from bgp.hold_down import FIRST, FLAPS, FORGET, MOST, HoldDown, Penalty, holds
+from bgp.progress import SessionObservation, SessionProgress
 from state.interconnect import BfdState, BgpSession, Interconnect, InterconnectKind, Route, SessionState
 
-NONE = Holds()
-UP = Seen(established=True)
+NONE = HoldDown()
+UP = SessionObservation(established=True)
 
 
 def link(**fields: Any) -> Link:
@@ -26,16 +26,16 @@ def link(**fields: Any) -> Link:
     return Link(one, 1500, (), ())
 
 
-def started(told: BgpSession | None = None, **fields: Any) -> Progress:
+def started(told: BgpSession | None = None, **fields: Any) -> SessionProgress:
     """A session whose bgpd was just started."""
-    progress = Progress(link(**fields), told or BgpSession())
+    progress = SessionProgress(link(**fields), told or BgpSession())
     progress.started()
     return progress
 
 
 def test_from_connecting_to_established_to_down() -> None:
     progress = started()
-    assert progress.saw(Seen()) == (False, 0)
+    assert progress.saw(SessionObservation()) == (False, 0)
     session = progress.settle(NONE, 1000)
     assert (session.state, session.detail, session.since) == (
         SessionState.CONNECTING, "the peer has not answered yet", 1000)  # fmt: skip
@@ -46,7 +46,7 @@ def test_from_connecting_to_established_to_down() -> None:
     assert (session.state, session.detail, session.since) == (SessionState.ESTABLISHED, "", 2000)
     assert (session.received, session.accepted, session.announced) == (2, 1, "10.1.0.0/16")
     assert progress.settle(NONE, 3000) == session
-    assert progress.saw(Seen(dropped=1)) == (True, 1)
+    assert progress.saw(SessionObservation(dropped=1)) == (True, 1)
     progress.blame("BFD down", 4000, anew=True)
     session = progress.settle(NONE, 4000)
     assert (session.state, session.detail, session.since, session.flaps) == (SessionState.DOWN, "BFD down", 4000, 1)
@@ -56,12 +56,12 @@ def test_from_connecting_to_established_to_down() -> None:
 def test_why_it_is_down_stays_until_it_is_up_and_the_error_for_ever() -> None:
     progress = started()
     progress.blame("nobody there", 1000)
-    progress.saw(Seen())
+    progress.saw(SessionObservation())
     assert progress.settle(NONE, 2000).detail == "nobody there"
     progress.saw(UP)
     session = progress.settle(NONE, 3000)
     assert (session.detail, session.error, session.error_at) == ("", "nobody there", 1000)
-    progress.saw(Seen(dropped=1))
+    progress.saw(SessionObservation(dropped=1))
     progress.blame("nobody there", 4000, anew=True)
     assert progress.settle(NONE, 4000).error_at == 4000
 
@@ -78,20 +78,20 @@ def test_what_we_do_is_no_flap_of_the_peer() -> None:
     progress = started()
     progress.saw(UP)
     progress.replaced(link(), reset=True)
-    assert progress.saw(Seen(dropped=1)) == (True, 0)
+    assert progress.saw(SessionObservation(dropped=1)) == (True, 0)
     assert progress.session.flaps == 1
     progress.saw(replace(UP, dropped=1))
-    assert progress.saw(Seen(dropped=2)) == (True, 1)
+    assert progress.saw(SessionObservation(dropped=2)) == (True, 1)
 
 
 def test_counters_and_times_go_on_with_the_next_daemon() -> None:
     told = BgpSession(SessionState.ESTABLISHED, since=500, flaps=7, error="x", error_at=400, bfd=BfdState.UP)
-    progress = Progress(link(), told)
-    assert progress.saw(Seen(established=True, dropped=7)) == (False, 0)
+    progress = SessionProgress(link(), told)
+    assert progress.saw(SessionObservation(established=True, dropped=7)) == (False, 0)
     assert progress.settle(NONE, 9000) == told
     # It was lost while there was no daemon.
-    progress = Progress(link(), told)
-    assert progress.saw(Seen(dropped=8)) == (True, 1)
+    progress = SessionProgress(link(), told)
+    assert progress.saw(SessionObservation(dropped=8)) == (True, 1)
     assert progress.session.flaps == 8
 
 
@@ -112,7 +112,7 @@ def test_the_mac_is_kept_while_the_session_is_up() -> None:
     assert progress.session.peer_mac == "02:00:00:00:00:02"
     progress.met("02:00:00:00:00:03")
     assert progress.session.peer_mac == "02:00:00:00:00:03"
-    progress.saw(Seen(dropped=1))
+    progress.saw(SessionObservation(dropped=1))
     progress.met("")
     assert progress.session.peer_mac == ""
 
@@ -139,14 +139,14 @@ def test_disabled_and_held_come_first() -> None:
     session = progress.settle(NONE, 2)
     assert (session.state, session.detail) == (SessionState.DISABLED, "it is disabled")
     progress = started()
-    session = progress.settle(NONE.hold(Harm.PREFIXES, "too many", 0), 2)
+    session = progress.settle(NONE.hold(Penalty.PREFIXES, "too many", 0), 2)
     assert (session.state, session.detail) == (SessionState.HELD, "too many; it is tried again at 00:01:00 UTC")
 
 
 def test_a_hold_is_twice_as_long_each_time() -> None:
     now, held, lengths = 1_000_000, NONE, []
     for _ in range(7):
-        held = held.hold(Harm.PREFIXES, "too many", now)
+        held = held.hold(Penalty.PREFIXES, "too many", now)
         assert held.on
         lengths.append((held.until - now) // 60_000)
         assert held.passed(held.until - 1) is held
@@ -154,7 +154,7 @@ def test_a_hold_is_twice_as_long_each_time() -> None:
         held = held.passed(now)
         assert not held.on
     assert lengths == [1, 2, 4, 8, 15, 15, 15]
-    later = held.hold(Harm.PREFIXES, "too many", now + FORGET)
+    later = held.hold(Penalty.PREFIXES, "too many", now + FORGET)
     assert later.until - now - FORGET == FIRST
 
 
@@ -179,7 +179,7 @@ def test_a_hold_is_never_longer_than_the_longest_and_is_remembered_whole(events:
             case "down":
                 held = held.went_down(1, now)
             case "hold":
-                held = held.hold(Harm.PREFIXES, "too many", now)
+                held = held.hold(Penalty.PREFIXES, "too many", now)
             case _:
                 held = held.passed(now)
         assert held.until <= now + MOST
@@ -191,5 +191,5 @@ def test_what_we_closed_excuses_one_loss_and_no_more() -> None:
     """A peer whose sessions end before they are seen is blamed for all but the one that we ended."""
     progress = started()
     progress.replaced(link(), reset=True)
-    assert progress.saw(Seen(dropped=3)) == (True, 2)
-    assert progress.saw(Seen(dropped=5)) == (True, 2)
+    assert progress.saw(SessionObservation(dropped=3)) == (True, 2)
+    assert progress.saw(SessionObservation(dropped=5)) == (True, 2)

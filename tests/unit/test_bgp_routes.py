@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bgp.routes import DAMPED, Judge, network, within
-from agent.bgp.source import direct_connect, peering
+from bgp.desired_state import direct_connect, peering
+from bgp.routes import DAMPED, ImportPolicy, network, within
 from state import rows
 from state.interconnect import Interconnect, InterconnectKind, Route
 from state.model import Appliance, Gateway, Kind, Network, PortBlock, Storage
@@ -33,14 +33,14 @@ def interconnect(kind: InterconnectKind = InterconnectKind.DIRECT_CONNECT, **fie
     )  # fmt: skip
 
 
-def judge(*accept: str, **fields: Any) -> Judge:
+def judge(*accept: str, **fields: Any) -> ImportPolicy:
     """What judges routes by a Direct Connect."""
-    return Judge(direct_connect(interconnect(accept=accept, **fields), NETWORK, ["10.250.0.9"], APPLIANCE))
+    return ImportPolicy(direct_connect(interconnect(accept=accept, **fields), NETWORK, ["10.250.0.9"], APPLIANCE))
 
 
-def judge_of_peering(*accept: str) -> Judge:
+def judge_of_peering(*accept: str) -> ImportPolicy:
     """What judges routes by a peering."""
-    return Judge(peering(interconnect(InterconnectKind.PEERING, accept=accept), APPLIANCE))
+    return ImportPolicy(peering(interconnect(InterconnectKind.PEERING, accept=accept), APPLIANCE))
 
 
 def path(**more: Any) -> dict[str, Any]:

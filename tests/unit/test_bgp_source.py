@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from agent.bgp.configuration import Configuration, Line
-from agent.bgp.holds import Harm, Holds
-from agent.bgp.memory import Memory
-from agent.bgp.report import Report
-from agent.bgp.source import Desired, Source
-from agent.bgp.vty import Vty, VtyError, VtyHung, VtyRefused
+from bgp.configuration import Configuration, Line
+from bgp.desired_state import DesiredInterconnects, InterconnectSource
+from bgp.hold_down import HoldDown, Penalty
+from bgp.state_file import FrrStateFile
+from bgp.status import InterconnectReport
+from bgp.vty import Vty, VtyError, VtyHung, VtyRefused
 from state import interconnect_rows, rows
 from state.interconnect import BgpSession, Interconnect, InterconnectKind, Route, SessionState
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance, Drive, Gateway, Kind, Network, PortBlock, State
-from state.ovsdb import Change, to_map
+from state.ovsdb import RowChange, to_map
 
 NETWORK = Network("n", Kind.PRIVATE, "t", 1, "10.1.0.0/16", "10.1.0.1", PortBlock("203.0.113.64", 1, 2), mtu=1400)
 APPLIANCE = Appliance(
@@ -37,9 +37,9 @@ class Database:
         self.connected = threading.Event()
         self.connected.set()
         self.written: list[list[dict[str, Any]]] = []
-        self.handle: Callable[[list[Change], bool], None] = lambda _changes, _reset: None
+        self.handle: Callable[[list[RowChange], bool], None] = lambda _changes, _reset: None
 
-    def monitor(self, _tables: Any, handler: Callable[[list[Change], bool], None]) -> None:
+    def monitor(self, _tables: Any, handler: Callable[[list[RowChange], bool], None]) -> None:
         self.handle = handler
 
     def transact(self, operations: list[dict[str, Any]], *, durable: bool) -> None:
@@ -48,7 +48,7 @@ class Database:
 
     def add(self, table: str, uuid: str, row: dict[str, Any]) -> None:
         """A new row."""
-        self.handle([Change(table, uuid, None, row)], False)
+        self.handle([RowChange(table, uuid, None, row)], False)
 
 
 @pytest.fixture
@@ -57,16 +57,16 @@ def database() -> Database:
 
 
 @pytest.fixture
-def seen(database: Database) -> list[Desired]:
+def seen(database: Database) -> list[DesiredInterconnects]:
     """What the source reports; the appliance, a network and its drive are there."""
-    found: list[Desired] = []
-    source = Source(database)  # type: ignore[arg-type]
+    found: list[DesiredInterconnects] = []
+    source = InterconnectSource(database)  # type: ignore[arg-type]
     source.watch(found.append)
     settings = {"name": "a", "settings": to_map(APPLIANCE.to_settings())}
     drive = rows.drive_row(Drive("d", "10.250.0.9"), ["uuid", "net"], 0)
     database.handle(
-        [Change("Network", "net", None, rows.network_row(NETWORK)), Change("Drive", "d", None, drive),
-         Change("Appliance", "a", None, settings)], True,
+        [RowChange("Network", "net", None, rows.network_row(NETWORK)), RowChange("Drive", "d", None, drive),
+         RowChange("Appliance", "a", None, settings)], True,
     )  # fmt: skip
     return found
 
@@ -82,30 +82,34 @@ def row(kind: InterconnectKind = InterconnectKind.DIRECT_CONNECT, **fields: Any)
     return interconnect_rows.interconnect_row(one, None) | ({"network": ["uuid", "net"]} if direct else {})
 
 
-def test_a_direct_connect_announces_its_network_and_drives(database: Database, seen: list[Desired]) -> None:
+def test_a_direct_connect_announces_its_network_and_drives(
+    database: Database, seen: list[DesiredInterconnects]
+) -> None:
     database.add("Interconnect", "i", row())
     link = seen[-1].links[0]
     assert (link.mtu, link.announced) == (1400, ("10.1.0.0/16", "10.250.0.9/32"))
     assert link.own[0] == ("10.1.0.0/16", "the network's own prefix")
 
 
-def test_it_announces_what_it_is_told_to_as_far_as_it_is_there(database: Database, seen: list[Desired]) -> None:
+def test_it_announces_what_it_is_told_to_as_far_as_it_is_there(
+    database: Database, seen: list[DesiredInterconnects]
+) -> None:
     announce = ("10.250.0.9/32", "10.1.4.0/24", "10.250.0.8/32")
     database.add("Interconnect", "i", row(announce=announce))
     assert seen[-1].links[0].announced == ("10.1.4.0/24", "10.250.0.9/32")
     drive = rows.drive_row(Drive("d", "10.250.0.9"), ["uuid", "net"], 0)
-    database.handle([Change("Drive", "d", drive, None)], False)
+    database.handle([RowChange("Drive", "d", drive, None)], False)
     assert seen[-1].links[0].announced == ("10.1.4.0/24",)
 
 
-def test_a_peering_announces_the_pools_as_few_prefixes(database: Database, seen: list[Desired]) -> None:
+def test_a_peering_announces_the_pools_as_few_prefixes(database: Database, seen: list[DesiredInterconnects]) -> None:
     database.add("Interconnect", "i", row(InterconnectKind.PEERING))
     link = seen[-1].links[0]
     assert (link.mtu, link.announced) == (1480, ("198.51.100.0/25", "203.0.113.64/26"))
     assert ("203.0.113.0/24", "the gateway's subnet") in link.own
 
 
-def test_what_is_written_back_is_no_change(database: Database, seen: list[Desired]) -> None:
+def test_what_is_written_back_is_no_change(database: Database, seen: list[DesiredInterconnects]) -> None:
     database.add("Interconnect", "i", row())
     before = len(seen)
     status = InterconnectStatus("i", 1, State.LIVE)
@@ -115,56 +119,58 @@ def test_what_is_written_back_is_no_change(database: Database, seen: list[Desire
 
 
 def test_networks_without_interconnects_cost_nothing(
-    database: Database, seen: list[Desired], monkeypatch: pytest.MonkeyPatch
+    database: Database, seen: list[DesiredInterconnects], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, and however often they change."""
     database.add("Interconnect", "i", row())
     desired = seen[-1]
-    made: list[Desired] = []
-    monkeypatch.setattr(Source, "_desired", lambda self: made.append(desired) or desired)
+    made: list[DesiredInterconnects] = []
+    monkeypatch.setattr(InterconnectSource, "_desired", lambda self: made.append(desired) or desired)
     drive = rows.drive_row(Drive("e", "10.250.0.10"), ["uuid", "other"], 0)
     database.add("Network", "other", {"prefix": "10.2.0.0/16", "mtu": 1400})
     database.add("Drive", "e", drive)
-    database.handle([Change("Drive", "e", drive, None)], False)
+    database.handle([RowChange("Drive", "e", drive, None)], False)
     assert not made
     database.add("Network", "net", {"prefix": "10.1.0.0/16", "mtu": 1300})
     database.add("Drive", "f", drive | {"network": ["uuid", "net"]})
     assert len(made) == 2
 
 
-def test_an_interconnect_whose_network_is_not_there_yet_waits(database: Database, seen: list[Desired]) -> None:
+def test_an_interconnect_whose_network_is_not_there_yet_waits(
+    database: Database, seen: list[DesiredInterconnects]
+) -> None:
     database.add("Interconnect", "i", row() | {"network": ["uuid", "other"]})
     assert all(not one.links for one in seen)
 
 
 def test_nothing_before_the_appliance_is_known(database: Database) -> None:
-    found: list[Desired] = []
-    Source(database).watch(found.append)  # type: ignore[arg-type]
-    database.handle([Change("Network", "net", None, rows.network_row(NETWORK))], True)
+    found: list[DesiredInterconnects] = []
+    InterconnectSource(database).watch(found.append)  # type: ignore[arg-type]
+    database.handle([RowChange("Network", "net", None, rows.network_row(NETWORK))], True)
     assert not found
 
 
 def test_what_was_told_is_remembered_without_the_password(tmp_path: Path) -> None:
     line = Line("bgpd", ("router bgp 1",), "password", "neighbor 192.0.2.2 password d1gest", secret=True)
-    memory = Memory(tmp_path / "1.json")
+    memory = FrrStateFile(tmp_path / "1.json")
     assert not memory.read()
-    memory.told, memory.holds = Configuration("x", (line,)), Holds().hold(Harm.FLAPS, "flaps", 5)
+    memory.told, memory.holds = Configuration("x", (line,)), HoldDown().hold(Penalty.FLAPS, "flaps", 5)
     memory.keep()
     assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o600
-    other = Memory(tmp_path / "1.json")
+    other = FrrStateFile(tmp_path / "1.json")
     assert other.read()
     assert (other.told, other.holds) == (memory.told, memory.holds)
     other.forget()
-    assert not Memory(tmp_path / "1.json").read()
+    assert not FrrStateFile(tmp_path / "1.json").read()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"identity": "x", "lines": [{"a": 1}]}', "\x00"])
 def test_a_broken_memory_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.json").write_text(text)
-    assert not Memory(tmp_path / "1.json").read()
+    assert not FrrStateFile(tmp_path / "1.json").read()
 
 
-def write(database: Database, report: Report) -> list[list[dict[str, Any]]]:
+def write(database: Database, report: InterconnectReport) -> list[list[dict[str, Any]]]:
     """What a report writes until it is stopped."""
     report.start()
     report.stop()
@@ -186,7 +192,7 @@ def test_routes_are_read_as_they_were_written() -> None:
 def test_the_session_is_told_before_its_routes(database: Database) -> None:
     texts = interconnect_rows.parts([Route("10.0.0.0/8"), Route("10.0.1.0/24")])
     known = InterconnectStatus("i", 1, State.LIVE, "", BgpSession(SessionState.ESTABLISHED))
-    report = Report(database, lambda: {"i": known, "gone": known}, lambda: {"i": texts, "gone": {1: ""}})  # type: ignore[arg-type]
+    report = InterconnectReport(database, lambda: {"i": known, "gone": known}, lambda: {"i": texts, "gone": {1: ""}})  # type: ignore[arg-type]
     report.only(["i"])
     report.tell_routes("i", ())
     report.tell(InterconnectStatus("i", 1, State.LIVE, "", BgpSession(SessionState.DOWN)))
@@ -200,7 +206,7 @@ def test_the_session_is_told_before_its_routes(database: Database) -> None:
 def test_only_what_differs_is_written(database: Database) -> None:
     texts = interconnect_rows.parts([Route("10.0.0.0/8"), Route("10.0.1.0/24")])
     known = InterconnectStatus("i", 1, State.LIVE)
-    report = Report(database, lambda: {"i": known}, lambda: {"i": texts})  # type: ignore[arg-type]
+    report = InterconnectReport(database, lambda: {"i": known}, lambda: {"i": texts})  # type: ignore[arg-type]
     report.only(["i"])
     report.tell(known)
     report.tell_routes("i", [Route("10.0.0.0/8"), Route("10.0.1.0/24"), Route("10.0.2.0/24", "65001")])
@@ -237,7 +243,7 @@ def daemon(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_conversation_with_a_daemon(daemon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.bgp.vty.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("bgp.vty.ANSWER_SECONDS", 0.2)
     vty = Vty(daemon)
     assert json.loads(vty.ask("show good")) == {"said": "show good"}
     with pytest.raises(VtyRefused) as refused:

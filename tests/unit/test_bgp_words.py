@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bgp.words import Reset, Silence, as_of_open, is_wrong_as, notification, of_reset, of_silence, reset, their_as
+from bgp.formatting import (
+    NoSession,
+    Reset,
+    as_of_open,
+    is_wrong_as,
+    notification,
+    of_reset,
+    of_silence,
+    reset,
+    their_as,
+)
 from state.interconnect import Interconnect, InterconnectKind
 
 SENT, RECEIVED = "BGP Notification send", "BGP Notification received"
@@ -89,31 +99,31 @@ def test_no_open_breaks_it(rest: bytes) -> None:
 @pytest.mark.parametrize(
     ("seen", "password", "words"),
     [
-        (Silence(), "", ""),
-        (Silence(arp=True), "", ""),
-        (Silence(arp=False), "", "the peer 192.0.2.2 does not answer ARP on xc1/vlan=7"),
-        (Silence(arp=False, tcp="silent"), "", "the peer 192.0.2.2 does not answer ARP on xc1/vlan=7"),
-        (Silence(True, "silent", other_password=1), "x", "the password of TCP MD5 differs from the peer's"),
-        (Silence(True, "open", no_password=1), "x",
+        (NoSession(), "", ""),
+        (NoSession(arp=True), "", ""),
+        (NoSession(arp=False), "", "the peer 192.0.2.2 does not answer ARP on xc1/vlan=7"),
+        (NoSession(arp=False, tcp="silent"), "", "the peer 192.0.2.2 does not answer ARP on xc1/vlan=7"),
+        (NoSession(True, "silent", other_password=1), "x", "the password of TCP MD5 differs from the peer's"),
+        (NoSession(True, "open", no_password=1), "x",
          "the peer does not use the password of TCP MD5 that is configured here"),
         # A host without BGP answers by resets that are not signed, as one that only connects.
-        (Silence(True, "refused", no_password=1), "x",
+        (NoSession(True, "refused", no_password=1), "x",
          "the peer 192.0.2.2 refuses connections to TCP port 179: BGP does not run there, or only connects, "
          "without the password"),
-        (Silence(True, "refused", speaks=True), "", ""),
-        (Silence(True, "silent", unexpected_password=1), "",
+        (NoSession(True, "refused", speaks=True), "", ""),
+        (NoSession(True, "silent", unexpected_password=1), "",
          "the peer uses a password of TCP MD5, and none is configured here"),
-        (Silence(True, "refused"), "",
+        (NoSession(True, "refused"), "",
          "the peer 192.0.2.2 refuses connections to TCP port 179: BGP does not run there"),
-        (Silence(True, "silent"), "",
+        (NoSession(True, "silent"), "",
          "the peer 192.0.2.2 answers ARP, but not TCP port 179: a filter is in the way, or it expects a password"),
-        (Silence(True, "silent"), "x",
+        (NoSession(True, "silent"), "x",
          "the peer 192.0.2.2 answers ARP, but not TCP port 179: a filter is in the way, or the passwords differ"),
-        (Silence(True, "open"), "x", "the peer 192.0.2.2 takes connections without a password only"),
-        (Silence(True, "open"), "", ""),
+        (NoSession(True, "open"), "x", "the peer 192.0.2.2 takes connections without a password only"),
+        (NoSession(True, "open"), "", ""),
     ],
 )  # fmt: skip
-def test_silence(seen: Silence, password: str, words: str) -> None:
+def test_silence(seen: NoSession, password: str, words: str) -> None:
     assert of_silence(seen, interconnect(password=password)) == words
 
 

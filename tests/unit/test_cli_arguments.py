@@ -10,7 +10,7 @@ import sys
 import click
 from cli_tree import commands
 
-from cli.errors import Failure, Violation
+from cli.errors import Failure, FieldError
 from cli.main import sluicectl
 
 
@@ -52,7 +52,7 @@ def shown(failure: Failure, *, as_json: bool) -> str:
 
 
 def test_programs_get_every_violation_and_people_none_twice() -> None:
-    refused = Failure("INVALID_ARGUMENT", "network.mtu: is 7", (Violation("network.mtu", "is 7"),))
+    refused = Failure("INVALID_ARGUMENT", "network.mtu: is 7", (FieldError("network.mtu", "is 7"),))
     error = json.loads(shown(refused, as_json=True))["error"]
     assert error["violations"] == [{"subject": "network.mtu", "description": "is 7"}]
     assert shown(refused, as_json=False) == "error: network.mtu: is 7 (INVALID_ARGUMENT)\n"

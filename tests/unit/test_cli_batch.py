@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli import batch
-from cli.errors import Failure, Violation
+from cli import import_file
+from cli.errors import Failure, FieldError
 from cli.mac import colons
 
 CSV = "name,mac_address,port\na,02:00:00:00:00:01,p1\nb,bad,p2\n"
@@ -17,16 +17,16 @@ JSON = '[{"name": "a"}, {"name": "b", "macAddress": "bad"}]'
 )
 def test_a_refused_machine_has_its_place(path: str, text: str, place: str) -> None:
     said = "requests[1].machine.mac_address is 'bad'; allowed: six bytes"
-    told = batch.read(path, text).explain(
-        Failure("INVALID_ARGUMENT", said, (Violation("requests[1].machine.mac_address", said),), 3)
+    told = import_file.read(path, text).explain(
+        Failure("INVALID_ARGUMENT", said, (FieldError("requests[1].machine.mac_address", said),), 3)
     )
     assert told.message == f"{place}: mac_address is 'bad'; allowed: six bytes"
-    assert told.violations == (Violation(f"{place}: mac_address", told.message),)
+    assert told.violations == (FieldError(f"{place}: mac_address", told.message),)
     assert told.left_out == 3
 
 
 def test_a_fault_of_one_machine_and_of_the_whole_file() -> None:
-    read = batch.read("m.csv", CSV)
+    read = import_file.read("m.csv", CSV)
     taken = Failure("ALREADY_EXISTS", "requests[0]: machines/a exists")
     assert read.explain(taken).message == "m.csv, line 2: machines/a exists"
     many = Failure("INVALID_ARGUMENT", "requests holds 1500; allowed: 1 to 1000")
@@ -39,8 +39,8 @@ def test_what_is_said_once_is_not_said_again(capsys: pytest.CaptureFixture[str])
         "FAILED_PRECONDITION",
         said,
         (
-            Violation("machines", said),
-            Violation("networks/a", said),
+            FieldError("machines", said),
+            FieldError("networks/a", said),
         )
         * 2,
     ).show()
@@ -50,7 +50,7 @@ def test_what_is_said_once_is_not_said_again(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("text", ["02-00-00-00-CC-02", "0200.0000.cc02", "02000000CC02", "02:00:00:00:cc:02"])
 def test_macs_of_every_vendor(text: str) -> None:
     assert colons(text) == "02:00:00:00:cc:02"
-    (request,) = batch.read("m.csv", f"name,mac,port\na,{text},p1\n").requests
+    (request,) = import_file.read("m.csv", f"name,mac,port\na,{text},p1\n").requests
     assert request.machine.mac_address == "02:00:00:00:cc:02"
 
 
@@ -61,4 +61,4 @@ def test_what_is_no_mac_is_for_the_api_to_refuse(text: str) -> None:
 
 @pytest.mark.parametrize("text", [CSV.replace("bad", "02-00-00-00-00-02"), f" {JSON}"])
 def test_standard_input_may_be_either(text: str) -> None:
-    assert [one.machine_id for one in batch.read("<stdin>", text).requests] == ["a", "b"]
+    assert [one.machine_id for one in import_file.read("<stdin>", text).requests] == ["a", "b"]

@@ -12,7 +12,7 @@ import pytest
 from fake_api import Sluicectl
 
 from agent.store import Store
-from cli.batch import COLUMNS
+from cli.import_file import COLUMNS
 from sluice.v1 import machine_pb2 as machines
 from tests.agents import Api, Database, StoppedClock, machine, network, opened, public_address, refusal, served
 

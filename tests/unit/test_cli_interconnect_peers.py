@@ -18,7 +18,7 @@ import pytest
 from fake_api import Done, FakeApi, command, fake_api, office
 from fake_interconnects import cross, exchange
 
-from cli.interconnect.other_side import PASSWORD_PLACEHOLDER
+from cli.interconnect.peer_config import PASSWORD_PLACEHOLDER
 from sluice.v1 import drive_pb2
 from sluice.v1 import interconnect_pb2 as pb
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.moment import parse
+from cli.timespec import parse
 
 NOW = datetime(2026, 11, 23, 14, 5, tzinfo=UTC)
 

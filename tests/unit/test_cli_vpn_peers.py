@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fake_api import Done, FakeApi, command, fake_api
 from fake_vpn import berlin, head
 
-from cli.vpn.other_side import KEY_PLACEHOLDER
+from cli.vpn.peer_config import KEY_PLACEHOLDER
 from sluice.v1 import vpn_connection_pb2 as pb
 
 Sluicectl = Callable[..., Done]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import compile as compiler
-from controller.compile import FEATURES, RegistryError, Site, compile_network, compile_shared
-from controller.flow import CONTROLLER, Ct, Flow, Goto, Meter, Nat, Output, SetField, WriteMetadata
-from controller.match import Field, Match, ip_to_int, match
-from controller.meters import Unit
-from controller.pipeline import ZONE, Feature, MeterClass, Priority, Table, split_cookie, split_meter
+from controller.pipeline.flow import CONTROLLER, Ct, Flow, Goto, Meter, Nat, Output, SetField, WriteMetadata
+from controller.pipeline.match import Field, Match, ip_to_int, match
+from controller.pipeline.meters import Unit
+from controller.pipeline.registry import ZONE, Feature, MeterClass, Priority, Table, split_cookie, split_meter
+from controller.reconcile import compile as compiler
+from controller.reconcile.compile import FEATURES, PipelineContext, RegistryError, compile_network, compile_shared
 from state.model import Attachment, Drive, Network
 from state.storage import client_address
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
@@ -31,7 +31,7 @@ PORTS |= {outside_port(key): 200 + key for key in range(1, 21) if key % 4 in (0,
 PORTS["storage"] = 3
 STORAGE = examples.APPLIANCE.storage
 assert STORAGE is not None
-SITE = Site(examples.APPLIANCE, PORTS, {
+SITE = PipelineContext(examples.APPLIANCE, PORTS, {
     "203.0.113.1": "02:00:00:00:00:fe", **{f"10.250.0.{key}": f"02:00:00:00:d0:{key:02x}" for key in range(1, 21)},
 })  # fmt: skip
 
@@ -75,7 +75,7 @@ clouds = st.sets(st.integers(1, 20), min_size=1, max_size=5).flatmap(
 )
 
 
-def everything(cloud: tuple[Network, ...], site: Site = SITE) -> set[tuple[int, str]]:
+def everything(cloud: tuple[Network, ...], site: PipelineContext = SITE) -> set[tuple[int, str]]:
     compiled = [compile_shared(site), *(compile_network(network, site) for network in cloud)]
     return {(cookie, flow.text()) for one in compiled for cookie, flow in one.flows.items()}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.registry import CollectorRegistry
 
-from controller import conntrack_statistics, metrics
+from controller import metrics
+from controller.conntrack import statistics
 
 # Of Linux 6.1 with two CPUs.
 TEXT = """\
@@ -18,17 +19,17 @@ entries  clashres found new invalid ignore delete chainlength insert insert_fail
 
 
 def test_counters_are_summed_over_cpus() -> None:
-    assert conntrack_statistics.parse(TEXT) == {"insert_failed": 26, "drop": 27, "early_drop": 1}
+    assert statistics.parse(TEXT) == {"insert_failed": 26, "drop": 27, "early_drop": 1}
 
 
 def test_a_missing_counter_is_an_error() -> None:
     with pytest.raises(ValueError, match="early_drop"):
-        conntrack_statistics.parse(TEXT.replace("early_drop", "other"))
+        statistics.parse(TEXT.replace("early_drop", "other"))
 
 
 def test_the_metric_is_by_counter_and_empty_without_conntrack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "nf_conntrack"
-    monkeypatch.setattr(conntrack_statistics, "PATH", file)
+    monkeypatch.setattr(statistics, "PATH", file)
     registry = CollectorRegistry()
     registry.register(metrics.ConntrackCollector())
     assert registry.get_sample_value("sluice_conntrack_total", {"counter": "insert_failed"}) is None

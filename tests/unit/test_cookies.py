@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import wire
-from controller.compile import Compiled
-from controller.cookies import CollisionError, identify
-from controller.diff import UNKNOWN, Installed, apply, diff, installed
-from controller.flow import Flow, Output
-from controller.match import match
-from controller.mgmt import InstalledFlow
-from controller.pipeline import Feature, Priority, Table, split_cookie
-from controller.verify import drift
+from controller.openflow import wire
+from controller.openflow.client import InstalledFlow
+from controller.pipeline.cookies import CollisionError, identify
+from controller.pipeline.flow import Flow, Output
+from controller.pipeline.match import match
+from controller.pipeline.registry import Feature, Priority, Table, split_cookie
+from controller.reconcile.compile import Compiled
+from controller.reconcile.diff import UNKNOWN, Installed, apply, diff, installed
+from controller.reconcile.verify import drift
 
 KEY = 7
 Content = tuple[int, int, bytes, bytes]

@@ -11,7 +11,7 @@ import pytest
 from agent.host import deleted_devices
 from agent.host.deleted_devices import DEVICE, DeletedDevices
 from agent.host.userspace_tables import ControlError
-from state.ovsdb import Change, Client
+from state.ovsdb import OvsdbClient, RowChange
 from tests.agents import Database, switch_database
 
 CONTROL = Path("/nowhere.ctl")
@@ -24,8 +24,8 @@ def server() -> Iterator[Database]:
 
 
 @pytest.fixture
-def client(server: Database) -> Iterator[Client]:
-    made = Client(server.socket, "Open_vSwitch")
+def client(server: Database) -> Iterator[OvsdbClient]:
+    made = OvsdbClient(server.socket, "Open_vSwitch")
     made.wait_connected(5)
     yield made
     made.close()
@@ -47,9 +47,9 @@ def uuid(server: Database, port: str) -> str:
     return vsctl(server, "get", "Interface", port, "_uuid")
 
 
-def change(of: str, name: str, index: object, *, gone: bool = False) -> Change:
+def change(of: str, name: str, index: object, *, gone: bool = False) -> RowChange:
     row = {"name": name, "ifindex": index}
-    return Change("Interface", of, row, None if gone else row)
+    return RowChange("Interface", of, row, None if gone else row)
 
 
 def test_only_another_index_is_a_device_made_anew() -> None:
@@ -61,7 +61,7 @@ def test_only_another_index_is_a_device_made_anew() -> None:
 
 
 def test_it_is_opened_again_where_it_is_on_the_bridge(
-    server: Database, client: Client, calls: list[tuple[str, ...]]
+    server: Database, client: OvsdbClient, calls: list[tuple[str, ...]]
 ) -> None:
     vsctl(server, "add-br", "br-test", "--", "add-port", "br-test", "pc", "--", "add-port", "br-test", "own",
           "--", "add-br", "br-else", "--", "add-port", "br-else", "other",
@@ -80,7 +80,7 @@ def test_it_is_opened_again_where_it_is_on_the_bridge(
     assert len(calls) == 1, "once"
 
 
-def test_it_waits_for_the_switch(server: Database, client: Client, calls: list[tuple[str, ...]]) -> None:
+def test_it_waits_for_the_switch(server: Database, client: OvsdbClient, calls: list[tuple[str, ...]]) -> None:
     vsctl(server, "add-br", "br-test", "--", "add-port", "br-test", "pc")
     control: list[Path | None] = [None]
     devices = DeletedDevices(client, lambda: control[0])
@@ -93,7 +93,7 @@ def test_it_waits_for_the_switch(server: Database, client: Client, calls: list[t
 
 
 def test_a_port_that_has_left_the_datapath_already_is_no_fault(
-    server: Database, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: Database, client: OvsdbClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> str:
         raise ControlError("no such port")

@@ -13,13 +13,13 @@ import click
 import pytest
 
 from agent import main as agent
-from agent.bgp import main as bgp
 from agent.config import Config, parse
 from agent.host import setup
-from agent.vpn import main as vpn
+from bgp import main as bgp
 from controller import main as controller
 from controller import restore
-from controller.resolver import main as resolver
+from resolver import main as resolver
+from vpn import main as vpn
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

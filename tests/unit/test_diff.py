@@ -6,16 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import wire
-from controller.compile import Compiled
-from controller.diff import Difference, Installed, apply, diff, installed
-from controller.flow import Flow, Output
-from controller.groups import group_id
-from controller.ledger import Ledger, Owners
-from controller.match import match
-from controller.meters import Rate, Unit, packets
-from controller.mgmt import InstalledFlow
-from controller.pipeline import (
+from controller.openflow import wire
+from controller.openflow.client import InstalledFlow
+from controller.pipeline.flow import Flow, Output
+from controller.pipeline.groups import group_id
+from controller.pipeline.match import match
+from controller.pipeline.meters import Rate, Unit, packets
+from controller.pipeline.registry import (
     GATEWAY_METER,
     LAST_METER,
     NEXT_HOP_METER,
@@ -26,7 +23,10 @@ from controller.pipeline import (
     cookie,
     meter,
 )
-from controller.verify import drift
+from controller.reconcile.compile import Compiled
+from controller.reconcile.diff import Difference, Installed, apply, diff, installed
+from controller.reconcile.installed_state import InstalledState, MeterOwners
+from controller.reconcile.verify import drift
 
 TABLES = (Table.CLASSIFY, Table.ROUTE, Table.SWITCH)
 
@@ -124,7 +124,7 @@ def test_ledger_knows_what_was_read() -> None:
     of_appliance = {GATEWAY_METER: packets(100), NEXT_HOP_METER: Rate(9, Unit.KBPS, 4)}
     of_appliance[meter(MeterClass.INTERCONNECT_OUT, 10)] = packets(8)
     groups = {group_id(7, (1, 2), last_resort=True): b"x", group_id(0, (3,), last_resort=False): b"y"}
-    ledger = Ledger.read(flows, of_network | of_appliance | orphans, groups, Owners({3: 7}, {9: 7, 10: 0}))
+    ledger = InstalledState.read(flows, of_network | of_appliance | orphans, groups, MeterOwners({3: 7}, {9: 7, 10: 0}))
     first, second = groups
     assert ledger.installed(7) == Installed(installed(one).flows, of_network, {first: b"x"})
     assert ledger.installed(0).groups == {second: b"y"}
@@ -137,7 +137,7 @@ def test_ledger_knows_what_was_read() -> None:
 
 def test_a_meter_that_goes_to_another_network_stays() -> None:
     meters = {meter(MeterClass.MACHINE_DHCP, 3): packets(6)}
-    ledger = Ledger.read({}, meters, {}, Owners({3: 7}, {}))
+    ledger = InstalledState.read({}, meters, {}, MeterOwners({3: 7}, {}))
     taken = diff(Compiled(8, {}, meters), ledger.installed(8))
     left = diff(Compiled(7), ledger.installed(7))
     assert ledger.meter_messages(taken) == []
@@ -150,7 +150,7 @@ def test_a_meter_that_goes_to_another_network_stays() -> None:
 @pytest.mark.parametrize("other", [packets(9), Rate(5, Unit.KBPS, 5), Rate(5, Unit.PPS, 9)])
 def test_a_stale_meter_is_removed_and_another_rate_is_a_change(other: Rate) -> None:
     of_machine, of_network = meter(MeterClass.MACHINE_DHCP, 3), meter(MeterClass.NETWORK_ERRORS, 7)
-    ledger = Ledger.read({}, {of_machine: packets(6), of_network: packets(5)}, {}, Owners({3: 7}, {}))
+    ledger = InstalledState.read({}, {of_machine: packets(6), of_network: packets(5)}, {}, MeterOwners({3: 7}, {}))
     difference = diff(Compiled(7, {}, {of_network: other}), ledger.installed(7))
     assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(of_network, other)]
     ledger.flows_done(7, difference)
@@ -160,7 +160,7 @@ def test_a_stale_meter_is_removed_and_another_rate_is_a_change(other: Rate) -> N
 
 @given(st.lists(states, max_size=6))
 def test_count_is_kept(history: list[Compiled]) -> None:
-    ledger = Ledger()
+    ledger = InstalledState()
     for state in history:
         ledger.flows_done(7, diff(state, ledger.installed(7)))
         assert ledger.count() == len(ledger.installed(7).flows) == len(state.flows)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.config import parse
-from controller.pipeline import Table
+from controller.pipeline.registry import Table
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"

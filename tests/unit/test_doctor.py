@@ -13,7 +13,7 @@ from agent.config import ConntrackSettings, parse
 from cli.doctor import clock, configuration, files, kernel_settings, modules, open_vswitch, programs, units
 from cli.doctor.files import LOW_INODES, LOW_SPACE, NO_INODES, NO_SPACE, STATE, Entry, Rule, Space
 from cli.doctor.finding import Finding, Level
-from cli.doctor.units import Unit
+from cli.doctor.units import SystemdUnit
 from cli.main import run
 from state.datapath import NEEDED, NETDEV, SYSTEM
 
@@ -25,12 +25,12 @@ next_hop = "203.0.113.1"
 [pools]
 nat = ["203.0.113.7"]
 """
-SWITCH = open_vswitch.Facts("3.5.0", "3.5.0", SYSTEM, {one.capability: "true" for one in NEEDED}, 200_000)
+SWITCH = open_vswitch.SwitchFacts("3.5.0", "3.5.0", SYSTEM, {one.capability: "true" for one in NEEDED}, 200_000)
 MODULES = frozenset((*modules.DATAPATH, *modules.TUNNELS, *modules.ESP))
-KERNEL = kernel_settings.Facts(1_048_576, 1_048_576, 10, None)
+KERNEL = kernel_settings.KernelFacts(1_048_576, 1_048_576, 10, None)
 SPACE = Space("/var/lib/sluice", LOW_SPACE, LOW_INODES)
 DATABASE = Entry(Rule(STATE / "sluice.db", 0o600, "sluice"), "root", "root", 0o600)
-AGENT = Unit("sluice-agent.service", "loaded", "enabled", "active")
+AGENT = SystemdUnit("sluice-agent.service", "loaded", "enabled", "active")
 
 
 def worst(findings: list[Finding]) -> Level:
@@ -42,7 +42,7 @@ def worst(findings: list[Finding]) -> Level:
 
 def test_a_right_host_has_nothing_to_do() -> None:
     assert worst(open_vswitch.judge(SWITCH, SYSTEM)) is Level.OK
-    assert worst(modules.judge(modules.Facts(MODULES, MODULES), SYSTEM)) is Level.OK
+    assert worst(modules.judge(modules.ModuleFacts(MODULES, MODULES), SYSTEM)) is Level.OK
     assert worst(kernel_settings.judge(KERNEL, ConntrackSettings(), SYSTEM)) is Level.OK
     assert worst(files.judge(SPACE, (DATABASE,))) is Level.OK
     assert worst(files.judge_group(True)) is Level.OK
@@ -62,10 +62,10 @@ def test_recommended_programs_that_are_not_installed() -> None:
 @pytest.mark.parametrize(
     ("facts", "wanted", "level", "says"),
     [
-        (open_vswitch.Facts(""), SYSTEM, Level.ERROR, "not installed"),
-        (open_vswitch.Facts("3.5.0"), SYSTEM, Level.WARNING, "does not run"),
-        (open_vswitch.Facts("3.5.0", permitted=False), SYSTEM, Level.WARNING, "needs root"),
-        (open_vswitch.Facts("3.5.0", "3.5.0"), SYSTEM, Level.WARNING, "no bridge yet"),
+        (open_vswitch.SwitchFacts(""), SYSTEM, Level.ERROR, "not installed"),
+        (open_vswitch.SwitchFacts("3.5.0"), SYSTEM, Level.WARNING, "does not run"),
+        (open_vswitch.SwitchFacts("3.5.0", permitted=False), SYSTEM, Level.WARNING, "needs root"),
+        (open_vswitch.SwitchFacts("3.5.0", "3.5.0"), SYSTEM, Level.WARNING, "no bridge yet"),
         (replace(SWITCH, running="3.4.0"), SYSTEM, Level.WARNING, "3.4.0 runs, 3.5.0 is installed"),
         (replace(SWITCH, running="3.1.0", installed="3.1.0"), SYSTEM, Level.OK, "3.1.0"),
         (replace(SWITCH, running="3.1.0", installed="3.1.0", datapath_type=NETDEV), NETDEV, Level.WARNING, "can abort"),
@@ -78,7 +78,7 @@ def test_recommended_programs_that_are_not_installed() -> None:
         (replace(SWITCH, max_meters=0), SYSTEM, Level.ERROR, "none: no limit"),
     ],
 )
-def test_open_vswitch(facts: open_vswitch.Facts, wanted: str, level: Level, says: str) -> None:
+def test_open_vswitch(facts: open_vswitch.SwitchFacts, wanted: str, level: Level, says: str) -> None:
     found = open_vswitch.judge(facts, wanted)
     assert worst(found) is level
     assert [one for one in found if says in one.found and one.level is level]
@@ -96,7 +96,7 @@ def test_open_vswitch(facts: open_vswitch.Facts, wanted: str, level: Level, says
     ],
 )
 def test_modules(loaded: frozenset[str], loadable: frozenset[str], datapath_type: str, level: Level, says: str) -> None:
-    found = modules.judge(modules.Facts(loaded, loadable), datapath_type)
+    found = modules.judge(modules.ModuleFacts(loaded, loadable), datapath_type)
     assert worst(found) is level
     assert [one for one in found if says in one.found and one.level is level]
 
@@ -113,7 +113,7 @@ def test_modules(loaded: frozenset[str], loadable: frozenset[str], datapath_type
         (replace(KERNEL, bridge_netfilter=0), SYSTEM, Level.OK, "off"),
     ],
 )
-def test_kernel_settings(facts: kernel_settings.Facts, datapath_type: str, level: Level, says: str) -> None:
+def test_kernel_settings(facts: kernel_settings.KernelFacts, datapath_type: str, level: Level, says: str) -> None:
     found = kernel_settings.judge(facts, ConntrackSettings(), datapath_type)
     assert worst(found) is level
     assert [one for one in found if says in one.found and one.level is level]
@@ -170,16 +170,16 @@ def test_clock(answer: str, level: Level) -> None:
         (replace(AGENT, active="activating", restarts=205), Level.ERROR),
         (replace(AGENT, active="inactive"), Level.WARNING),
         (replace(AGENT, file="static"), Level.OK),
-        (Unit(units.TARGET, "loaded", "enabled", "active"), Level.OK),
-        (Unit(units.TARGET, "loaded", "disabled", "active"), Level.WARNING),
+        (SystemdUnit(units.TARGET, "loaded", "enabled", "active"), Level.OK),
+        (SystemdUnit(units.TARGET, "loaded", "disabled", "active"), Level.WARNING),
         (replace(AGENT, restarts=1), Level.WARNING),
-        (Unit(units.SWITCH, "loaded", "static", "active"), Level.OK),
-        (Unit("sluice-vpn.service", "not-found", "", "inactive"), Level.OK),
-        (Unit("sluice-vpn.service", "loaded", "disabled", "inactive"), Level.OK),
-        (Unit("sluice-vpn.service", "loaded", "enabled", "failed"), Level.ERROR),
+        (SystemdUnit(units.SWITCH, "loaded", "static", "active"), Level.OK),
+        (SystemdUnit("sluice-vpn.service", "not-found", "", "inactive"), Level.OK),
+        (SystemdUnit("sluice-vpn.service", "loaded", "disabled", "inactive"), Level.OK),
+        (SystemdUnit("sluice-vpn.service", "loaded", "enabled", "failed"), Level.ERROR),
     ],
 )
-def test_units(unit: Unit, level: Level) -> None:
+def test_units(unit: SystemdUnit, level: Level) -> None:
     assert worst(units.judge((unit,))) is level
 
 
@@ -193,7 +193,8 @@ def test_units_are_read_as_systemctl_prints_them(monkeypatch: pytest.MonkeyPatch
            "Id=b.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n"  # fmt: skip
     monkeypatch.setattr(units, "output_of", lambda *_: text)
     assert units.gather(parse(LEAST)) == (
-        Unit("a.service", "loaded", "enabled", "activating", 205), Unit("b.service", "not-found", "", "inactive"),
+        SystemdUnit("a.service", "loaded", "enabled", "activating", 205),
+        SystemdUnit("b.service", "not-found", "", "inactive"),
     )  # fmt: skip
 
 

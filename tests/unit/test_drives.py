@@ -7,8 +7,8 @@ import dataclasses
 import examples
 import pytest
 
-from controller.compile import Site, compile_network, compile_shared
-from controller.pipeline import Feature, Table
+from controller.pipeline.registry import Feature, Table
+from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
 from state.model import Drive, Network, Storage
 from state.storage import client_address, storage_prefix
 
@@ -16,7 +16,7 @@ STORAGE = Storage("storage", "10.250.0.2/24")
 SITE = examples.SITE
 
 
-def with_drives(network: Network, count: int) -> tuple[Network, Site]:
+def with_drives(network: Network, count: int) -> tuple[Network, PipelineContext]:
     """The network with that many drives, all known, and the site that knows them."""
     drives = tuple(Drive(f"d{n}", f"10.250.0.{n + 10}") for n in range(count))
     neighbors = {**SITE.neighbors, **{d.address: f"02:00:00:00:d0:{n:02x}" for n, d in enumerate(drives)}}
@@ -40,7 +40,7 @@ def test_networks_without_drives_have_no_flow_for_them(network: Network) -> None
     assert not [flow for flow in compiled.flows.values() if flow.feature is Feature.STORAGE]
 
 
-def without_storage() -> Site:
+def without_storage() -> PipelineContext:
     return dataclasses.replace(SITE, appliance=dataclasses.replace(SITE.appliance, storage=None))
 
 
@@ -60,7 +60,7 @@ def without_storage() -> Site:
     ],
     ids=["host off", "just asked", "no port", "not configured"],
 )
-def test_a_drive_out_of_reach_has_no_flows_and_says_why(site: Site, reason: str) -> None:
+def test_a_drive_out_of_reach_has_no_flows_and_says_why(site: PipelineContext, reason: str) -> None:
     compiled = compile_network(examples.OFFICE, site)
     assert compiled.unplugged == {"drives/files": reason}
     assert not [flow for flow in compiled.flows.values() if flow.feature is Feature.STORAGE]

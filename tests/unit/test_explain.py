@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controller import explain, reasons
-from controller.groups import group_id
-from controller.pipeline import (
+from controller import explain
+from controller.pipeline import drop_reasons
+from controller.pipeline.groups import group_id
+from controller.pipeline.registry import (
     GATEWAY_METER,
     NEXT_HOP_METER,
     Feature,
@@ -73,11 +74,11 @@ def test_matches_and_actions_in_words() -> None:
 def test_a_group_is_its_next_hops() -> None:
     number = group_id(40, (1, 2), last_resort=True)
     line = (
-        f" cookie=0x28120000000000, duration=1.0s, table=beyond, n_packets=3, n_bytes=294, priority=125,ip,"
+        ' cookie=0x28120000000000, duration=1.0s, table="remote-route", n_packets=3, n_bytes=294, priority=125,ip,'
         f"metadata=0x28,nw_dst=192.168.50.0/24 actions=group:{number}"
     )
     (record,) = explain.parse_dump(line)
-    assert (record.feature, explain.readable_match(record)) == ("beyond", "ip,nw_dst=192.168.50.0/24")
+    assert (record.feature, explain.readable_match(record)) == ("remote", "ip,nw_dst=192.168.50.0/24")
     assert explain.readable_actions(record) == "first that lives of slot 1, slot 2, the last resort"
 
 
@@ -138,11 +139,11 @@ def test_the_filter_picks_all_cookies_of_a_network_and_no_other(key: int) -> Non
     ],
 )
 def test_what_a_meter_drops_has_a_reason(number: int, word: str) -> None:
-    assert reasons.meter_reason(number).word == word
+    assert drop_reasons.meter_reason(number).word == word
 
 
 def test_every_class_of_meters_has_a_reason() -> None:
-    assert len({reasons.meter_reason(meter(kind, 3)).word for kind in MeterClass}) == len(MeterClass)
+    assert len({drop_reasons.meter_reason(meter(kind, 3)).word for kind in MeterClass}) == len(MeterClass)
 
 
 def _golden_drops() -> Iterator[tuple[str, str, str]]:
@@ -161,9 +162,9 @@ def test_every_drop_flow_of_the_golden_files_has_its_reason() -> None:
         record = explain.parse(f"cookie={cookie(1, features[label], 1):#x}, {line}")
         assert record is not None
         assert record.reason is not None
-        assert record.reason.word == why, f"controller/reasons.py has no or another reason for {line}"
+        assert record.reason.word == why, f"controller/pipeline/drop_reasons.py has no or another reason for {line}"
         seen.add(why)
-    assert seen == set(reasons.sentences())
+    assert seen == set(drop_reasons.sentences())
 
 
 def test_a_drop_flow_of_another_version_is_unknown() -> None:

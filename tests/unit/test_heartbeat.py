@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from agent.daemons import SILENCE, Condition, Daemons, judge
+from agent.daemon_health import SILENCE, Condition, Daemons, judge
 from sluice.v1 import appliance_pb2
 from state.heartbeat import Heartbeat, Name
-from state.ovsdb import Client
+from state.ovsdb import OvsdbClient
 from tests.agents import Api, Database, Store, network, opened, served
 from tests.dummy_switch import wait_until
 from tests.vpn_calls import gateway
@@ -37,8 +37,8 @@ def test_conditions(row: dict[str, object] | None, silence: float, wanted: bool,
 
 
 @pytest.fixture
-def client(server: Database) -> Iterator[Client]:
-    one = Client(server.socket)
+def client(server: Database) -> Iterator[OvsdbClient]:
+    one = OvsdbClient(server.socket)
     one.wait_connected(5)
     yield one
     one.close()
@@ -49,7 +49,7 @@ def condition(daemons: Daemons, name: Name = Name.CONTROLLER) -> Condition:
 
 
 def test_who_works_is_heard_and_who_is_stuck_is_not(
-    server: Database, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: Database, client: OvsdbClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("state.heartbeat.INTERVAL", 0.05)
     now = 0.0
@@ -73,7 +73,9 @@ def test_who_works_is_heard_and_who_is_stuck_is_not(
         daemons.close()
 
 
-def test_heartbeats_cost_the_disk_nothing(server: Database, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_cost_the_disk_nothing(
+    server: Database, client: OvsdbClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("state.heartbeat.INTERVAL", 0.01)
     daemons, heartbeat = Daemons(server.socket), Heartbeat(client, Name.BGP)
     heartbeat.start()
@@ -89,7 +91,7 @@ def test_heartbeats_cost_the_disk_nothing(server: Database, client: Client, monk
     daemons.close()
 
 
-def test_the_api_and_health_tell(server: Database, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_and_health_tell(server: Database, client: OvsdbClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("state.heartbeat.INTERVAL", 0.05)
 
     def states(api: Api) -> dict[str, int]:

@@ -20,7 +20,7 @@ from agent.host.kernel import (
     KernelError,
     offloads,
 )
-from agent.host.setup import FRAGMENTS, MODULES, Facts, Load, TurnOff, Write, changes, problems, set_up
+from agent.host.setup import FRAGMENTS, MODULES, HostFacts, Load, TurnOff, Write, changes, problems, set_up
 
 CONFIG = parse("""
 [gateway]
@@ -39,7 +39,7 @@ max_entries = 1000000
 """)
 USERSPACE = replace(CONFIG, bridge=replace(CONFIG.bridge, datapath_type="netdev"))
 UPLINK, DISKS = Device("eth1", 1500, carrier=True), Device("eth2", 9000, carrier=True)
-RIGHT = Facts(frozenset(MODULES), 1_000_000, 1_000_448, (UPLINK, DISKS), FRAGMENTS)
+RIGHT = HostFacts(frozenset(MODULES), 1_000_000, 1_000_448, (UPLINK, DISKS), FRAGMENTS)
 
 
 def test_a_host_as_configured_is_left_alone() -> None:
@@ -62,7 +62,7 @@ def test_a_host_as_configured_is_left_alone() -> None:
         (replace(RIGHT, devices=(UPLINK, replace(DISKS, aggregations=AGGREGATIONS[1:]))), TurnOff("eth2", "rx-gro-hw")),
     ],
 )  # fmt: skip
-def test_each_wrong_setting_is_changed_and_nothing_else(facts: Facts, wanted: setup.Change) -> None:
+def test_each_wrong_setting_is_changed_and_nothing_else(facts: HostFacts, wanted: setup.Change) -> None:
     assert changes(facts, CONFIG) == [wanted]
 
 
@@ -73,7 +73,7 @@ def test_without_the_module_there_is_nothing_to_write_yet() -> None:
 
 def test_the_userspace_datapath_needs_nothing_of_the_kernel_but_its_ports() -> None:
     joined = replace(UPLINK, aggregations=AGGREGATIONS[:1])
-    facts = Facts(frozenset(), 65_536, 65_536, (joined, DISKS))
+    facts = HostFacts(frozenset(), 65_536, 65_536, (joined, DISKS))
     assert changes(facts, USERSPACE) == [TurnOff("eth1", "large-receive-offload")]
 
 

@@ -7,11 +7,11 @@ import dataclasses
 import examples
 import pytest
 
-from controller.compile import Compiled, compile_network, compile_shared
-from controller.flow import Resubmit, SetField, ToGroup
-from controller.groups import group_id, key_of_group, split_group
-from controller.meters import Unit, limit
-from controller.pipeline import Feature, MeterClass, Priority, Table, longest, meter
+from controller.pipeline.flow import Resubmit, SetField, ToGroup
+from controller.pipeline.groups import group_id, key_of_group, split_group
+from controller.pipeline.meters import Unit, limit
+from controller.pipeline.registry import Feature, MeterClass, Priority, Table, longest, meter
+from controller.reconcile.compile import Compiled, compile_network, compile_shared
 from state.interconnect import Interconnect, Route, Session
 from state.model import Network
 
@@ -31,7 +31,7 @@ def learned(one: Interconnect, *routes: Route, up: bool = True, mac: str = "02:0
 def ways(compiled: Compiled, prefix: str = PREFIX) -> list[str]:
     """Who has a prefix, the best first: numbers of interconnects, and `tunnel` or `gateway`."""
     for flow in compiled.flows.values():
-        if flow.table in (Table.BEYOND, Table.GATEWAY_OUT) and str(flow.match).endswith(f"nw_dst={prefix}"):
+        if flow.table in (Table.REMOTE_ROUTE, Table.GATEWAY_OUT) and str(flow.match).endswith(f"nw_dst={prefix}"):
             (action,) = flow.actions
             if not isinstance(action, ToGroup):
                 return ["tunnel"]
@@ -191,4 +191,4 @@ def test_the_longest_prefix_has_the_highest_priority_and_what_is_here_a_higher_o
     levels = [longest(f"10.0.0.0/{length}") for length in range(33)]
     assert levels == sorted(set(levels))
     assert levels[0] > Priority.NORMAL
-    assert levels[-1] < Priority.BEYOND < Priority.SPECIFIC
+    assert levels[-1] < Priority.REMOTE < Priority.SPECIFIC

@@ -10,20 +10,20 @@ from examples import ALL_NETWORKS, SITE
 from fake_switch import World
 from footprint import kept
 
-from agent.intent import (
+from agent.housekeeping import Housekeeping
+from agent.requests import (
+    AttachmentSpec,
+    DriveSpec,
     Idempotency,
-    NewDrive,
-    NewInterconnect,
-    NewMachine,
-    NewNetwork,
-    NewPublicAddress,
-    NewVpnGateway,
-    Tagged,
+    InterconnectSpec,
+    MachineSpec,
+    NetworkSpec,
+    PublicAddressSpec,
+    VpnGatewaySpec,
 )
 from agent.store import Store
-from agent.upkeep import Upkeep
-from controller.events import CountFlows, PortsChanged, Verify
-from controller.resolver.directory import Directory
+from controller.reconcile.events import CountFlows, PortsChanged, Verify
+from resolver.directory import Directory
 from state.model import Network
 from tests.agents import MAC, Database, StoppedClock, opened
 
@@ -35,18 +35,18 @@ def come_and_go(store: Store, number: int) -> None:
     """One of each kind of object, of names and addresses of its own, from create to delete."""
     request = Idempotency(str(uuid.UUID(int=number)), "digest")
     of = f"networks/net{number}"
-    store.create_network(NewNetwork(f"net{number}", tenant=f"tenant{number}"), request, T)
+    store.create_network(NetworkSpec(f"net{number}", tenant=f"tenant{number}"), request, T)
     inside = [
-        NewMachine(f"{name}{number}", of, MAC.format(at), address, attachment=Tagged(f"{name}{number}"))
+        MachineSpec(f"{name}{number}", of, MAC.format(at), address, attachment=AttachmentSpec(f"{name}{number}"))
         for at, (name, address) in enumerate((("a", ""), ("b", f"10.0.{number}.9")), 1)
     ]
     store.create_machines(inside, NONE, T, batch=True)
-    alone = NewMachine(f"c{number}", "", MAC.format(3), attachment=Tagged(f"c{number}"))
+    alone = MachineSpec(f"c{number}", "", MAC.format(3), attachment=AttachmentSpec(f"c{number}"))
     store.create_machines([alone], NONE, T, batch=False)
-    store.create_public_address(NewPublicAddress(f"address{number}", machine=f"machines/a{number}"), NONE, T)
-    store.create_drive(NewDrive(f"drive{number}", of, f"10.250.0.{10 + number}"), NONE, T)
-    store.create_vpn_gateway(NewVpnGateway(f"gateway{number}", of), NONE, T)
-    link = NewInterconnect(f"link{number}", network=of, port="cross", vlan=number + 1, local_address="169.254.1.1/30",
+    store.create_public_address(PublicAddressSpec(f"address{number}", machine=f"machines/a{number}"), NONE, T)
+    store.create_drive(DriveSpec(f"drive{number}", of, f"10.250.0.{10 + number}"), NONE, T)
+    store.create_vpn_gateway(VpnGatewaySpec(f"gateway{number}", of), NONE, T)
+    link = InterconnectSpec(f"link{number}", network=of, port="cross", vlan=number + 1, local_address="169.254.1.1/30",
                            peer_address="169.254.1.2", peer_as=65000, accept=("192.168.77.0/24",))  # fmt: skip
     store.create_interconnect(link, NONE, T)
     store.delete_interconnect(f"link{number}", T)
@@ -62,16 +62,16 @@ def test_the_agent_keeps_nothing_of_what_was_deleted_once_its_records_have_expir
     """Until then it keeps who had which address (`history_days`), and the requests of a day."""
     clock = StoppedClock()
     with opened(server, clock, reuse_after_seconds=REST, history_days=2) as store:
-        upkeep = Upkeep(store)
+        housekeeping = Housekeeping(store)
 
         def rounds(numbers: range) -> None:
             for number in numbers:
                 come_and_go(store, number)
                 clock.advance(REST + 1)
             clock.advance(3 * DAY)
-            while upkeep.once():
+            while housekeeping.once():
                 pass
-            upkeep.once()
+            housekeeping.once()
 
         def found() -> object:
             return kept(store.replica, store.hub, store.client._rows, store.client._pending)

@@ -8,9 +8,9 @@ import pytest
 from examples import APPLIANCE, BRANCH, CLINIC, ISOLATED, ISOLATED_VLAN, NETWORKS, OFFICE, PEERINGS, SITE
 from fake_switch import World, watch_compiling
 
-from controller.compile import Compiled
-from controller.events import CountFlows, PortsChanged
-from controller.links import degraded, own_ports
+from controller.reconcile.compile import Compiled
+from controller.reconcile.events import CountFlows, PortsChanged
+from controller.reconcile.links import degraded, own_ports
 from state.model import Drive, Network, NetworkStatus, State
 from state.vpn import inside_port
 
@@ -111,7 +111,7 @@ def test_a_link_does_not_hide_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("no flows")
 
     world = World(NETWORKS)
-    monkeypatch.setattr("controller.commit.compile_network", broken)
+    monkeypatch.setattr("controller.reconcile.commit.compile_network", broken)
     world.change(dataclasses.replace(OFFICE, revision=8))
     links(world, OFFICE.machines[0].attachment.port)
     status = world.statuses[OFFICE.name]

@@ -25,13 +25,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
 
 
 def test_a_server_that_hangs_is_not_connected_and_one_that_goes_on_is(server: Database) -> None:
-    client = ovsdb.Client(server.socket)
+    client = ovsdb.OvsdbClient(server.socket)
     try:
         client.monitor(TABLES, lambda changes, reset: None)
         client.wait_connected(5)
         server.freeze(True)
         wait_until(lambda: not client.connected.is_set(), what="the server is missed", timeout=5)
-        with pytest.raises(ovsdb.Unavailable):
+        with pytest.raises(ovsdb.DatabaseUnavailable):
             client.transact([{"op": "comment", "comment": "x"}])
         server.freeze(False)
         client.wait_connected(5)
@@ -42,7 +42,7 @@ def test_a_server_that_hangs_is_not_connected_and_one_that_goes_on_is(server: Da
 
 
 def test_a_transaction_that_a_hanging_server_has_is_of_unknown_outcome_soon(server: Database) -> None:
-    client = ovsdb.Client(server.socket)
+    client = ovsdb.OvsdbClient(server.socket)
     try:
         client.wait_connected(5)
         server.freeze(True)
@@ -57,7 +57,7 @@ def test_a_transaction_that_a_hanging_server_has_is_of_unknown_outcome_soon(serv
 
 def test_a_message_that_a_hanging_server_does_not_take_holds_nobody_up(server: Database) -> None:
     """More than its socket takes: the sender holds the lock that every other caller waits for."""
-    client = ovsdb.Client(server.socket)
+    client = ovsdb.OvsdbClient(server.socket)
     try:
         client.wait_connected(5)
         server.freeze(True)
@@ -73,7 +73,7 @@ def test_a_message_that_a_hanging_server_does_not_take_holds_nobody_up(server: D
 
 
 def test_a_silent_server_that_answers_stays_connected(server: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = ovsdb.Client(server.socket)
+    client = ovsdb.OvsdbClient(server.socket)
     try:
         resets: list[bool] = []
         asked: list[str] = []
@@ -90,10 +90,10 @@ def test_a_silent_server_that_answers_stays_connected(server: Database, monkeypa
 
 def test_a_refused_monitor_is_asked_for_again() -> None:
     with switch_database() as made:
-        client = ovsdb.Client(made.socket)
+        client = ovsdb.OvsdbClient(made.socket)
         try:
             client.monitor(TABLES, lambda changes, reset: None)
-            with pytest.raises(ovsdb.Unavailable):
+            with pytest.raises(ovsdb.DatabaseUnavailable):
                 client.wait_connected(0.3)
             path = made.directory / "sluice.db"
             subprocess.run(["ovsdb-tool", "create", str(path), str(SLUICE_SCHEMA)], check=True)

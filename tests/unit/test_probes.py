@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from controller.probes import ASKED_AT_ONCE, Probes
+from controller.packet_in.neighbor_probes import ASKED_AT_ONCE, NeighborProbes
 
 
 def test_who_does_not_answer_is_asked_each_second() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     asked = [now / 2 for now in range(10) if probes.due(["a"], 100 + now / 2)]
     assert asked == [0, 1, 2, 3, 4]
 
 
 def test_who_answers_is_asked_each_half_minute() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     asked = []
     for now in range(100):
         if probes.due(["a"], now):
@@ -22,7 +22,7 @@ def test_who_answers_is_asked_each_half_minute() -> None:
 
 
 def test_who_may_have_moved_is_asked_at_once() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     probes.due(["a"], 0)
     probes.answered("a", 0)
     assert probes.due(["a"], 1) == []
@@ -31,7 +31,7 @@ def test_who_may_have_moved_is_asked_at_once() -> None:
 
 
 def test_many_take_turns() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     everybody = [f"10.250.{n // 250}.{n % 250}" for n in range(3 * ASKED_AT_ONCE)]
     seen: list[str] = []
     for now in range(3):
@@ -42,7 +42,7 @@ def test_many_take_turns() -> None:
 
 
 def test_silent_is_who_answered_none_of_the_last_questions() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     for now in range(4):
         assert probes.silent(3) == frozenset()
         probes.due(["a", "b"], now)
@@ -54,7 +54,7 @@ def test_silent_is_who_answered_none_of_the_last_questions() -> None:
 
 
 def test_who_is_no_neighbour_any_more_is_forgotten() -> None:
-    probes = Probes()
+    probes = NeighborProbes()
     for now in range(4):
         probes.due(["a"], now)
     assert probes.due([], 10) == []

@@ -10,15 +10,15 @@ from fake_switch import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import wire
-from controller.compile import compile_network, compile_shared
-from controller.diff import installed
-from controller.events import PortsChanged, Stop, SwitchDown, SwitchUp, Verify
-from controller.meters import packets
-from controller.mgmt import SwitchError
-from controller.pipeline import MeterClass, meter
-from controller.source import Changed
-from controller.work_queue import Progress
+from controller.desired_state.source import DesiredStateChange
+from controller.openflow import wire
+from controller.openflow.client import SwitchError
+from controller.pipeline.meters import packets
+from controller.pipeline.registry import MeterClass, meter
+from controller.reconcile.compile import compile_network, compile_shared
+from controller.reconcile.diff import installed
+from controller.reconcile.events import PortsChanged, Stop, SwitchDown, SwitchUp, Verify
+from controller.reconcile.work_queue import Progress
 from state.model import Network, NetworkStatus, PortBlock, State
 
 NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)
@@ -50,7 +50,7 @@ def test_progress_is_told_when_the_flows_are_there() -> None:
     told.clear()
     world.change(revision=5)
     assert told == [Progress(5, 0)], "a change without flows"
-    world.reconciler.post(Changed({SHOP.key: SHOP}, revision=6))
+    world.reconciler.post(DesiredStateChange({SHOP.key: SHOP}, revision=6))
     world.switch.lost = True
     with pytest.raises(SwitchError):
         world.reconciler.turn()
@@ -60,7 +60,7 @@ def test_progress_is_told_when_the_flows_are_there() -> None:
 def test_progress_is_told_again_when_the_database_was_away() -> None:
     world = World(NETWORKS)
     world.statuses.progress.clear()
-    world.reconciler.post(Changed(dict(world.source.by_key), reset=True))
+    world.reconciler.post(DesiredStateChange(dict(world.source.by_key), reset=True))
     world.settle()
     assert world.statuses.progress[-1] == Progress(0, 0)
 
@@ -236,7 +236,7 @@ def test_the_gateway_port_and_the_next_hop_are_the_appliances_own() -> None:
     assert world.ids() == world.desired()
     world.source.neighbors["203.0.113.1"] = "02:00:00:00:00:aa"
     world.switch.port_numbers["uplink"] = 1
-    world.reconciler.post(Changed({}, neighbors=frozenset({"203.0.113.1"})))
+    world.reconciler.post(DesiredStateChange({}, neighbors=frozenset({"203.0.113.1"})))
     world.settle()
     assert world.ids() == world.desired()
     assert networks <= world.ids()
@@ -245,7 +245,7 @@ def test_the_gateway_port_and_the_next_hop_are_the_appliances_own() -> None:
 def test_a_change_of_settings_reaches_every_network() -> None:
     world = World(NETWORKS)
     world.source.appliance = dataclasses.replace(APPLIANCE, router_mac="02:00:00:00:aa:01", dhcp_rate=3)
-    world.reconciler.post(Changed({}, appliance=True))
+    world.reconciler.post(DesiredStateChange({}, appliance=True))
     world.settle()
     assert world.ids() == world.desired()
     assert world.switch.meters[meter(MeterClass.MACHINE_DHCP, 1)] == packets(3)
@@ -259,7 +259,7 @@ def test_nothing_is_sent_before_the_settings_are_known() -> None:
     world.change(ISOLATED)
     assert world.ids() == set()
     world.source.appliance = APPLIANCE
-    world.reconciler.post(Changed({}, appliance=True))
+    world.reconciler.post(DesiredStateChange({}, appliance=True))
     world.settle()
     assert world.ids() == world.desired()
 
@@ -291,7 +291,7 @@ def test_a_switch_lost_in_the_middle_is_read_again() -> None:
     world = World(NETWORKS)
     world.switch.lost = True
     world.source.by_key[ISOLATED.key] = dataclasses.replace(ISOLATED, revision=3, machines=())
-    world.reconciler.post(Changed({ISOLATED.key: world.source.by_key[ISOLATED.key]}))
+    world.reconciler.post(DesiredStateChange({ISOLATED.key: world.source.by_key[ISOLATED.key]}))
     with pytest.raises(SwitchError):
         world.settle()
     world.switch.lost = False
@@ -362,11 +362,11 @@ def test_any_order_and_batching_gives_the_same_flows(history: list[tuple[Network
         if what == "remove":
             if world.source.by_key.pop(network.key, None) is None:
                 continue
-            world.reconciler.post(Changed({network.key: None}))
+            world.reconciler.post(DesiredStateChange({network.key: None}))
         else:
             value = network if what == "set" else dataclasses.replace(network, machines=network.machines[:1])
             world.source.by_key[network.key] = value
-            world.reconciler.post(Changed({network.key: value}))
+            world.reconciler.post(DesiredStateChange({network.key: value}))
         if now:
             world.settle()
     world.settle()

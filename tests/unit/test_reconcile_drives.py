@@ -7,8 +7,8 @@ import dataclasses
 from examples import NETWORKS, OFFICE, SHOP
 from fake_switch import World, watch_compiling
 
-from controller.events import NeighborsSilent, PortsChanged
-from controller.source import Changed
+from controller.desired_state.source import DesiredStateChange
+from controller.reconcile.events import NeighborsSilent, PortsChanged
 
 
 def test_the_mac_of_a_drive_concerns_its_network_alone() -> None:
@@ -16,7 +16,7 @@ def test_the_mac_of_a_drive_concerns_its_network_alone() -> None:
     drive = OFFICE.drives[0].address
     compiled = watch_compiling(world)
     world.source.neighbors[drive] = "02:00:00:00:d0:99"
-    world.reconciler.post(Changed({}, neighbors=frozenset({drive})))
+    world.reconciler.post(DesiredStateChange({}, neighbors=frozenset({drive})))
     world.settle()
     assert compiled == [OFFICE.key]
     assert world.ids() == world.desired()
@@ -52,6 +52,6 @@ def test_a_drive_that_goes_to_another_network_is_the_new_ones() -> None:
         assert world.ids() == world.desired()
         compiled = watch_compiling(world)
         world.source.neighbors[drive.address] = f"02:00:00:00:d0:{order[0].key:02x}"
-        world.reconciler.post(Changed({}, neighbors=frozenset({drive.address})))
+        world.reconciler.post(DesiredStateChange({}, neighbors=frozenset({drive.address})))
         world.settle()
         assert compiled == [SHOP.key]

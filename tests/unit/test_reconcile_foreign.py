@@ -8,10 +8,10 @@ import re
 from examples import ISOLATED, ISOLATED_VLAN, OFFICE, SHOP
 from fake_switch import World, watch_compiling
 
-from controller.events import CountFlows, Verify
-from controller.mgmt import InstalledFlow
-from controller.pipeline import Table, split_cookie
-from controller.source import Changed
+from controller.desired_state.source import DesiredStateChange
+from controller.openflow.client import InstalledFlow
+from controller.pipeline.registry import Table, split_cookie
+from controller.reconcile.events import CountFlows, Verify
 
 NETWORKS = (ISOLATED, ISOLATED_VLAN, OFFICE, SHOP)
 
@@ -78,7 +78,7 @@ def test_changes_go_on_while_everything_is_compared() -> None:
         world.reconciler.turn()
     other = dataclasses.replace(OFFICE, revision=OFFICE.revision + 1, machines=OFFICE.machines[:1])
     world.source.by_key[other.key] = other
-    world.reconciler.post(Changed({other.key: other}))
+    world.reconciler.post(DesiredStateChange({other.key: other}))
     world.settle()
     assert world.ids() == world.desired()
     world.sent()

@@ -8,11 +8,11 @@ import pytest
 from examples import CLINIC, PEERINGS, SITE, STUDIO
 from fake_switch import World, watch_compiling
 
-from controller import wire_groups
-from controller.compile import Compiled, compile_network, compile_shared
-from controller.events import PortsChanged, Verify
-from controller.pipeline import APPLIANCE_KEY
-from controller.source import Changed
+from controller.desired_state.source import DesiredStateChange
+from controller.openflow import group_messages
+from controller.pipeline.registry import APPLIANCE_KEY
+from controller.reconcile.compile import Compiled, compile_network, compile_shared
+from controller.reconcile.events import PortsChanged, Verify
 from state.interconnect import Interconnect, Route, Session
 from state.model import Network, NetworkStatus, State
 
@@ -25,12 +25,12 @@ def with_session(session: Session) -> Network:
 
 
 def buckets(*compiled: Compiled) -> dict[int, bytes]:
-    return {number: wire_groups.buckets(group) for one in compiled for number, group in one.groups.items()}
+    return {number: group_messages.buckets(group) for one in compiled for number, group in one.groups.items()}
 
 
 def peer(world: World, *peerings: Interconnect) -> None:
     world.source.peerings = peerings
-    world.reconciler.post(Changed({}, peerings=True))
+    world.reconciler.post(DesiredStateChange({}, peerings=True))
     world.settle()
 
 

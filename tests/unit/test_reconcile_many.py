@@ -7,10 +7,10 @@ import dataclasses
 from examples import APPLIANCE, ISOLATED, SHOP, SITE, isolated
 from fake_switch import World
 
-from controller.compile import compile_network
-from controller.diff import installed
-from controller.pipeline import split_cookie
-from controller.source import Changed
+from controller.desired_state.source import DesiredStateChange
+from controller.pipeline.registry import split_cookie
+from controller.reconcile.compile import compile_network
+from controller.reconcile.diff import installed
 from state.model import Network, PortBlock
 
 
@@ -42,7 +42,7 @@ def test_an_empty_database_that_is_read_anew_deletes_nothing() -> None:
     before = world.ids()
     gone = dict.fromkeys(world.source.by_key)
     world.source.by_key.clear()
-    world.reconciler.post(Changed(gone, reset=True))
+    world.reconciler.post(DesiredStateChange(gone, reset=True))
     world.settle()
     assert world.ids() == before
 
@@ -135,10 +135,10 @@ def test_a_controller_that_starts_with_flows_of_its_own_version_keeps_its_bundle
 def test_a_single_change_does_not_wait_for_a_change_of_everything() -> None:
     world = World(many(300))
     world.source.appliance = dataclasses.replace(APPLIANCE, router_mac="02:00:00:00:aa:01")
-    world.reconciler.post(Changed({}, appliance=True))
+    world.reconciler.post(DesiredStateChange({}, appliance=True))
     late = dataclasses.replace(ISOLATED, key=5000)
     world.source.by_key[late.key] = late
-    world.reconciler.post(Changed({late.key: late}))
+    world.reconciler.post(DesiredStateChange({late.key: late}))
     world.sent()
     world.reconciler.turn()
     assert world.of(late.key) == installed(compile_network(late, world.reconciler.site or SITE)).flows.keys()

@@ -7,9 +7,9 @@ import dataclasses
 from examples import BRANCH, BUREAU, DEPOT, VPN_NETWORKS
 from fake_switch import World, watch_compiling
 
-from controller.addresses import Assignment
-from controller.events import PortsChanged
-from controller.pipeline import Table
+from controller.conntrack.flush import AddressAssignment
+from controller.pipeline.registry import Table
+from controller.reconcile.events import PortsChanged
 from state.model import State
 from state.vpn import inside_port, outside_port
 
@@ -56,7 +56,7 @@ def test_a_leg_that_gets_another_number_is_used_by_that() -> None:
 
 def test_a_gateway_that_is_gone_leaves_no_flow_meter_or_assignment() -> None:
     world = World(VPN_NETWORKS)
-    gone: list[Assignment] = []
+    gone: list[AddressAssignment] = []
     zones: list[int] = []
     world.reconciler.committer.assignments.gone = gone.append
     world.reconciler.committer.drive_zones.gone = zones.append
@@ -65,10 +65,10 @@ def test_a_gateway_that_is_gone_leaves_no_flow_meter_or_assignment() -> None:
     world.change(bare)
     assert world.ids() == world.desired()
     assert len(before - set(world.switch.meters)) == 2
-    assert gone == [Assignment("203.0.113.132")]
+    assert gone == [AddressAssignment("203.0.113.132")]
     assert zones == [4]
     tables = {table for table, _ in world.of(BRANCH.key)}
-    assert not {table.number for table in Table if table.name.startswith(("VPN_", "BEYOND"))} & tables
+    assert not {table.number for table in Table if table.name.startswith(("VPN_", "REMOTE"))} & tables
     # Its legs do not concern the network any more.
     compiled = watch_compiling(world)
     del world.switch.port_numbers[inside_port(BRANCH.key)]
@@ -83,10 +83,10 @@ def test_a_restarted_controller_finds_all_as_it_is_and_ends_what_ended_meanwhile
     world.start()
     assert world.sent() == {}
     held = world.reconciler.committer.assignments.everything()
-    assert sorted(held) == [Assignment("203.0.113.132"), Assignment("203.0.113.133")]
+    assert sorted(held) == [AddressAssignment("203.0.113.132"), AddressAssignment("203.0.113.133")]
     world.source.by_key[BRANCH.key] = dataclasses.replace(BRANCH, vpn=None)
     world.start()
-    assert world.reconciler.committer.assignments.everything() == [Assignment("203.0.113.133")]
+    assert world.reconciler.committer.assignments.everything() == [AddressAssignment("203.0.113.133")]
     assert world.ids() == world.desired()
 
 

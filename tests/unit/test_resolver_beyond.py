@@ -14,11 +14,11 @@ import examples
 import pytest
 from name_server import NameServer
 
-from controller.resolver import message, upstream
-from controller.resolver.decide import Ask, Server, View
-from controller.resolver.memory import Memory
-from controller.resolver.message import Query
-from controller.resolver.upstream import Upstream
+from resolver import message, upstream
+from resolver.cache import AnswerCache
+from resolver.decide import Ask, ForwardingServer, ResolverView
+from resolver.message import Query
+from resolver.upstream import Upstream
 from state.model import Forwarding, Network
 
 PORT = 20000 + secrets.randbelow(8000)
@@ -32,10 +32,10 @@ def asked(name: str) -> Query:
     return query
 
 
-def servers(network: Network, *addresses: str) -> tuple[Server, ...]:
+def servers(network: Network, *addresses: str) -> tuple[ForwardingServer, ...]:
     """Whom the machines' questions for corp.example go to."""
     ruled = replace(network, dns_forwarding=(Forwarding("corp.example", addresses),))
-    decided = View(ruled, examples.APPLIANCE).decide(asked("dc.corp.example").question)
+    decided = ResolverView(ruled, examples.APPLIANCE).decide(asked("dc.corp.example").question)
     assert isinstance(decided, Ask)
     return decided.servers
 
@@ -55,12 +55,12 @@ def first() -> Iterator[NameServer]:
 
 @pytest.mark.parametrize("address", [OFFICE_SERVER, "10.77.0.1", "172.20.255.254"])
 def test_a_server_in_a_remote_prefix_is_asked_in_the_gateways_namespace(address: str) -> None:
-    assert servers(BRANCH, address) == (Server(address, tunnel="sluice-vpn-7"),)
+    assert servers(BRANCH, address) == (ForwardingServer(address, tunnel="sluice-vpn-7"),)
 
 
 def test_networks_with_equal_offices_ask_each_by_its_own_tunnel() -> None:
     assert servers(BRANCH, OFFICE_SERVER) != servers(BUREAU, OFFICE_SERVER)
-    assert servers(BUREAU, OFFICE_SERVER) == (Server(OFFICE_SERVER, tunnel="sluice-vpn-8"),)
+    assert servers(BUREAU, OFFICE_SERVER) == (ForwardingServer(OFFICE_SERVER, tunnel="sluice-vpn-8"),)
 
 
 @pytest.mark.parametrize("network", [BUREAU, examples.OFFICE, examples.ISOLATED, replace(BRANCH, vpn=None)],
@@ -93,7 +93,7 @@ def test_it_is_asked_by_a_socket_of_the_namespace_over_udp_and_tcp(first: NameSe
         return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
 
     one = Upstream(nowhere, beyond, PORT)
-    server = Server("127.0.6.1", tunnel="sluice-vpn-7")
+    server = ForwardingServer("127.0.6.1", tunnel="sluice-vpn-7")
     query = message.read(dns.message.make_query("large.example.com", "TXT", use_edns=0).to_wire())
     assert isinstance(query, Query)
     assert asyncio.run(one.ask(query, (server,))) is not None
@@ -105,15 +105,15 @@ def test_without_the_namespace_it_is_silent_and_the_next_is_asked(first: NameSer
         raise FileNotFoundError(namespace)
 
     one = Upstream(nowhere, missing, PORT)
-    gone = Server("127.0.6.1", tunnel="sluice-vpn-7")
+    gone = ForwardingServer("127.0.6.1", tunnel="sluice-vpn-7")
     assert asyncio.run(one.ask(asked("www.example.com"), (gone,))) is None
     assert first.heard == []
-    assert asyncio.run(one.ask(asked("www.example.com"), (gone, Server("127.0.6.1")))) is not None
+    assert asyncio.run(one.ask(asked("www.example.com"), (gone, ForwardingServer("127.0.6.1")))) is not None
     assert len(first.heard) == 1
 
 
 def test_what_it_said_is_kept_for_its_network_and_its_gateway_alone() -> None:
-    memory = Memory()
+    memory = AnswerCache()
     query = asked("dc.corp.example")
     wire = dns.message.make_response(dns.message.from_wire(message.ask(query, 7)))
     wire.answer = [dns.rrset.from_text("dc.corp.example.", 30, "IN", "A", "192.168.0.9")]
@@ -125,5 +125,5 @@ def test_what_it_said_is_kept_for_its_network_and_its_gateway_alone() -> None:
     assert memory.recall(asked("dc.corp.example"), mine, 1001.0) is not None
     assert BRANCH.vpn is not None
     later = replace(BRANCH, vpn=replace(BRANCH.vpn, created_at=BRANCH.vpn.created_at + 1))
-    for others in (servers(BUREAU, OFFICE_SERVER), servers(later, OFFICE_SERVER), (Server(OFFICE_SERVER),)):
+    for others in (servers(BUREAU, OFFICE_SERVER), servers(later, OFFICE_SERVER), (ForwardingServer(OFFICE_SERVER),)):
         assert memory.recall(asked("dc.corp.example"), others, 1001.0) is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import examples
 
-from controller.resolver.directory import Directory
+from resolver.directory import Directory
 from state.resolver import seen_as, stand_in
 
 APPLIANCE = examples.APPLIANCE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from controller.resolver.limits import OF_ALL, OF_MACHINE, OF_NETWORK, Places, Rate, Rates
+from resolver.limits import OF_ALL, OF_MACHINE, OF_NETWORK, Places, QuestionRate, Rates
 
 
 def test_places_of_a_machine_a_network_and_all() -> None:
@@ -22,7 +22,7 @@ def test_places_of_a_machine_a_network_and_all() -> None:
 
 
 def test_a_burst_and_then_the_rate() -> None:
-    rate, taken = Rate(), []
+    rate, taken = QuestionRate(), []
     for step in range(400):
         now = 100 + step / 100
         if not rate.wait(1, 10, now):
@@ -35,7 +35,7 @@ def test_a_burst_and_then_the_rate() -> None:
 
 
 def test_who_was_silent_is_forgotten() -> None:
-    rate = Rate()
+    rate = QuestionRate()
     for key in range(5000):
         rate.count(key, 10, key)
     assert len(rate._due) < 1000

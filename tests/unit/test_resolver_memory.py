@@ -7,13 +7,13 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from controller.resolver import message
-from controller.resolver.decide import Server
-from controller.resolver.memory import LONGEST_NOTHING, LONGEST_SECONDS, Memory
-from controller.resolver.message import Query
-from controller.resolver.relay import Relayed
+from resolver import message
+from resolver.cache import LONGEST_NOTHING, LONGEST_SECONDS, AnswerCache
+from resolver.decide import ForwardingServer
+from resolver.message import Query
+from resolver.relay import Relayed
 
-SERVERS = (Server("192.0.2.53"),)
+SERVERS = (ForwardingServer("192.0.2.53"),)
 SOA = "ns.example. hostmaster.example. 1 3600 600 86400 40"
 
 
@@ -43,7 +43,7 @@ def reply(*records: str, rcode: str = "NOERROR", authority: tuple[str, ...] = ()
 
 def kept_for(said: Relayed, query: Query | None = None) -> int:
     """Seconds a reply is remembered."""
-    memory, query = Memory(), query or asked()
+    memory, query = AnswerCache(), query or asked()
     memory.keep(query, SERVERS, said, 1000.0)
     return next(second for second in range(1000) if memory.recall(query, SERVERS, 1000.0 + second) is None)
 
@@ -74,7 +74,7 @@ def test_how_long(said: Relayed, seconds: int) -> None:
 
 
 def test_what_is_left_of_the_time_is_said() -> None:
-    memory = Memory()
+    memory = AnswerCache()
     memory.keep(asked(), SERVERS, reply("www.example. 30 A 198.51.100.1"), 1000.0)
     for age, left in ((0.4, 30), (1.0, 29), (29.9, 1), (3.0, 27)):
         found = memory.recall(asked("WWW.Example"), SERVERS, 1000.0 + age)
@@ -84,15 +84,15 @@ def test_what_is_left_of_the_time_is_said() -> None:
 
 
 def test_only_the_same_question_of_the_same_servers() -> None:
-    memory = Memory()
+    memory = AnswerCache()
     memory.keep(asked(), SERVERS, reply("www.example. 30 A 198.51.100.1"), 1000.0)
     for query, servers in (
         (asked("mail.example"), SERVERS),
         (asked(kind="AAAA"), SERVERS),
         (asked(dnssec=True), SERVERS),
         (asked(flags="RD CD"), SERVERS),
-        (asked(), (Server("192.0.2.54"),)),
-        (asked(), (Server("192.0.2.53", "10.0.0.1"),)),
+        (asked(), (ForwardingServer("192.0.2.54"),)),
+        (asked(), (ForwardingServer("192.0.2.53", "10.0.0.1"),)),
         (asked(), (*SERVERS, *SERVERS)),
     ):
         assert memory.recall(query, servers, 1000.0) is None
@@ -100,13 +100,13 @@ def test_only_the_same_question_of_the_same_servers() -> None:
 
 
 def test_nothing_of_servers_inside_a_network() -> None:
-    memory, inside = Memory(), (Server("240.1.0.5", "10.0.0.1"), Server("9.9.9.9"))
+    memory, inside = AnswerCache(), (ForwardingServer("240.1.0.5", "10.0.0.1"), ForwardingServer("9.9.9.9"))
     memory.keep(asked(), inside, reply("www.example. 30 A 10.0.0.9"), 1000.0)
     assert memory.recall(asked(), inside, 1000.0) is None
 
 
 def test_the_oldest_go_first() -> None:
-    memory = Memory(3)
+    memory = AnswerCache(3)
     said = reply("www.example. 30 A 198.51.100.1")
     for name in ("a", "b", "c", "a", "d"):
         memory.keep(asked(name), SERVERS, said, 1000.0)

@@ -15,9 +15,9 @@ from dns.flags import Flag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.resolver import message
-from controller.resolver.message import TCP_SIZE, Query, Refusal
-from controller.resolver.relay import MalformedError, read_records
+from resolver import message
+from resolver.message import TCP_SIZE, Query, Refusal
+from resolver.relay import MalformedError, read_records
 
 HEADER = struct.Struct("!HHHHHH")
 # 127 labels of one octet: the longest name there is.

@@ -16,13 +16,13 @@ import dns.rcode
 import examples
 import pytest
 
-from controller.resolver import service
-from controller.resolver.decide import Server
-from controller.resolver.directory import Directory
-from controller.resolver.message import Query
-from controller.resolver.namespace import IP_PKTINFO
-from controller.resolver.service import Service
-from controller.resolver.zone import Reply
+from resolver import service
+from resolver.decide import ForwardingServer
+from resolver.directory import Directory
+from resolver.message import Query
+from resolver.namespace import IP_PKTINFO
+from resolver.service import Service
+from resolver.zone import Reply
 from state.model import Network
 from tests.dummy_switch import wait_until
 
@@ -46,10 +46,10 @@ class Slow:
         self.asked = 0
         self.let = asyncio.Event()
 
-    def recall(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
+    def recall(self, query: Query, servers: tuple[ForwardingServer, ...]) -> Reply | None:
         return None
 
-    async def ask(self, query: Query, servers: tuple[Server, ...]) -> Reply | None:
+    async def ask(self, query: Query, servers: tuple[ForwardingServer, ...]) -> Reply | None:
         self.asked += 1
         await self.let.wait()
         return Reply(dns.rcode.NXDOMAIN)

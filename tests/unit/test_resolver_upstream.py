@@ -15,14 +15,14 @@ import dns.rrset
 import pytest
 from name_server import Address, NameServer
 
-from controller.resolver import message, upstream
-from controller.resolver.decide import Server
-from controller.resolver.message import TCP_SIZE, Query
-from controller.resolver.relay import Relayed
-from controller.resolver.upstream import Upstream
+from resolver import message, upstream
+from resolver.decide import ForwardingServer
+from resolver.message import TCP_SIZE, Query
+from resolver.relay import Relayed
+from resolver.upstream import Upstream
 
 PORT = 20000 + secrets.randbelow(8000)
-FIRST, SECOND, NOBODY = Server("127.0.5.1"), Server("127.0.5.2"), Server("127.0.5.3")
+FIRST, SECOND, NOBODY = ForwardingServer("127.0.5.1"), ForwardingServer("127.0.5.2"), ForwardingServer("127.0.5.3")
 
 
 def asked(name: str, kind: str = "A") -> Query:
@@ -55,7 +55,7 @@ async def _nobody_inside(_kind: socket.SocketKind, _source: str) -> socket.socke
     raise AssertionError("no server is inside")
 
 
-def ask(query: Query, *servers: Server, by: Upstream | None = None) -> Relayed | None:
+def ask(query: Query, *servers: ForwardingServer, by: Upstream | None = None) -> Relayed | None:
     one = by or Upstream(_nobody_inside, _nobody_inside, PORT)
     return asyncio.run(one.ask(query, servers))
 
@@ -185,7 +185,7 @@ def test_a_server_of_the_network_is_asked_from_its_router(first: NameServer) -> 
         return made
 
     one = Upstream(inside, _nobody_inside, PORT)
-    server = Server(FIRST.address, "10.0.0.1")
+    server = ForwardingServer(FIRST.address, "10.0.0.1")
     assert addresses(asyncio.run(one.ask(asked("www.example.com"), (server,)))) == ["198.51.100.1"]
     assert asyncio.run(one.ask(asked("large.example.com", "TXT"), (server,))) is not None
     assert opened == ["10.0.0.1"] * 3

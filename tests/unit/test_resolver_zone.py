@@ -13,16 +13,16 @@ import dns.rdatatype
 import examples
 import pytest
 
-from controller.resolver import message
-from controller.resolver.decide import Ask, Server, View
-from controller.resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
-from controller.resolver.zone import TTL, Reply
+from resolver import message
+from resolver.decide import Ask, ForwardingServer, ResolverView
+from resolver.message import TCP_SIZE, UDP_SIZE, Query, Refusal
+from resolver.zone import TTL, Reply
 from state.model import Attachment, Forwarding, Network
 
 APPLIANCE = replace(examples.APPLIANCE, dns_upstream=("192.0.2.53",))
 OFFICE = replace(examples.OFFICE, revision=77)
-VIEW = View(OFFICE, APPLIANCE)
-WEB = View(examples.ISOLATED, APPLIANCE)
+VIEW = ResolverView(OFFICE, APPLIANCE)
+WEB = ResolverView(examples.ISOLATED, APPLIANCE)
 
 
 def read(wire: bytes) -> Query:
@@ -35,7 +35,7 @@ def asked(name: str, kind: str = "A", **more: int) -> Query:
     return read(dns.message.make_query(name, kind, **more).to_wire())  # type: ignore[arg-type]
 
 
-def answer(name: str, kind: str = "A", view: View = VIEW) -> dns.message.Message:
+def answer(name: str, kind: str = "A", view: ResolverView = VIEW) -> dns.message.Message:
     query = asked(name, kind, use_edns=0)
     decided = view.decide(query.question)
     assert isinstance(decided, Reply), decided
@@ -46,7 +46,7 @@ def records(found: dns.message.Message) -> list[str]:
     return [line for rrset in found.answer for line in rrset.to_text().splitlines()]
 
 
-def outcome(name: str, kind: str = "A", view: View = VIEW) -> str:
+def outcome(name: str, kind: str = "A", view: ResolverView = VIEW) -> str:
     found = answer(name, kind, view)
     if found.answer:
         return "found"
@@ -131,16 +131,16 @@ def test_an_isolated_machine_knows_itself_and_nobody_else() -> None:
 @pytest.mark.parametrize("name", ["www.example.com", "example", ".", "internal.example.com", "4.3.2.9.in-addr.arpa",
                                   "notinternal", "1.100.in-addr.arpa"])  # fmt: skip
 def test_all_else_is_asked_upstream(name: str) -> None:
-    assert VIEW.decide(asked(name).question) == Ask((Server("192.0.2.53"),))
+    assert VIEW.decide(asked(name).question) == Ask((ForwardingServer("192.0.2.53"),))
 
 
-def ruled(*rules: tuple[str, str], network: Network = OFFICE) -> View:
-    return View(
+def ruled(*rules: tuple[str, str], network: Network = OFFICE) -> ResolverView:
+    return ResolverView(
         replace(network, dns_forwarding=tuple(Forwarding(domain, (server,)) for domain, server in rules)), APPLIANCE
     )
 
 
-def server_for(view: View, name: str) -> str:
+def server_for(view: ResolverView, name: str) -> str:
     decided = view.decide(asked(name).question)
     return decided.servers[0].address if isinstance(decided, Ask) else "own"
 
@@ -168,7 +168,7 @@ def test_a_networks_own_rule_counts_before_the_zones_made_for_it() -> None:
 def test_a_server_in_the_network_is_asked_from_its_router() -> None:
     view = ruled(("corp.example", "10.0.0.3"))
     decided = view.decide(asked("x.corp.example").question)
-    assert decided == Ask((Server(OFFICE.machines[1].transit, "10.0.0.1"),))
+    assert decided == Ask((ForwardingServer(OFFICE.machines[1].transit, "10.0.0.1"),))
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_what_a_machine_may_not_reach_is_not_asked_for_it(server: str) -> None:
 
 def test_hostnames_are_compared_without_case() -> None:
     machine = replace(OFFICE.machines[0], hostname="DB1")
-    view = View(replace(OFFICE, machines=(machine,)), APPLIANCE)
+    view = ResolverView(replace(OFFICE, machines=(machine,)), APPLIANCE)
     assert outcome("db1.office.internal", view=view) == "found"
     assert records(answer("2.0.0.10.in-addr.arpa", "PTR", view))[0].endswith("PTR DB1.office.internal.")
 
 
 def test_a_domain_of_the_operators_own() -> None:
-    view = View(OFFICE, replace(APPLIANCE, domain="cloud.example"))
+    view = ResolverView(OFFICE, replace(APPLIANCE, domain="cloud.example"))
     assert outcome("office2.office.cloud.example", view=view) == "found"
     assert outcome("x.cloud.example", view=view) == "nxdomain"
     assert isinstance(view.decide(asked("x.example").question), Ask)
@@ -292,8 +292,8 @@ def test_what_does_not_fit_is_cut(size: int | None, limit: int, most: int) -> No
 
 
 def test_an_answer_fits_into_a_packet_of_the_network() -> None:
-    assert View(replace(OFFICE, mtu=1500), APPLIANCE).udp_size == UDP_SIZE
-    assert View(replace(OFFICE, mtu=576), APPLIANCE).udp_size == 548
+    assert ResolverView(replace(OFFICE, mtu=1500), APPLIANCE).udp_size == UDP_SIZE
+    assert ResolverView(replace(OFFICE, mtu=576), APPLIANCE).udp_size == 548
     rrset = dns.rrset.from_text("large.example.", 60, "IN", "TXT", *(f'"{n:03} {"x" * 200}"' for n in range(20)))
     query = asked("large.example", "TXT", use_edns=0, payload=4096)
     wire = message.write(query, Reply(dns.rcode.NOERROR, (rrset,)), 548)
@@ -328,7 +328,7 @@ def test_only_answers_to_the_question_are_believed() -> None:
 
 def test_a_machine_without_its_port_still_has_its_name() -> None:
     machine = replace(OFFICE.machines[0], attachment=Attachment("nowhere"))
-    view = View(replace(OFFICE, machines=(machine,)), APPLIANCE)
+    view = ResolverView(replace(OFFICE, machines=(machine,)), APPLIANCE)
     assert outcome("office1.office.internal", view=view) == "found"
 
 
@@ -348,12 +348,12 @@ def test_names_of_special_use_are_asked_of_nobody(name: str) -> None:
 
 def test_a_forwarding_rule_in_a_name_of_special_use_comes_first() -> None:
     rules = (Forwarding("corp.local", ("198.18.0.53",)), Forwarding("test", ("9.9.9.9",)))
-    view = View(replace(OFFICE, dns_forwarding=rules), APPLIANCE)
+    view = ResolverView(replace(OFFICE, dns_forwarding=rules), APPLIANCE)
     assert isinstance(view.decide(asked("dc.corp.local").question), Ask)
-    assert view.decide(asked("x.test").question) == Ask((Server("9.9.9.9"),))
+    assert view.decide(asked("x.test").question) == Ask((ForwardingServer("9.9.9.9"),))
     assert outcome("printer.local", view=view) == "nxdomain"
 
 
 def test_names_that_only_look_so_are_asked() -> None:
     for name in ("localhost.example", "mylocal", "test.example", "arpa", "example.arpa"):
-        assert VIEW.decide(asked(name).question) == Ask((Server("192.0.2.53"),))
+        assert VIEW.decide(asked(name).question) == Ask((ForwardingServer("192.0.2.53"),))

@@ -27,10 +27,10 @@ from services_world import (
     with_network,
 )
 
-from controller.flow import Output, PushVlan, SetField
-from controller.match import Field
-from controller.pipeline import Table
-from controller.services import Answer
+from controller.packet_in import PacketInReply
+from controller.pipeline.flow import Output, PushVlan, SetField
+from controller.pipeline.match import Field
+from controller.pipeline.registry import Table
 from state.model import Appliance, Machine, Network
 
 XID = 0xC0FFEE42
@@ -50,11 +50,11 @@ def client(machine: Machine, *options: Any, bootp: dict[str, Any] | None = None,
     )
 
 
-def say(network: Network, frame: Packet | bytes, world: World = WORLD) -> Answer:
+def say(network: Network, frame: Packet | bytes, world: World = WORLD) -> PacketInReply:
     return ask(Table.PORT_SECURITY, network, frame, world)
 
 
-def reply(answer: Answer) -> tuple[Packet, dict[str, Any]]:
+def reply(answer: PacketInReply) -> tuple[Packet, dict[str, Any]]:
     """The one frame sent, and its options by scapy's names."""
     (out,) = answer.out
     packet = proved(out.frame)
@@ -227,7 +227,7 @@ def test_wrong_ciaddr_beside_the_right_option_does_not_come_back() -> None:
 def test_other_ports_are_not_dhcp_requests(port: dict[str, int]) -> None:
     frame = client(ANNE, ("message-type", "discover"))
     frame[UDP].setfieldval(*port.popitem())
-    assert say(PRIVATE, frame) == Answer("malformed")
+    assert say(PRIVATE, frame) == PacketInReply("malformed")
 
 
 def test_inform_about_another_address_is_not_answered() -> None:
@@ -252,13 +252,13 @@ def test_what_is_only_noted(kind: str, what: str) -> None:
 def test_nobody_asks_for_another() -> None:
     frame = client(BOB, ("message-type", "discover"))
     frame.src = ANNE.mac
-    assert say(PRIVATE, frame) == Answer("dhcp-foreign-mac")
+    assert say(PRIVATE, frame) == PacketInReply("dhcp-foreign-mac")
 
 
 def test_unknown_machine_network_or_port_is_not_answered() -> None:
     frame = client(ALONE, ("message-type", "discover"))
-    assert say(PRIVATE, frame) == Answer("dhcp-unknown-machine")
-    assert ask(Table.PORT_SECURITY, 77, frame) == Answer("dhcp-unknown-machine")
+    assert say(PRIVATE, frame) == PacketInReply("dhcp-unknown-machine")
+    assert ask(Table.PORT_SECURITY, 77, frame) == PacketInReply("dhcp-unknown-machine")
     assert say(PRIVATE, client(UNPLUGGED, ("message-type", "discover"))).out == ()
 
 
@@ -292,12 +292,12 @@ def test_malformed_options_are_not_answered(options: bytes) -> None:
     frame = client(ANNE, bootp={"file": b"\x32\xff"})
     frame[UDP].remove_payload()
     frame = frame / (bytes(client(ANNE, bootp={"file": b"\x32\xff"})[BOOTP])[:240] + options)
-    assert say(PRIVATE, frame) == Answer("malformed")
+    assert say(PRIVATE, frame) == PacketInReply("malformed")
 
 
 @pytest.mark.parametrize("field", [{"op": 2}, {"htype": 6}, {"hlen": 16}, {"options": b"nope"}])
 def test_what_is_no_request_over_ethernet_is_malformed(field: dict[str, Any]) -> None:
-    assert say(PRIVATE, client(ANNE, ("message-type", "discover"), bootp=field)) == Answer("malformed")
+    assert say(PRIVATE, client(ANNE, ("message-type", "discover"), bootp=field)) == PacketInReply("malformed")
 
 
 def test_answer_is_never_larger_than_the_client_takes() -> None:

@@ -27,10 +27,10 @@ from services_world import (
     with_network,
 )
 
-from controller.flow import Output, PushVlan, Resubmit, SetField
-from controller.match import Field
-from controller.pipeline import ATTACHMENT, Table
-from controller.services import Answer
+from controller.packet_in import PacketInReply
+from controller.pipeline.flow import Output, PushVlan, Resubmit, SetField
+from controller.pipeline.match import Field
+from controller.pipeline.registry import ATTACHMENT, Table
 from state.interconnect import INTERCONNECT_MAC, Interconnect, InterconnectKind
 
 PROBE = UDP(sport=33434, dport=33435) / Raw(b"probe")
@@ -119,7 +119,7 @@ SILENT = [
 @pytest.mark.parametrize(("frame", "what"), SILENT)
 @pytest.mark.parametrize("table", [Table.TTL, Table.UNROUTABLE, Table.DELIVER])
 def test_no_error(table: Table, frame: Packet, what: str) -> None:
-    assert ask(table, PRIVATE, frame) == Answer(what)
+    assert ask(table, PRIVATE, frame) == PacketInReply(what)
 
 
 @pytest.mark.parametrize("table", [Table.TTL, Table.ROUTER_LOCAL, Table.UNROUTABLE, Table.DELIVER, Table.FRAGMENTATION])
@@ -165,14 +165,14 @@ def test_the_sender_beyond_an_interconnect_is_told_by_the_link_address() -> None
 )
 def test_nobody_else_beyond_an_interconnect_is_told(attachment: int, frame: Packet, what: str) -> None:
     world = with_network(JOINED)
-    assert ask(Table.INTERCONNECT_TTL, JOINED, frame, world, attachment=attachment) == Answer(what)
+    assert ask(Table.INTERCONNECT_TTL, JOINED, frame, world, attachment=attachment) == PacketInReply(what)
     # An interconnect that is gone, or another network's.
-    assert ask(Table.INTERCONNECT_TTL, PRIVATE, from_site(PROBE), attachment=9) == Answer("unknown-sender")
-    assert ask(Table.PEERING_IN, 0, from_site(PROBE), world, attachment=9) == Answer("unknown-sender")
+    assert ask(Table.INTERCONNECT_TTL, PRIVATE, from_site(PROBE), attachment=9) == PacketInReply("unknown-sender")
+    assert ask(Table.PEERING_IN, 0, from_site(PROBE), world, attachment=9) == PacketInReply("unknown-sender")
 
 
 def test_ping_the_flows_do_not_answer_stays_unanswered() -> None:
-    assert ask(Table.ROUTER_LOCAL, PRIVATE, anne(ICMP(type=13), "10.0.0.1")) == Answer("icmp-ignored")
+    assert ask(Table.ROUTER_LOCAL, PRIVATE, anne(ICMP(type=13), "10.0.0.1")) == PacketInReply("icmp-ignored")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_traceroute_from_outside_sees_the_gateway() -> None:
                                     "203.0.113.255", "203.0.113.0"])  # fmt: skip
 def test_no_error_to_what_is_no_host(source: str) -> None:
     frame = from_internet(IP(src=source, dst="198.51.100.3", ttl=1) / PROBE)
-    assert ask(Table.GATEWAY, 0, frame) == Answer("from-no-host")
+    assert ask(Table.GATEWAY, 0, frame) == PacketInReply("from-no-host")
 
 
 def test_gateway_with_a_prefix_of_32_bits_still_answers() -> None:
@@ -247,4 +247,4 @@ def test_other_ethernet_types_are_malformed_everywhere() -> None:
     for table in Table:
         if table in (Table.GATEWAY, Table.STORAGE_IN) or not table.value.controller:
             continue
-        assert ask(table, PRIVATE, Ether() / ARP()) == Answer("malformed")
+        assert ask(table, PRIVATE, Ether() / ARP()) == PacketInReply("malformed")

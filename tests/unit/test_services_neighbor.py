@@ -8,15 +8,15 @@ import pytest
 from scapy.layers.l2 import ARP, Ether
 from services_world import APPLIANCE, GATEWAY_MAC, NEXT_HOP_MAC, PORTS, arp_reply, ask
 
-from controller.flow import Output
-from controller.pipeline import Table
-from controller.services import Answer
-from controller.services.neighbor import request
-from controller.site import Site
+from controller.packet_in import PacketInReply
+from controller.packet_in.neighbor import request
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Output
+from controller.pipeline.registry import Table
 
 
 def test_reply_of_the_next_hop_is_learned() -> None:
-    assert ask(Table.GATEWAY, 0, arp_reply()) == Answer("neighbor", neighbor=("203.0.113.1", NEXT_HOP_MAC))
+    assert ask(Table.GATEWAY, 0, arp_reply()) == PacketInReply("neighbor", neighbor=("203.0.113.1", NEXT_HOP_MAC))
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ def test_nobody_else_is_believed(fields: dict[str, str]) -> None:
 
 
 def test_short_reply_is_malformed() -> None:
-    assert ask(Table.GATEWAY, 0, bytes(arp_reply())[:41]) == Answer("malformed")
+    assert ask(Table.GATEWAY, 0, bytes(arp_reply())[:41]) == PacketInReply("malformed")
 
 
 def test_request_asks_everybody_by_the_gateway_port() -> None:
-    out = request(Site(APPLIANCE, PORTS), "203.0.113.1")
+    out = request(PipelineContext(APPLIANCE, PORTS), "203.0.113.1")
     assert out is not None
     assert out.actions == (Output(20),)
     expected = Ether(src=GATEWAY_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(
@@ -55,4 +55,4 @@ def test_request_asks_everybody_by_the_gateway_port() -> None:
 
 def test_no_request_while_the_port_is_missing() -> None:
     elsewhere = replace(APPLIANCE, gateway=replace(APPLIANCE.gateway, port="other"))
-    assert request(Site(elsewhere, PORTS), "203.0.113.1") is None
+    assert request(PipelineContext(elsewhere, PORTS), "203.0.113.1") is None

@@ -13,9 +13,9 @@ from scapy.packet import Packet, Raw
 from scapy.utils import checksum as scapy_checksum
 from services_world import rebuilt
 
-from controller.services.fragment import fragments
-from controller.services.packet import Ipv4, adjusted, checksum, parse_ipv4, parse_udp, udp
-from controller.services.readdress import DESTINATION, SOURCE, readdressed
+from controller.packet_in.fragment import fragments
+from controller.packet_in.packet import Ipv4, adjusted, checksum, parse_ipv4, parse_udp, udp
+from controller.packet_in.rewrite import DESTINATION, SOURCE, readdressed
 
 
 def parsed(packet: Packet) -> Ipv4:

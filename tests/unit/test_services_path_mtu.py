@@ -25,10 +25,10 @@ from services_world import (
     sent,
 )
 
-from controller.flow import Output, PushVlan, Resubmit, SetField
-from controller.match import Field
-from controller.pipeline import Table
-from controller.services import Answer
+from controller.packet_in import PacketInReply
+from controller.pipeline.flow import Output, PushVlan, Resubmit, SetField
+from controller.pipeline.match import Field
+from controller.pipeline.registry import Table
 from state.interconnect import INTERCONNECT_MAC
 
 
@@ -47,29 +47,29 @@ def test_machine_is_told_the_gateways_mtu() -> None:
     assert quoted(packet) == bytes(frame[IP])[:548]
 
 
-def from_beyond(**fields: Any) -> Packet:
+def from_remote(**fields: Any) -> Packet:
     """A packet of a customer, as an interconnect brings it."""
     ip = IP(src="192.168.50.9", dst=ANNE.address, id=5, **fields)
     return Ether(src="02:00:00:00:cc:01", dst=INTERCONNECT_MAC) / ip / UDP() / Raw(bytes(1450))
 
 
 def test_a_customer_is_told_the_networks_mtu() -> None:
-    frame = from_beyond(flags="DF")
-    answer = ask(Table.BEYOND_MACHINE, PRIVATE, frame)
+    frame = from_remote(flags="DF")
+    answer = ask(Table.REMOTE_MACHINE, PRIVATE, frame)
     assert answer.what == "fragmentation-needed"
-    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.BEYOND))}
+    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.REMOTE_ROUTE))}
     packet = sent(answer)
     assert (packet[ICMP].type, packet[ICMP].code, packet[ICMP].nexthopmtu) == (3, 4, 1400)
     assert (packet[IP].src, packet[IP].dst, packet.src) == ("10.0.0.1", "192.168.50.9", ROUTER_MAC)
     assert quoted(packet) == bytes(frame[IP])[:548]
-    assert ask(Table.BEYOND_MACHINE, 99, frame).out == ()
+    assert ask(Table.REMOTE_MACHINE, 99, frame).out == ()
 
 
 def test_a_customers_packet_without_df_goes_on_in_fragments() -> None:
-    frame = from_beyond()
-    answer = ask(Table.BEYOND_MACHINE, PRIVATE, frame)
+    frame = from_remote()
+    answer = ask(Table.REMOTE_MACHINE, PRIVATE, frame)
     assert answer.what == "fragmented"
-    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.BEYOND_MACHINE))}
+    assert {out.actions for out in answer.out} == {(SetField(Field.METADATA, 6), Resubmit(Table.REMOTE_MACHINE))}
     packets = [proved_fragment(out.frame) for out in answer.out]
     assert [len(packet[IP]) for packet in packets] == [1396, 102]
     (whole,) = defragment([packet[IP] for packet in packets])
@@ -100,7 +100,7 @@ def proved_fragment(frame: bytes) -> Packet:
 
 def test_network_that_is_gone_sends_no_fragments() -> None:
     frame = from_machine(ANNE, IP(src=ANNE.address, dst=SERVER) / UDP() / Raw(bytes(1372)))
-    assert ask(Table.FRAGMENTATION, 77, frame) == Answer("unknown-network")
+    assert ask(Table.FRAGMENTATION, 77, frame) == PacketInReply("unknown-network")
 
 
 def test_internet_is_told_the_networks_mtu_as_conntrack_expects() -> None:
@@ -136,12 +136,12 @@ def test_reply_without_df_reaches_the_machine_in_fragments() -> None:
 @pytest.mark.parametrize("flags", ["DF", ""])
 def test_reply_to_nobody_is_dropped(machine: Any, flags: str) -> None:
     frame = reply(UDP() / Raw(bytes(1500)), machine.address, machine.mac, flags=flags)
-    assert ask(Table.INBOUND_FRAGMENTATION, PRIVATE, frame) == Answer("unknown-machine")
+    assert ask(Table.INBOUND_FRAGMENTATION, PRIVATE, frame) == PacketInReply("unknown-machine")
 
 
 def test_no_error_about_an_error_that_is_too_large() -> None:
     frame = reply(ICMP(type=3) / Raw(bytes(1500)), flags="DF")
-    assert ask(Table.INBOUND_FRAGMENTATION, PRIVATE, frame) == Answer("about-an-error")
+    assert ask(Table.INBOUND_FRAGMENTATION, PRIVATE, frame) == PacketInReply("about-an-error")
 
 
 QUOTES = [
@@ -216,15 +216,15 @@ ABOUT_ANNE = bytes(IP(src=ANNE.transit, dst=SERVER) / UDP())
     ],
 )
 def test_what_is_no_error_about_the_machine_is_dropped(frame: Packet, what: str) -> None:
-    assert ask(Table.INBOUND_MTU, PRIVATE, frame) == Answer(what)
+    assert ask(Table.INBOUND_MTU, PRIVATE, frame) == PacketInReply(what)
 
 
 def test_machine_sends_errors_about_its_own_packets_only() -> None:
     error = ICMP(type=3, code=3)
     about_bob = from_machine(ANNE, IP(src=ANNE.address, dst=SERVER) / error / IP(src=SERVER, dst=BOB.address) / UDP())
-    assert ask(Table.TRANSIT, PRIVATE, about_bob) == Answer("foreign-quote")
+    assert ask(Table.TRANSIT, PRIVATE, about_bob) == PacketInReply("foreign-quote")
     as_bob = from_machine(ANNE, IP(src=BOB.address, dst=SERVER) / error / IP(src=SERVER, dst=BOB.address) / UDP())
-    assert ask(Table.TRANSIT, PRIVATE, as_bob) == Answer("unknown-machine")
+    assert ask(Table.TRANSIT, PRIVATE, as_bob) == PacketInReply("unknown-machine")
 
 
 def test_injected_error_is_whole() -> None:

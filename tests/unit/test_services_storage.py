@@ -11,11 +11,11 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 from services_world import ANNE, BOB, PORTS, PRIVATE, ROUTER_MAC, ask, from_machine, proved, quoted, sent
 
-from controller.flow import Output, Resubmit, SetField
-from controller.match import Field
-from controller.pipeline import Table
-from controller.services import Answer
-from controller.site import Site
+from controller.packet_in import PacketInReply
+from controller.pipeline.context import PipelineContext
+from controller.pipeline.flow import Output, Resubmit, SetField
+from controller.pipeline.match import Field
+from controller.pipeline.registry import Table
 from state.interconnect import Interconnect, InterconnectKind
 from state.model import Drive, Storage
 from state.vpn import VpnGateway
@@ -34,8 +34,8 @@ class World(services_world.World):
     """The world with a storage network."""
 
     @property
-    def site(self) -> Site:
-        return Site(self.appliance, {**PORTS, "storage": PORT}, {FILES: FILES_MAC})
+    def site(self) -> PipelineContext:
+        return PipelineContext(self.appliance, {**PORTS, "storage": PORT}, {FILES: FILES_MAC})
 
 
 def world(network: object = NETWORK) -> World:
@@ -78,9 +78,9 @@ def test_an_error_of_a_drive_is_about_what_the_machine_sent() -> None:
 @pytest.mark.parametrize("inner", [IP(src="10.0.0.9", dst=FILES) / UDP(), Raw(b"nothing")])
 def test_errors_about_others_are_not_passed_on(inner: Packet) -> None:
     frame = from_drive(error_about(inner, FILES, CLIENT))
-    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world(), PORT) == Answer("foreign-quote")
+    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world(), PORT) == PacketInReply("foreign-quote")
     frame = from_machine(ANNE, error_about(inner, ANNE.address, FILES))
-    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world()) == Answer("foreign-quote")
+    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world()) == PacketInReply("foreign-quote")
 
 
 def test_a_machine_is_told_the_mtu_of_the_storage_network() -> None:
@@ -124,7 +124,7 @@ def test_a_drive_is_told_the_mtu_of_the_way_to_a_vpn_gateway() -> None:
     packet = sent(answer)
     assert (answer.what, packet[ICMP].nexthopmtu) == ("fragmentation-needed", 1400)
     assert (packet[IP].src, packet[IP].dst, packet.dst) == (STORAGE.ip, FILES, FILES_MAC)
-    assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == Answer("unknown-machine")
+    assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == PacketInReply("unknown-machine")
 
 
 def test_who_is_beyond_an_interconnect_is_told_of_as_who_is_beyond_a_tunnel() -> None:
@@ -150,9 +150,9 @@ def test_what_may_be_cut_goes_to_a_vpn_gateway_by_conntrack_in_pieces() -> None:
 
 def test_who_is_gone_gets_nothing() -> None:
     frame = from_drive(large(FILES, "100.64.0.99"))
-    assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == Answer("unknown-machine")
+    assert ask(Table.STORAGE_ERROR, SMALL, frame, world(SMALL), PORT) == PacketInReply("unknown-machine")
     frame = from_machine(ANNE, large(BOB.address, FILES))
-    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world()) == Answer("unknown-machine")
+    assert ask(Table.STORAGE_ERROR, NETWORK, frame, world()) == PacketInReply("unknown-machine")
     assert ask(Table.STORAGE_ERROR, 99, from_machine(ANNE, large(ANNE.address, FILES)), world()).out == ()
     assert ask(Table.STORAGE_ERROR, NETWORK, from_machine(ANNE, large(ANNE.address, FILES))).what == "unknown-network"
 
@@ -163,7 +163,7 @@ def arp(**fields: object) -> Packet:
 
 
 def test_the_reply_of_a_drive_is_learned() -> None:
-    assert ask(Table.STORAGE_IN, 0, arp(), world()) == Answer("neighbor", neighbor=(FILES, FILES_MAC))
+    assert ask(Table.STORAGE_IN, 0, arp(), world()) == PacketInReply("neighbor", neighbor=(FILES, FILES_MAC))
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_the_reply_of_a_drive_is_learned() -> None:
     ],
 )
 def test_nobody_else_is_believed(fields: dict[str, object], what: str) -> None:
-    assert ask(Table.STORAGE_IN, 0, arp(**fields), world()) == Answer(what)
+    assert ask(Table.STORAGE_IN, 0, arp(**fields), world()) == PacketInReply(what)
 
 
 @pytest.mark.parametrize("operation", [1, 2])
 def test_an_announcement_is_a_reason_to_ask_and_no_more(operation: int) -> None:
     moved = arp(op=operation, hwsrc="02:00:00:00:d0:02", pdst=FILES)
-    assert ask(Table.STORAGE_IN, 0, moved, world()) == Answer("arp-announced", ask=FILES)
-    assert ask(Table.STORAGE_IN, 0, arp(op=operation, pdst=FILES), world()) == Answer("arp-known")
+    assert ask(Table.STORAGE_IN, 0, moved, world()) == PacketInReply("arp-announced", ask=FILES)
+    assert ask(Table.STORAGE_IN, 0, arp(op=operation, pdst=FILES), world()) == PacketInReply("arp-known")
 
 
 def test_a_drive_nobody_answers_for_is_an_unreachable_host_to_its_own_network_only() -> None:

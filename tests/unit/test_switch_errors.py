@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from os_ken.ofproto import ofproto_v1_4 as ofproto
 
-from controller.switch import _error_text
+from controller.openflow.switch import _error_text
 
 
 @pytest.mark.parametrize(

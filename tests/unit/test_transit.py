@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum
 
-from agent.transit import TransitPool, ones_sum
+from agent.ipam.transit_addresses import TransitPool, ones_sum
 
 NOW = 1_000_000
 inner = st.integers(0x0A000002, 0x0AFFFFFE).map(lambda value: str(ipaddress.IPv4Address(value)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.pipeline import MeterClass, meter
-from controller.usage import Owner, Owners, Reading, advance, counted
+from controller.pipeline.registry import MeterClass, meter
+from controller.usage.readings import Owner, Owners, Reading, advance, counted
 from state.usage import Baseline, Usage, column, usage, usage_row
 
 NET = Owner("net", "net", "networks/net", frozenset({"private"}))

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.vpn import charon
-from agent.vpn.charon import Charon
-from agent.vpn.namespace import Namespace
+from vpn import charon
+from vpn.charon import Charon
+from vpn.namespace import GatewayNamespace
 
 
 def test_a_question_that_waits_too_long_ends_neither_charon_nor_its_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charon, "_BUSY_SECONDS", 0.05)
-    one = Charon(tmp_path, Namespace(1, kernel_esp=False), False, lambda name, message: None)
+    one = Charon(tmp_path, GatewayNamespace(1, kernel_esp=False), False, lambda name, message: None)
     one._session = "the session of other commands"
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "charon.vici"))

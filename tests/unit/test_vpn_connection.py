@@ -5,18 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from agent.vpn.connection import (
-    children,
-    connection_message,
-    expiry,
-    fingerprint,
-    shared_message,
-)
-from agent.vpn.source import Site
 from state.vpn import Authentication, Role, VpnConnection, VpnGateway
 from tests.certificates import Authority
+from vpn.connection import children, connection_message, expiry, fingerprint, shared_message
+from vpn.desired_state import VpnGatewayConfig
 
-SITE = Site(
+SITE = VpnGatewayConfig(
     key=7, gateway=VpnGateway("g", 1, "203.0.113.10", 2), network="n", prefix="10.9.0.0/16", router="10.9.0.1",
     mtu=1500, router_mac="02:00:00:00:ff:01", outside_mac="02:00:00:00:ff:02", storage="10.250.0.0/24",
 )  # fmt: skip

@@ -7,20 +7,20 @@ import dataclasses
 import examples
 import pytest
 
-from controller.compile import Site, compile_network, compile_shared
-from controller.flow import Flow, Output
-from controller.meters import limit
-from controller.pipeline import Feature, MeterClass, Table, meter, split_meter
+from controller.pipeline.flow import Flow, Output
+from controller.pipeline.meters import limit
+from controller.pipeline.registry import Feature, MeterClass, Table, meter, split_meter
+from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
 from state.model import Network
 from state.prefixes import not_outside
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
 
 SITE, BRANCH, BUREAU = examples.SITE, examples.BRANCH, examples.BUREAU
-OF_TUNNELS = (Feature.VPN, Feature.BEYOND)
+OF_TUNNELS = (Feature.VPN, Feature.REMOTE)
 IN, OUT = SITE.ports["vpn7-in"], SITE.ports["vpn7-out"]
 
 
-def vpn_flows(network: Network, site: Site = SITE) -> list[Flow]:
+def vpn_flows(network: Network, site: PipelineContext = SITE) -> list[Flow]:
     return [flow for flow in compile_network(network, site).flows.values() if flow.feature in OF_TUNNELS]
 
 
@@ -29,7 +29,7 @@ def with_connections(*connections: VpnConnection, network: Network = BRANCH) -> 
     return dataclasses.replace(network, vpn=dataclasses.replace(network.vpn, connections=connections))
 
 
-def without(*ports: str) -> Site:
+def without(*ports: str) -> PipelineContext:
     return dataclasses.replace(SITE, ports={name: n for name, n in SITE.ports.items() if name not in ports})
 
 
@@ -104,10 +104,10 @@ def test_remote_prefixes_lead_to_the_leg_whatever_is_missing(missing: tuple[str,
     wanted = {prefix for one in BRANCH.vpn.connections for prefix in one.remote_prefixes}
     routes = [flow for flow in flows if flow.table is Table.ROUTE]
     assert {str(flow.match).rpartition("nw_dst=")[2] for flow in routes} == wanted
-    assert {action.text(names=True) for flow in routes for action in flow.actions} == {"goto_table:beyond"}
+    assert {action.text(names=True) for flow in routes for action in flow.actions} == {"goto_table:remote-route"}
     shared = compile_shared(SITE).flows.values()
-    assert [f.text(names=True) for f in shared if f.table is Table.BEYOND] == [
-        "table=beyond,priority=0 actions=goto_table:vpn-leg"
+    assert [f.text(names=True) for f in shared if f.table is Table.REMOTE_ROUTE] == [
+        "table=remote-route,priority=0 actions=goto_table:vpn-leg"
     ]
     (leg,) = (flow for flow in flows if flow.table is Table.VPN_LEG)
     assert (Output(IN) in leg.actions) == ("vpn7-in" not in missing)

@@ -8,9 +8,9 @@ import threading
 import dns.exception
 import pytest
 
-from agent.vpn import peers
-from agent.vpn.peers import Peers
 from tests.dummy_switch import wait_until
+from vpn import peer_addresses
+from vpn.peer_addresses import PeerAddresses
 
 
 class Answers:
@@ -31,14 +31,14 @@ class Answers:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     one = Answers()
-    monkeypatch.setattr(peers, "resolve", one)
-    monkeypatch.setattr(peers, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(peer_addresses, "resolve", one)
+    monkeypatch.setattr(peer_addresses, "RETRY_SECONDS", 0.05)
     return one
 
 
 def test_names_are_followed_while_they_are_wanted(answers: Answers) -> None:
     told: queue.SimpleQueue[tuple[str, tuple[str, ...]]] = queue.SimpleQueue()
-    one = Peers(lambda name, addresses: told.put((name, addresses)))
+    one = PeerAddresses(lambda name, addresses: told.put((name, addresses)))
     try:
         answers.names["a"] = ("198.51.100.2",)
         one.set(["a"], ("192.0.2.53",))
@@ -82,9 +82,9 @@ def test_a_name_whose_servers_are_silent_holds_up_no_other(monkeypatch: pytest.M
             answered.wait(10)
         return ("198.51.100.2",), 10.0
 
-    monkeypatch.setattr(peers, "resolve", resolve)
+    monkeypatch.setattr(peer_addresses, "resolve", resolve)
     told: queue.SimpleQueue[tuple[str, tuple[str, ...]]] = queue.SimpleQueue()
-    one = Peers(lambda name, addresses: told.put((name, addresses)))
+    one = PeerAddresses(lambda name, addresses: told.put((name, addresses)))
     try:
         one.set(["silent", "quick"], ())
         assert told.get(timeout=5)[0] == "quick"

@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from agent.vpn.connection import pairs
-from agent.vpn.progress import PARTLY_SECONDS, Progress, unreachable
-from agent.vpn.tunnels import Seen
 from state.model import State
 from state.vpn import Role, Tunnel, TunnelState, VpnConnection
 from tests.unit.test_vpn_connection import PSK, SITE
+from vpn.connection import pairs
+from vpn.progress import PARTLY_SECONDS, ConnectionProgress, unreachable
+from vpn.tunnels import ObservedTunnels
 
 ALL = tuple(pairs(SITE, PSK))
-UP = Seen(ike="1", children=frozenset({"hq"}), agreed=frozenset(ALL), peer_address="198.51.100.2", counters={})
-NOTHING = Seen(counters={})
+UP = ObservedTunnels(
+    ike="1", children=frozenset({"hq"}), agreed=frozenset(ALL), peer_address="198.51.100.2", counters={}
+)
+NOTHING = ObservedTunnels(counters={})
 REFUSED = "received AUTHENTICATION_FAILED notify error"
 
 
-def progress(connection: VpnConnection = PSK, *, adopted: bool = False, tunnel: Tunnel | None = None) -> Progress:
-    made = Progress(SITE, connection, tunnel or Tunnel(), adopted=adopted)
+def progress(
+    connection: VpnConnection = PSK, *, adopted: bool = False, tunnel: Tunnel | None = None
+) -> ConnectionProgress:
+    made = ConnectionProgress(SITE, connection, tunnel or Tunnel(), adopted=adopted)
     made.loaded = True
     return made
 

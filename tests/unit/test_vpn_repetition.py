@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agent.vpn.repetition import AGAIN_SECONDS, Repetition
+from vpn.log_deduplication import AGAIN_SECONDS, LogDeduplication
 
 
 def test_a_dead_peer_is_logged_once_an_hour() -> None:
-    repetition = Repetition()
+    repetition = LogDeduplication()
     logged = []
     for attempt in range(2000):
         now = attempt * 5.0
@@ -23,7 +23,7 @@ def test_a_dead_peer_is_logged_once_an_hour() -> None:
 
 
 def test_what_is_new_or_of_another_connection_is_logged() -> None:
-    repetition = Repetition()
+    repetition = LogDeduplication()
     assert repetition.new("hq", "peer not responding, trying again (1/0)", 0)
     assert not repetition.new("hq", "peer not responding, trying again (2/0)", 5)
     assert repetition.new("branch", "peer not responding, trying again (1/0)", 5)
@@ -33,7 +33,7 @@ def test_what_is_new_or_of_another_connection_is_logged() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    repetition = Repetition()
+    repetition = LogDeduplication()
     for number in range(10000):
         repetition.new("hq", f"a line with {'x' * number}", 0)
     assert sum(map(len, repetition._said.values())) <= 4096

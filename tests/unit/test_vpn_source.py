@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from agent.vpn.report import Report
-from agent.vpn.source import Desired, Source
 from state import rows, vpn_rows
 from state.model import Appliance, Gateway, Kind, Network, PortBlock, State, Storage
-from state.ovsdb import Client, to_map
+from state.ovsdb import OvsdbClient, to_map
 from state.vpn import Tunnel, TunnelState, VpnConnection, VpnGateway
 from state.vpn_rows import VpnStatus
 from tests.agents import Database
 from tests.dummy_switch import wait_until
+from vpn.desired_state import DesiredGateways, GatewaySource
+from vpn.status import GatewayStatus
 
 APPLIANCE = Appliance(
     Gateway("wan", "203.0.113.2/24", "203.0.113.1", mac="02:00:00:00:aa:01"), ("203.0.113.64/28",),
@@ -30,9 +30,9 @@ STATUS = VpnStatus("vpnConnections/hq", 3, State.LIVE, "", Tunnel(TunnelState.ES
 
 @dataclass
 class Reading:
-    client: Client
-    source: Source
-    seen: queue.SimpleQueue[Desired]
+    client: OvsdbClient
+    source: GatewaySource
+    seen: queue.SimpleQueue[DesiredGateways]
 
     def insert(self, table: str, row: dict[str, Any]) -> list[str]:
         result = self.client.transact([{"op": "insert", "table": table, "row": row}], durable=False)
@@ -44,15 +44,15 @@ class Reading:
         network = self.insert("Network", rows.network_row(NETWORK))
         return self.insert("Vpn_Gateway", vpn_rows.gateway_row(VpnGateway("g", 1, "203.0.113.10", 2), network))
 
-    def next(self) -> Desired:
+    def next(self) -> DesiredGateways:
         return self.seen.get(timeout=5)
 
 
 @pytest.fixture
 def reading(server: Database) -> Iterator[Reading]:
-    client = Client(server.socket)
-    seen: queue.SimpleQueue[Desired] = queue.SimpleQueue()
-    source = Source(client)
+    client = OvsdbClient(server.socket)
+    seen: queue.SimpleQueue[DesiredGateways] = queue.SimpleQueue()
+    source = GatewaySource(client)
     source.watch(seen.put)
     client.wait_connected(10)
     yield Reading(client, source, seen)
@@ -99,7 +99,7 @@ def test_networks_without_a_gateway_cost_nothing(reading: Reading, monkeypatch: 
     reading.gateway()
     reading.next(), reading.next()
     made: list[str] = []
-    monkeypatch.setattr(Source, "_desired", lambda self: made.append("desired"))
+    monkeypatch.setattr(GatewaySource, "_desired", lambda self: made.append("desired"))
     block = PortBlock("203.0.113.64", 2048, 3071)
     other = dataclasses.replace(NETWORK, name="other", key=8, prefix="10.8.0.0/16", block=block)
     reading.insert("Network", rows.network_row(other))
@@ -114,7 +114,7 @@ def test_rows_are_written_changed_and_taken_away(reading: Reading) -> None:
     source = reading.source
     source_of_old = VpnStatus("vpnConnections/gone", 1, State.LIVE)
     reading.insert("Vpn_Status", vpn_rows.status_row(source_of_old))
-    report = Report(reading.client, source.statuses, source.peers)
+    report = GatewayStatus(reading.client, source.statuses, source.peers)
     report.start()
     try:
         report.tell(STATUS)
@@ -136,7 +136,7 @@ def test_rows_are_written_changed_and_taken_away(reading: Reading) -> None:
 
 
 def test_what_is_told_last_is_written(reading: Reading) -> None:
-    report = Report(reading.client, reading.source.statuses, reading.source.peers)
+    report = GatewayStatus(reading.client, reading.source.statuses, reading.source.peers)
     report.start()
     report.tell(STATUS)
     report.stop()

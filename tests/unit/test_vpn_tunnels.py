@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.vpn.tunnels import Seen, add, confirm, proposal, see, settle
 from state.vpn import Tunnel, TunnelState
+from vpn.tunnels import ObservedTunnels, add, confirm, proposal, see, settle
 
 CHILD: dict[str, Any] = {
     "name": "hq", "uniqueid": "3", "state": "INSTALLED", "encr-alg": "AES_GCM_16", "encr-keysize": "256",
@@ -32,7 +32,7 @@ def test_what_is_established() -> None:
 
 
 def test_what_is_not_yet() -> None:
-    assert see([]) == Seen(counters={})
+    assert see([]) == ObservedTunnels(counters={})
     assert see([{"uniqueid": "1", "state": "CONNECTING"}]).under_way
     waiting = {**IKE, "child-sas": {}, "tasks-active": ["CHILD_CREATE"]}
     assert see([waiting]).under_way
@@ -65,9 +65,9 @@ def test_counters_of_a_child_that_says_less_are_kept() -> None:
 
 def test_since_is_when_the_state_began() -> None:
     seen = see([IKE])
-    tunnel = settle(Tunnel(), TunnelState.CONNECTING, "asking", Seen(), 100)
+    tunnel = settle(Tunnel(), TunnelState.CONNECTING, "asking", ObservedTunnels(), 100)
     assert (tunnel.since, tunnel.detail) == (100, "asking")
-    assert settle(tunnel, TunnelState.CONNECTING, "asking", Seen(), 200).since == 100
+    assert settle(tunnel, TunnelState.CONNECTING, "asking", ObservedTunnels(), 200).since == 100
     up = settle(tunnel, TunnelState.ESTABLISHED, "", seen, 300)
     assert (up.since, up.detail, up.peer_address) == (300, "", "198.51.100.2")
     down = settle(up, TunnelState.DOWN, "the peer does not answer", seen, 400)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.vpn import words
+from vpn import diagnostics
 
-OFFER = words.Offer("198.51.100.2", ("aes256-sha256-modp2048",), ("aes256gcm16-ecp384",), ("10.9.0.0/16",),
+OFFER = diagnostics.Offer("198.51.100.2", ("aes256-sha256-modp2048",), ("aes256gcm16-ecp384",), ("10.9.0.0/16",),
                     ("192.168.50.0/24",), ("gw", "hq"))  # fmt: skip
 
 
@@ -27,7 +27,7 @@ OFFER = words.Offer("198.51.100.2", ("aes256-sha256-modp2048",), ("aes256gcm16-e
     ],
 )
 def test_errors(line: str, expected: str) -> None:
-    assert expected in words.error(line, OFFER)
+    assert expected in diagnostics.error(line, OFFER)
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,28 @@ def test_errors(line: str, expected: str) -> None:
     ],
 )
 def test_what_is_no_error(line: str) -> None:
-    assert words.error(line, OFFER) == ""
+    assert diagnostics.error(line, OFFER) == ""
 
 
 def test_the_same_refusal_after_ike_is_about_esp() -> None:
     line = "received NO_PROPOSAL_CHOSEN error notify"
-    assert "IKE: the peer accepts none of aes256-sha256-modp2048" in words.error(line, OFFER)
-    assert "ESP: the peer accepts none of aes256gcm16-ecp384" in words.error(line, OFFER, keyed=True)
+    assert "IKE: the peer accepts none of aes256-sha256-modp2048" in diagnostics.error(line, OFFER)
+    assert "ESP: the peer accepts none of aes256gcm16-ecp384" in diagnostics.error(line, OFFER, keyed=True)
 
 
 def test_who_nobody_is_for() -> None:
-    assert words.nobody("no IKE config found for 203.0.113.10...198.51.100.9, sending NO_PROPOSAL_CHOSEN") == (
+    assert diagnostics.nobody("no IKE config found for 203.0.113.10...198.51.100.9, sending NO_PROPOSAL_CHOSEN") == (
         "198.51.100.9"
     )
-    assert words.nobody("sending DPD request") == ""
+    assert diagnostics.nobody("sending DPD request") == ""
     line = "looking for peer configs matching 203.0.113.10[gw]...198.51.100.9[branch]"
-    assert words.stranger(line) == ("gw", "198.51.100.9", "branch")
-    assert "says it is branch and asks for gw, configured are hq and gw" in words.stranger_error("gw", "branch", OFFER)
+    assert diagnostics.stranger(line) == ("gw", "198.51.100.9", "branch")
+    assert "says it is branch and asks for gw, configured are hq and gw" in diagnostics.stranger_error(
+        "gw", "branch", OFFER
+    )
 
 
 def test_a_prefix_without_an_address() -> None:
     line = "error installing route with policy 10.9.3.0/24 === 192.168.50.0/24 out"
-    assert words.narrowed(line) == "10.9.3.0/24"
-    assert words.narrowed("installing route: 192.168.50.0/24 src 10.9.0.1 dev ipsec0") == ""
+    assert diagnostics.narrowed(line) == "10.9.3.0/24"
+    assert diagnostics.narrowed("installing route: 192.168.50.0/24 src 10.9.0.1 dev ipsec0") == ""

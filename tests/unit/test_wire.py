@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import controller.osken  # os-ken on its native hub, wherever this test runs
-from controller import wire
-from controller.flow import (
+import controller.openflow.workarounds  # os-ken on its native hub, wherever this test runs
+from controller.openflow import wire
+from controller.pipeline.flow import (
     CONTROLLER,
     IN_PORT,
     ClearInPort,
@@ -31,11 +31,11 @@ from controller.flow import (
     SetField,
     WriteMetadata,
 )
-from controller.match import Field, Match, Term, match
-from controller.meters import Rate, Unit
-from controller.pipeline import Feature, Table
+from controller.pipeline.match import Field, Match, Term, match
+from controller.pipeline.meters import Rate, Unit
+from controller.pipeline.registry import Feature, Table
 
-assert controller.osken
+assert controller.openflow.workarounds
 protocol = importlib.import_module("os_ken.ofproto.ofproto_protocol")
 DATAPATH = protocol.ProtocolDesc(version=5)
 OFP, P = DATAPATH.ofproto, DATAPATH.ofproto_parser

@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.work_queue import Progress, WorkQueue
+from controller.reconcile.work_queue import Progress, WorkQueue
 
 
 def taken(queue: WorkQueue) -> list[int]:

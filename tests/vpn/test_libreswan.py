@@ -13,8 +13,8 @@ from supervisor import await_condition
 from vpn_lab import PREFIX, SECRET, SITE, SITE_ROUTER, Lab, in_namespace, lab
 from vpn_pair import ONE, answers
 
-from agent.vpn.namespace import kernel_has_esp
 from state.vpn import Role
+from vpn.namespace import kernel_has_esp
 
 SECOND, SECOND_ADDRESS = "192.168.51.0/24", "192.168.51.1"
 BOTH = {SITE: SITE_ROUTER, SECOND: SECOND_ADDRESS}

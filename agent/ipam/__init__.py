@@ -1,0 +1,1 @@
+"""Allocation of addresses, ports and numbers."""

@@ -1,0 +1,1 @@
+"""Requests to every field that is wrong, by pure functions."""

@@ -1,0 +1,1 @@
+"""Connection tracking: flushed addresses and the kernel's statistics."""

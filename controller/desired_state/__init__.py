@@ -1,0 +1,1 @@
+"""Desired state as the controller reads it."""

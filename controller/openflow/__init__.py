@@ -1,0 +1,1 @@
+"""OpenFlow 1.4: messages, the bridge, and os-ken."""

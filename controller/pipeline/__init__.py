@@ -1,0 +1,1 @@
+"""The pipeline as values: tables, registers, matches, flows, groups and meters."""

@@ -1,0 +1,1 @@
+"""From desired state to the switch: compile, compare, commit, verify."""

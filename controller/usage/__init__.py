@@ -1,0 +1,1 @@
+"""What the switch's meters and drop flows counted."""
