@@ -49,7 +49,7 @@ def test_the_longest_prefix_and_then_the_better_interconnect(
 ) -> None:
     verdict = tracer.trace(ip(MACHINE, destination, kind="tcp"))
     assert verdict.output == (Out(port, vlan),)
-    assert verdict.tables[-4:] == path("ttl", "route", "beyond", "interconnect-out")
+    assert verdict.tables[-4:] == path("ttl", "route", "remote-route", "interconnect-out")
     assert fields(verdict, "nw_src", "nw_dst", "nw_ttl") == (MACHINE.address, destination, "63")
     assert verdict.meters == (meter(MeterClass.INTERCONNECT_OUT, vlan),)
 
@@ -120,7 +120,7 @@ def test_a_drive_answers_by_the_longest_prefix(tracer: Tracer) -> None:
     mac = examples.SITE.neighbors[RECORDS.address]
     packet = f"in_port=3,dl_src={mac},dl_dst={STORAGE.mac},tcp,nw_src={RECORDS.address},nw_dst={client},nw_ttl=64"
     verdict = tracer.trace(packet, ct=("trk", "est", "rpl", "dnat"))
-    assert verdict.tables[-4:] == path("storage-in", "storage-machine", "remote-drive-reply", "beyond")
+    assert verdict.tables[-4:] == path("storage-in", "storage-machine", "remote-drive-reply", "remote-route")
     assert refused(tracer.trace(packet, ct=("trk", "new")), "remote-unsolicited", CLINIC)
 
 

@@ -57,7 +57,7 @@ def test_a_machine_reaches_the_office_by_the_tunnel(
     for office in REMOTE[network.key]:
         verdict = tracer.trace(ip(machine, office, kind=kind, more=more))
         assert verdict.output == (Out(inside_port(network.key)),)
-        assert verdict.tables[-4:] == path("ttl", "route", "beyond", "vpn-leg")
+        assert verdict.tables[-4:] == path("ttl", "route", "remote-route", "vpn-leg")
         assert macs(verdict) == written(ROUTER_MAC, INSIDE_MAC)
         assert fields(verdict, "nw_src", "nw_dst", "nw_ttl") == (machine.address, office, "63")
         assert verdict.nat is None
@@ -180,7 +180,7 @@ def test_a_machine_may_not_pretend_to_be_the_office(tracer: Tracer) -> None:
 def test_without_its_gateway_a_remote_prefix_leads_nowhere(tracer: Tracer, office: str, kind: str, more: str) -> None:
     verdict = tracer.trace(ip(DEPOT.machines[0], office, kind=kind, more=more))
     assert refused(verdict, "vpn-down", DEPOT)
-    assert verdict.tables[-3:] == path("route", "beyond", "vpn-leg")
+    assert verdict.tables[-3:] == path("route", "remote-route", "vpn-leg")
 
 
 @EACH

@@ -59,7 +59,7 @@ def test_what_is_not_translated_does_not_reach_a_drive(tracer: Tracer, state: st
 def test_a_drive_answers_the_office(tracer: Tracer, state: str) -> None:
     verdict = tracer.trace(from_drive(CLIENT), ct=tuple(state.split(",")))
     assert verdict.output == (Out("vpn7-in"),)
-    assert verdict.tables[-5:] == path("storage-in", "storage-machine", "remote-drive-reply", "beyond", "vpn-leg")
+    assert verdict.tables[-5:] == path("storage-in", "storage-machine", "remote-drive-reply", "remote-route", "vpn-leg")
     assert macs(verdict) == written(ROUTER_MAC, INSIDE_MAC)
     error = tracer.trace(from_drive(CLIENT, kind="icmp", more="icmp_type=3"), ct=("trk", "rel", "rpl", "dnat"))
     assert (error.output, error.controller) == ((Out("vpn7-in"),), ())
