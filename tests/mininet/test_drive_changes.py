@@ -179,10 +179,11 @@ def test_icmp_errors_of_both_sides_are_about_what_the_other_knows(storage: Stora
 
 def test_fragments_are_dropped_and_counted(sandbox: Sandbox, storage: Storage) -> None:
     machine = storage.one.machines[0]
-    before = sandbox.drops().get("fragment", 0)
+    key = Tenants(sandbox).network_of(machine).key
+    before = sandbox.drops(key).get("fragment", 0)
     with Wire(machine.pid) as wire:
         wire.send(routed(machine, FILES, flags="MF") / UDP(sport=700, dport=ECHO_PORT) / Raw(bytes(24)))
-    await_condition(lambda: sandbox.drops().get("fragment", 0) > before, "counted", 5)
+    await_condition(lambda: sandbox.drops(key).get("fragment", 0) > before, "counted", 5)
 
 
 @dataclass

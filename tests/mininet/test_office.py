@@ -100,7 +100,7 @@ def test_the_appliance_answers_arp_for_neighbours_who_never_hear_it(offices: Off
 def test_nobody_answers_arp_for_the_other_office(sandbox: Sandbox, offices: Offices) -> None:
     asker, only_ours = offices.theirs[0], offices.ours[3]
     with Wire(asker.pid) as wire, Wire(only_ours.pid) as theirs:
-        with counted(sandbox, 0, "arp-unknown", 2):
+        with counted(sandbox, Tenants(sandbox).network_of(asker).key, "arp-unknown", 2):
             for _ in range(2):
                 wire.send(question(asker.mac, asker.address, only_ours.address))
         heard = heard_so_far(wire, asker) + heard_so_far(theirs, only_ours)
@@ -256,7 +256,7 @@ def test_a_frame_for_a_mac_nobody_has_is_dropped_and_not_flooded(sandbox: Sandbo
     sender, mark = offices.ours[0], new_mark()
     with Listening([*offices.ours, *offices.theirs]) as listening:
         packet = Ether(src=sender.mac, dst="02:00:00:00:99:99") / IP(src=sender.address, dst="10.55.0.99")
-        with counted(sandbox, 0, "unknown-mac", 3):
+        with counted(sandbox, Tenants(sandbox).network_of(sender).key, "unknown-mac", 3):
             for _ in range(3):
                 listening.wire(sender).send(packet / UDP(sport=4000, dport=9) / Raw(mark))
         assert listening.strangers(mark, [*offices.ours, *offices.theirs]) == []

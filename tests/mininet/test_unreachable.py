@@ -112,7 +112,7 @@ def test_a_host_that_is_not_in_the_own_prefix(sandbox: Sandbox, world: World) ->
     refused(sandbox, world.pc, nobody, HOST)
     # ARP for it finds nobody either, and the neighbour is not asked.
     with Wire(world.pc.pid) as wire, Wire(world.neighbour.pid) as theirs:
-        with counted(sandbox, 0, "arp-unknown", 3):
+        with counted(sandbox, Tenants(sandbox).network_of(world.pc).key, "arp-unknown", 3):
             for _ in range(3):
                 wire.send(question(world.pc.mac, world.pc.address, nobody))
         assert not [frame for frame in heard_so_far(wire, world.pc) if answers_for(nobody)(frame)]
