@@ -137,7 +137,7 @@ class _Networks(network_pb2_grpc.NetworkServiceServicer):
             context.abort(grpc.StatusCode.ABORTED, "another change came first")
         name = f"networks/{request.network_id or 'chosen'}"
         if name in self.api.networks:
-            taken = error_details_pb2.ResourceInfo(resource_type="sluice/Network", resource_name=name)
+            taken = error_details_pb2.ResourceInfo(resource_type="sluice.dev/Network", resource_name=name)
             taken.description = "exists"
             refuse(context, grpc.StatusCode.ALREADY_EXISTS, "a network of this name exists", taken)
         if request.network.mtu > 9000:

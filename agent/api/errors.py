@@ -39,13 +39,13 @@ CODES: dict[type[RequestError], int] = {
 }
 
 RESOURCE_TYPES = {
-    "networks": "sluice/Network",
-    "machines": "sluice/Machine",
-    "publicAddresses": "sluice/PublicAddress",
-    "drives": "sluice/Drive",
-    "vpnGateways": "sluice/VpnGateway",
-    "vpnConnections": "sluice/VpnConnection",
-    "interconnects": "sluice/Interconnect",
+    "networks": "sluice.dev/Network",
+    "machines": "sluice.dev/Machine",
+    "publicAddresses": "sluice.dev/PublicAddress",
+    "drives": "sluice.dev/Drive",
+    "vpnGateways": "sluice.dev/VpnGateway",
+    "vpnConnections": "sluice.dev/VpnConnection",
+    "interconnects": "sluice.dev/Interconnect",
 }
 
 

@@ -98,7 +98,7 @@ def test_refusals_carry_details(api: Api) -> None:
     code, _, details = refusal(api.networks.DeleteNetwork, networks.DeleteNetworkRequest(name="networks/office"))
     assert (code, details["PreconditionFailure"].violations[0].subject) == ("FAILED_PRECONDITION", "machines/pc")
     code, _, details = refusal(api.machines.DeleteMachine, machines.DeleteMachineRequest(name="machines/none"))
-    assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "sluice/Machine")
+    assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "sluice.dev/Machine")
 
 
 def test_an_empty_pool_is_resource_exhausted(server: Database) -> None:

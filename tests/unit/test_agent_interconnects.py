@@ -235,7 +235,7 @@ def test_reasons_for_programs(bgp_api: Api) -> None:
     assert details["ErrorInfo"].reason == "NETWORK_ISOLATED"
     assert details["PreconditionFailure"].violations[0].subject == "networks/web"
     _, _, details = refusal(bgp_api.interconnects.CreateInterconnect, peering("b", port="xc1", vlan=101))
-    assert details["ResourceInfo"].resource_type == "sluice/Interconnect"
+    assert details["ResourceInfo"].resource_type == "sluice.dev/Interconnect"
     assert details["ResourceInfo"].resource_name == "interconnects/dc"
 
 
@@ -249,7 +249,7 @@ def test_machines_are_not_where_interconnects_are(bgp_api: Api) -> None:
     ):
         code, message, details = refusal(bgp_api.machines.CreateMachine, request)
         assert (code, message) == ("ALREADY_EXISTS", said)
-        assert details["ResourceInfo"].resource_type == "sluice/Interconnect"
+        assert details["ResourceInfo"].resource_type == "sluice.dev/Interconnect"
     bgp_api.machines.CreateMachine(machine("pc", "office", 2, attachment=on("xc1", 102)))
     moved = machines.Machine(name="machines/pc", attachment=on("xc1", 101))
     assert refusal(bgp_api.machines.UpdateMachine, machines.UpdateMachineRequest(machine=moved))[0] == "ALREADY_EXISTS"

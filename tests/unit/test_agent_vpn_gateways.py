@@ -120,7 +120,7 @@ def test_refusals_change_nothing(api: Api, server: Database) -> None:
         assert (code, said in message) == (expected, True), message
     code, message, details = refusal(api.public_addresses.CreatePublicAddress, public_address("b", address=FIRST))
     assert (code, message) == ("ALREADY_EXISTS", f"address {FIRST} is taken by vpnGateways/gw")
-    assert details["ResourceInfo"].resource_type == "sluice/VpnGateway"
+    assert details["ResourceInfo"].resource_type == "sluice.dev/VpnGateway"
     assert server.dump() == before
 
 
