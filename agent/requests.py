@@ -54,6 +54,14 @@ class AttachmentSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestedAddress:
+    """An additional address a machine may take, and the virtual MAC it may have there (empty: none)."""
+
+    address: str = ""
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MachineSpec:
     """A machine to create; `network` and `public_address` are resource names, `attachment` None when unset."""
 
@@ -67,6 +75,7 @@ class MachineSpec:
     public_rate: int = 0
     storage_rate: int = 0
     public_address: str = ""
+    additional: tuple[RequestedAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class MachineUpdate:
     attachment: AttachmentSpec | None = None
     public_rate: int | None = None
     storage_rate: int | None = None
+    additional: tuple[RequestedAddress, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

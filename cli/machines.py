@@ -8,6 +8,7 @@ import click
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from cli import additional as additional_addresses
 from cli import creation, deletion, import_file, limits, names, options, output, watching
 from cli.command import group, pass_session
 from cli.errors import from_call
@@ -59,6 +60,7 @@ def _show(session: CliSession, machine: machine_pb2.Machine) -> None:
             *zip(labels, _row(machine), strict=True),
             ("DNS name", machine.dns_name),
             ("public address", names.short(machine.public_address)),
+            ("additional addresses", additional_addresses.shown(machine.attachment)),
             *limits.shown(machine.limits),
             ("tenant", machine.tenant),
             ("created", output.moment(machine.create_time)),
@@ -94,6 +96,8 @@ def show(session: CliSession, machine: str, wait: bool) -> None:
 @machines.command(
     epilog="Examples: sluicectl machines create web --mac 02:00:00:00:00:01 --port h1-eth0 --wait;"
     " sluicectl machines create pc1 --network office --mac 02:00:00:00:00:02 --port trunk1 --vlan 10;"
+    " sluicectl machines create lb1 --network office --mac 02:00:00:00:00:03 --port h3-eth0"
+    " --additional-address 10.0.9.9,00:00:5e:00:01:33;"
     " sluicectl machines create --file machines.csv --wait"
 )
 @click.argument("machine", required=False, default="", callback=names.not_empty)
@@ -107,6 +111,7 @@ def show(session: CliSession, machine: str, wait: bool) -> None:
 @click.option("--tenant", default="", help="Customer of the isolated network made with the machine.")
 @click.option("--public-address", default="", type=names.PUBLIC_ADDRESSES,
               help="Public address that is to stand for the machine, one that stands for none yet.")  # fmt: skip
+@additional_addresses.address_option("Virtual address it may take, as by VRRP, and a MAC that moves along; repeatable.")
 @limits.limit_options
 @click.option(
     "--file",
@@ -129,6 +134,7 @@ def create(
     hostname: str,
     tenant: str,
     public_address: str,
+    additional: tuple[str, ...],
     public_rate: int | None,
     storage_rate: int | None,
     source: TextIO | None,
@@ -137,7 +143,7 @@ def create(
 ) -> None:
     """Create a machine; without --network it gets an isolated network of its own."""
     if source is not None:
-        given = (machine, mac, port, vlan, vni, network, address, hostname, tenant, public_address)
+        given = (machine, mac, port, vlan, vni, network, address, hostname, tenant, public_address, additional)
         if any((*given, public_rate, storage_rate)):
             raise click.UsageError("--file stands alone: everything about the machines is in the file")
         _create_batch(session, source, wait, request_id)
@@ -145,6 +151,7 @@ def create(
     attachment = _attachment(port, vlan, vni)
     if mac is None or attachment is None:
         raise click.UsageError("a machine needs --mac and --port, or --file for many")
+    attachment.additional_addresses.extend(additional_addresses.addresses(additional))
     wanted = machine_pb2.Machine(
         network=network,
         mac_address=mac,
@@ -197,6 +204,8 @@ def _create_batch(session: CliSession, source: TextIO, wait: bool, request_id: s
 @click.option("--vlan", type=INT32, help="VLAN id on the new port.")
 @click.option("--vni", type=INT32, help="VNI on the new port.")
 @click.option("--hostname", help="New hostname.")
+@additional_addresses.address_option("Virtual address it may take, in place of all it could; repeatable.")
+@click.option("--no-additional-addresses", "none", is_flag=True, help="It may take no virtual address any more.")
 @limits.limit_options
 @options.wait
 @pass_session
@@ -208,17 +217,24 @@ def set_(
     vlan: int | None,
     vni: int | None,
     hostname: str | None,
+    additional: tuple[str, ...],
+    none: bool,
     public_rate: int | None,
     storage_rate: int | None,
     wait: bool,
 ) -> None:
-    """Change a machine's attachment, MAC, hostname or limits."""
+    """Change a machine's attachment, additional addresses, MAC, hostname or limits."""
+    if additional and none:
+        raise click.UsageError("--additional-address and --no-additional-addresses exclude each other")
     changed = machine_pb2.Machine(name=machine)
     paths = []
     attachment = _attachment(port, vlan, vni)
     if attachment is not None:
         changed.attachment.CopyFrom(attachment)
-        paths.append("attachment")
+        paths += [f"attachment.{part}" for part in ("port", "vlan", "vni")]
+    if additional or none:
+        changed.attachment.additional_addresses.extend(additional_addresses.addresses(additional))
+        paths.append("attachment.additional_addresses")
     if mac is not None:
         changed.mac_address = mac
         paths.append("mac_address")
@@ -229,7 +245,7 @@ def set_(
         changed.limits.CopyFrom(rates)
         paths += limits.paths(public_rate, storage_rate)
     if not paths:
-        raise click.UsageError("nothing to change: give --port, --mac, --hostname or a rate")
+        raise click.UsageError("nothing to change: give --port, --additional-address, --mac, --hostname or a rate")
     request = machine_pb2.UpdateMachineRequest(machine=changed, update_mask=FieldMask(paths=paths), wait_live=wait)
     _show(session, session.machines.UpdateMachine(request, timeout=session.timeout))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from controller.pipeline.drop_reasons import Reason, meter_reason, reason, refusal
 from controller.pipeline.groups import split_group
-from controller.pipeline.registry import COOKIE_KEY_SHIFT, Feature, Mark, Table, split_cookie
+from controller.pipeline.registry import COOKIE_KEY_SHIFT, VIRTUAL_MAC, Feature, Mark, Table, split_cookie
 
 _KEY_MASK = 0xFFFF << COOKIE_KEY_SHIFT
 _BY_LABEL = {table.label(names): table for table in Table for names in (True, False)}
@@ -190,6 +190,8 @@ _MATCH_WORDS: tuple[_Rule, ...] = (
     (re.compile(r"\breg2=(0x[0-9a-f]+|0)"), lambda m: f"attachment={int(m[1], 0)}"),
     (re.compile(r"\breg1=0x1\b"), lambda m: "too-large"),
     (re.compile(r"\breg3=0x([0-9a-f]+)\b"), lambda m: f"mark={_mark(m[1])}"),
+    (re.compile(r"\breg4=(0x[0-9a-f]+)"), lambda m: f"sender={int(m[1], 0)}"),
+    (re.compile(r"\breg5=(0x[0-9a-f]+)"), lambda m: f"holder={_holder(m[1])}"),
     (re.compile(r"\bvlan_tci=0x0000/0x1fff"), lambda m: "untagged"),
     (re.compile(r"\bdl_vlan="), lambda m: "vlan="),
     (re.compile(r"\btun_id=(0x[0-9a-f]+)"), lambda m: f"vni={int(m[1], 0)}"),
@@ -211,6 +213,12 @@ _ACTION_WORDS: tuple[_Rule, ...] = (
     (re.compile(r"\bgroup:(\d+)"), lambda m: f"first that lives of {_next_hops(int(m[1]))}"),
     (re.compile(r"\bset_field:(\w+)->reg2\b"), lambda m: f"attachment={int(m[1], 0)}"),
     (re.compile(r"\bset_field:(?:0x)?([0-9a-f]+)->reg3\b"), lambda m: f"mark={_mark(m[1])}"),
+    (re.compile(r"\bset_field:(0x[0-9a-f]+)->reg4\b"), lambda m: f"sender={int(m[1], 0)}"),
+    (re.compile(r"\bset_field:(0x[0-9a-f]+)->reg5\b"), lambda m: f"holder={_holder(m[1])}"),
+    (re.compile(r"\blearn\(table=[\w-]+,.*?reg5=(0x[0-9a-f]+),load:(0x[0-9a-f]+)->NXM_NX_REG5\[\]\)"),
+     lambda m: f"from now on {_holder(m[2])} holds {_holder(m[1])}"),
+    (re.compile(r"\bload:(0x[0-9a-f]+)->NXM_NX_REG5\[\]"), lambda m: f"holder={_holder(m[1])}"),
+    (re.compile(r"\bresubmit\(,([\w-]+)\)"), lambda m: f"look up {_table_name(m[1])}"),
     (re.compile(r"\bset_field:0(?:x0)?->in_port\b|\bload:0(?:x0)?->NXM_OF_IN_PORT\[\]"), lambda m: "hairpin"),
     (re.compile(r"\bpush_vlan:0x8100,set_field:(\d+)->vlan_vid"), lambda m: f"vlan={int(m[1]) & 0xFFF}"),
     (re.compile(r"\bset_field:(0x[0-9a-f]+)->tun_id\b"), lambda m: f"vni={int(m[1], 0)}"),
@@ -232,6 +240,12 @@ def readable_actions(record: FlowRecord) -> str:
     """The actions in words; a drop names its reason."""
     why = record.reason
     return f"drop: {why.word}" if why else _apply(_ACTION_WORDS, record.actions)
+
+
+def _holder(value: str) -> str:
+    """The number in `HOLDER`, and whether the machine of that number has a virtual MAC."""
+    number = int(value, 0)
+    return f"{number & ~VIRTUAL_MAC} (virtual MAC)" if number & VIRTUAL_MAC else str(number)
 
 
 def _next_hops(group: int) -> str:

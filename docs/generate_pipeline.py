@@ -27,6 +27,9 @@ _REGISTERS = {
     registry.SCRATCH: "scratch, used within one flow only",
     registry.TOO_LARGE: "bit 0: the packet is larger than the way out can carry",
     registry.MARK: "what the packet is: " + ", ".join(f"{m.value} `{m.name.lower()}`" for m in registry.Mark),
+    registry.SENDER: "number of the machine that sends from an additional address; else 0",
+    registry.HOLDER: "number of an additional address, and once looked up of the machine that holds it"
+    f" (plus {registry.VIRTUAL_MAC:#x} where it does so with a virtual MAC)",
 }
 
 # Table and field names hold no such words; addresses, ports, keys and numbers do.
@@ -41,6 +44,8 @@ golden files; do not edit it by hand. A test fails when it is stale.
 Every packet begins in `classify`. Metadata holds the network key, 0 for what
 came by the gateway port. A packet only ever goes to a table with a higher
 number; what no flow takes is dropped by the table's own miss flow and counted.
+Tables that are looked up hand it back to the flow that asked (`resubmit`). The
+flows of `holders` the switch makes by itself; the controller leaves them alone.
 Registers:
 
 {registers}
@@ -58,6 +63,13 @@ _TABLE = """
 - matches: {matches}
 - writes: {writes}
 - goes to: {goes_to}
+"""
+
+_LEARNED = """\
+The switch makes these flows by itself: one an additional address at most, by the
+`learn` of `announce` that its holder met last, and without a timeout. They go with
+the flow that made them, and outlive a restart of the controller but not of the switch;
+then the controller asks for the holder when it is needed.
 """
 
 _REASONS = """
@@ -147,7 +159,7 @@ def page() -> str:
                 goes_to=", ".join(goes_to) or "a port, or nowhere",
             )
         )
-        parts.append("\n" + _flows(by_table.get(table.title, [])))
+        parts.append("\n" + (_LEARNED if table.learned else _flows(by_table.get(table.title, []))))
     rows = "\n".join(f"| `{word}` | {sentence} |" for word, sentence in sorted(drop_reasons.sentences().items()))
     parts.append(_REASONS + rows + "\n")
     return "".join(parts)

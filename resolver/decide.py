@@ -94,11 +94,11 @@ def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -
         else [IPv4Network(prefix) for one in gateway.connections for prefix in one.remote_prefixes]
     )
     closed = [IPv4Network(prefix) for prefix in not_outside(appliance)]
-    machines = {machine.address: machine for machine in network.machines}
+    inside = {one.address: one for one in network.addressed}
     for text in addresses:
-        machine = machines.get(text)
-        if machine is not None:
-            yield ForwardingServer(seen_as(machine.transit, stand_in(appliance)), network.router)
+        own = inside.get(text)
+        if own is not None:
+            yield ForwardingServer(seen_as(own.transit, stand_in(appliance)), network.router)
         elif gateway is not None and any(IPv4Address(text) in prefix for prefix in beyond):
             yield ForwardingServer(text, tunnel=vpn.namespace(network.key), since=gateway.created_at)
         elif not any(IPv4Address(text) in prefix for prefix in closed):

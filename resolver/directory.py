@@ -12,7 +12,7 @@ from state.resolver import seen_as, stand_in
 
 @dataclass(frozen=True, slots=True)
 class QueryingMachine:
-    """A machine that asks, by its number, and what its network is told."""
+    """A machine that asks, by its number or that of the additional address it asks from; what its network is told."""
 
     machine: int
     view: ResolverView
@@ -48,15 +48,15 @@ class Directory:
         for key in networks:
             self._views.pop(key, None)
             before = self._networks.pop(key, None)
-            for machine in before.machines if before else ():
-                seen = seen_as(machine.transit, prefix)
+            for asking in before.addressed if before else ():
+                seen = seen_as(asking.transit, prefix)
                 if self._machines.get(seen, (None,))[0] == key:
                     del self._machines[seen]
         for key, network in networks.items():
             if network is not None:
                 self._networks[key] = network
-                for machine in network.machines:
-                    self._machines[seen_as(machine.transit, prefix)] = (key, machine.number)
+                for asking in network.addressed:
+                    self._machines[seen_as(asking.transit, prefix)] = (key, asking.number)
 
     def find(self, address: str) -> QueryingMachine | None:
         """The machine that is seen as `address`."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from state.additional import AdditionalAddress, AllowedAddress
 from state.interconnect import Interconnect
 from state.vpn import VpnGateway
 
@@ -53,7 +54,8 @@ class Machine:
     transit pool in a private network, whose addresses may overlap others'.
     `public` is the public address that stands for it (empty: none) and
     `public_zone` the conntrack zone of that assignment, 2..65535. Rates are in
-    kbit/s; 0 means the appliance's default.
+    kbit/s; 0 means the appliance's default. `allowed` are the additional
+    addresses it may take, in order of address.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Machine:
     public_zone: int = 0
     public_rate: int = 0
     storage_rate: int = 0
+    allowed: tuple[AllowedAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class PortBlock:
 class Network:
     """A tenant's isolated routing domain with all its machines and drives, its VPN gateway and interconnects.
 
-    `machines` is sorted by number, `drives` and `interconnects` (Direct
+    `machines` and `additional` are sorted by number, `drives` and `interconnects` (Direct
     Connect) by name, `dns_forwarding` by domain. `search_domain` empty means the network's own domain. Rates are
     those of all machines together, in kbit/s; 0 means the appliance's default.
     `key` is the 16-bit network key.
@@ -143,6 +146,12 @@ class Network:
     storage_rate: int = 0
     vpn: VpnGateway | None = None
     interconnects: tuple[Interconnect, ...] = ()
+    additional: tuple[AdditionalAddress, ...] = ()
+
+    @property
+    def addressed(self) -> tuple[Machine | AdditionalAddress, ...]:
+        """Everything in it that has an address, a transit address and a number."""
+        return *self.machines, *self.additional
 
 
 @dataclass(frozen=True, slots=True)

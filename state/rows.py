@@ -7,6 +7,7 @@ from typing import Any
 
 from netaddr import IPNetwork
 
+from state.additional import AdditionalAddress, AllowedAddress
 from state.interconnect import Interconnect
 from state.model import (
     Appliance,
@@ -34,8 +35,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "Machine": (
         "name", "network", "number", "mac", "address", "transit", "hostname", "port", "vlan", "vni",
-        "public", "public_zone", "public_rate", "storage_rate", "created_at",
+        "public", "public_zone", "public_rate", "storage_rate", "additional_addresses", "created_at",
     ),
+    "Additional_Address": ("network", "address", "transit", "number", "created_at"),
     "Public_Address": ("name", "address", "tenant", "machine", "revision", "created_at"),
     "Drive": ("name", "network", "address", "created_at"),
     "Allocation": ("pool", "value", "network", "tenant", "prefix", "allocated_at", "released_at"),
@@ -97,7 +99,13 @@ def machine(row: Row) -> Machine:
         public_zone=_optional(row["public_zone"]) or 0,
         public_rate=row["public_rate"],
         storage_rate=row["storage_rate"],
+        allowed=tuple(AllowedAddress(*pair) for pair in sorted(mapping(row["additional_addresses"]).items())),
     )
+
+
+def additional_address(row: Row) -> AdditionalAddress:
+    """An `Additional_Address` row as a value, without its network."""
+    return AdditionalAddress(row["address"], row["transit"], row["number"])
 
 
 def public_address(row: Row) -> PublicAddress:
@@ -123,8 +131,9 @@ def network(
     drives: Iterable[Drive] = (),
     vpn: VpnGateway | None = None,
     interconnects: Iterable[Interconnect] = (),
+    additional: Iterable[AdditionalAddress] = (),
 ) -> Network:
-    """A `Network` row and the values of its machines, drives, VPN gateway and interconnects as one value."""
+    """A `Network` row and the values of what is in the network as one value."""
     return Network(
         name=row["name"],
         kind=Kind(row["kind"]),
@@ -149,11 +158,12 @@ def network(
         storage_rate=row["storage_rate"],
         vpn=vpn,
         interconnects=tuple(sorted(interconnects, key=lambda i: i.name)),
+        additional=tuple(sorted(additional, key=lambda a: a.number)),
     )
 
 
 def network_row(value: Network) -> Row:
-    """The columns of a `Network` row, without its machines, drives, VPN gateway and interconnects."""
+    """The columns of a `Network` row, without what is in the network."""
     return {
         "name": value.name,
         "kind": value.kind.value,
@@ -193,6 +203,18 @@ def machine_row(value: Machine, network_reference: list[str], created_at: int) -
         "public_zone": to_set([value.public_zone] if value.public_zone else []),
         "public_rate": value.public_rate,
         "storage_rate": value.storage_rate,
+        "additional_addresses": to_map({one.address: one.mac for one in value.allowed}),
+        "created_at": created_at,
+    }
+
+
+def additional_address_row(value: AdditionalAddress, network_reference: list[str], created_at: int) -> Row:
+    """The columns of an `Additional_Address` row; the reference is as in `machine_row`."""
+    return {
+        "network": network_reference,
+        "address": value.address,
+        "transit": value.transit,
+        "number": value.number,
         "created_at": created_at,
     }
 

@@ -78,8 +78,8 @@ prefixes = ["192.168.0.0/16"]
 
 
 TABLES = (
-    "Network", "Machine", "Public_Address", "Drive", "Vpn_Gateway", "Vpn_Connection", "Interconnect", "Allocation",
-    "Request",
+    "Network", "Machine", "Additional_Address", "Public_Address", "Drive", "Vpn_Gateway", "Vpn_Connection",
+    "Interconnect", "Allocation", "Request",
 )  # fmt: skip
 
 

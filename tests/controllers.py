@@ -157,6 +157,14 @@ class ControllerWorld:
                 for machine in network.machines
             ]
             operations += [
+                {
+                    "op": "insert",
+                    "table": "Additional_Address",
+                    "row": rows.additional_address_row(address, ["named-uuid", own], 0),
+                }
+                for address in network.additional
+            ]
+            operations += [
                 {"op": "insert", "table": "Drive", "row": rows.drive_row(drive, ["named-uuid", own], 0)}
                 for drive in network.drives
             ]

@@ -7,6 +7,7 @@ import ipaddress
 from typing import Any
 
 from controller.reconcile.compile import PipelineContext
+from state.additional import AdditionalAddress, AllowedAddress
 from state.interconnect import Interconnect, InterconnectKind, Route, Session
 from state.interconnect_rows import order
 from state.model import Appliance, Attachment, Drive, Gateway, Kind, Machine, Network, PortBlock, Storage
@@ -48,6 +49,7 @@ SITE = PipelineContext(
         "trunk": 20,
         "vxlan": 21,
         "db1": 31,
+        "db10": 32,
         "names": 2,
         "storage": 3,
         "vpn7-in": 71,
@@ -71,6 +73,7 @@ SITE = PipelineContext(
         "10.250.0.11": "02:00:00:00:d0:11",
         "10.250.0.12": "02:00:00:00:d0:12",
         "10.250.0.13": "02:00:00:00:d0:13",
+        "10.250.0.14": "02:00:00:00:d0:14",
     },
     peerings=PEERINGS,
 )
@@ -206,4 +209,39 @@ STUDIO = dataclasses.replace(
     interconnects=(direct_connect("studio-a", 43, 1, ("192.168.0.0/16",), port="cross3", vlan=None),),
 )
 INTERCONNECT_NETWORKS = (CLINIC, STUDIO)
-ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS, *VPN_NETWORKS, *INTERCONNECT_NETWORKS)
+
+
+def with_additional(network: Network, first: int, listed: dict[int, tuple[AllowedAddress, ...]]) -> Network:
+    """The network with additional addresses, numbered from `first`, for the machines at these places."""
+    machines = tuple(
+        dataclasses.replace(m, allowed=tuple(sorted(listed.get(n, ()), key=lambda one: one.address)))
+        for n, m in enumerate(network.machines)
+    )
+    addresses = sorted({one.address for allowed in listed.values() for one in allowed})
+    additional = tuple(
+        AdditionalAddress(address, transit(network.key, address), first + n) for n, address in enumerate(addresses)
+    )
+    return dataclasses.replace(network, machines=machines, additional=additional)
+
+
+# One address that moves with its holder's MAC, and two that have a virtual one; two of those that may hold the last
+# are behind one VNI. The fifth machine may hold none.
+MOVING = AllowedAddress("10.0.9.9")
+VRRP = AllowedAddress("10.0.9.10", "00:00:5e:00:01:33")
+VRRP_BEHIND = AllowedAddress("10.0.9.11", "00:00:5e:00:01:34")
+CLUSTER = with_additional(
+    dataclasses.replace(
+        private(
+            10, "cluster",
+            [Attachment("trunk", vlan=101), Attachment("trunk", vlan=102), Attachment("vxlan", vni=1010),
+             Attachment("vxlan", vni=1010), Attachment("db10")],
+            first=110, drives=(Drive("state", "10.250.0.14"),),
+        ),
+        vpn=VpnGateway("cluster-vpn", 129, "203.0.113.137", 9, (
+            VpnConnection("away", "198.51.100.60", ("192.168.0.0/16",), peer_addresses=("198.51.100.60",)),
+        )),
+    ),
+    120, {0: (MOVING, VRRP), 1: (MOVING, VRRP), 2: (VRRP, VRRP_BEHIND), 3: (VRRP_BEHIND,)},
+)  # fmt: skip
+ADDITIONAL_NETWORKS = (CLUSTER,)
+ALL_NETWORKS = (*NETWORKS, *PUBLIC_NETWORKS, *VPN_NETWORKS, *INTERCONNECT_NETWORKS, *ADDITIONAL_NETWORKS)

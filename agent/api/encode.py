@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from agent.cache.records import DriveView, MachineView, NetworkView, ObjectStatus, PublicAddressView
 from agent.cache.watch import ChangeKind
 from sluice.v1 import drive_pb2, limits_pb2, machine_pb2, network_pb2, public_address_pb2, status_pb2, usage_pb2
-from state.model import Attachment, Kind, PortBlock, State
+from state.model import Kind, Machine, PortBlock, State
 from state.usage import KINDS as KINDS_OF_TRAFFIC
 from state.usage import Usage, column
 
@@ -71,13 +71,20 @@ def limits(public_rate: int, storage_rate: int) -> limits_pb2.Limits:
     return limits_pb2.Limits(public_kbps=public_rate, storage_kbps=storage_rate)
 
 
-def attachment(value: Attachment) -> machine_pb2.Attachment:
-    """Where a machine meets the appliance."""
-    if value.vlan is not None:
-        return machine_pb2.Attachment(port=value.port, vlan=value.vlan)
-    if value.vni is not None:
-        return machine_pb2.Attachment(port=value.port, vni=value.vni)
-    return machine_pb2.Attachment(port=value.port)
+def attachment(value: Machine) -> machine_pb2.Attachment:
+    """Where a machine meets the appliance, and the additional addresses it may take there."""
+    place = value.attachment
+    made = machine_pb2.Attachment(
+        port=place.port,
+        additional_addresses=[
+            machine_pb2.AdditionalAddress(address=one.address, mac_address=one.mac) for one in value.allowed
+        ],
+    )
+    if place.vlan is not None:
+        made.vlan = place.vlan
+    elif place.vni is not None:
+        made.vni = place.vni
+    return made
 
 
 def machine(view: MachineView, domain: str) -> machine_pb2.Machine:
@@ -89,7 +96,7 @@ def machine(view: MachineView, domain: str) -> machine_pb2.Machine:
         mac_address=value.mac,
         address=value.address,
         hostname=value.hostname,
-        attachment=attachment(value.attachment),
+        attachment=attachment(value),
         tenant=view.tenant,
         status=status(view.status),
         create_time=moment(view.created_at),

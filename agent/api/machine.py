@@ -14,17 +14,24 @@ from agent.api.names import identifier, optional_identifier
 from agent.api.watching import stream
 from agent.cache.records import MachineView
 from agent.errors import InvalidArgument, Violation, within
-from agent.requests import AttachmentSpec, MachineSpec, MachineUpdate
+from agent.requests import AttachmentSpec, MachineSpec, MachineUpdate, RequestedAddress
 from agent.store import Store
 from agent.validation.objects import wrong
 from sluice.v1 import machine_pb2, machine_pb2_grpc, status_pb2
 
 CHANGEABLE = ("mac_address", "hostname", "attachment", "limits")
+_ADDITIONAL = "attachment.additional_addresses"
+_PORT, _TAGS = "attachment.port", ("attachment.vlan", "attachment.vni")
+_PARTS = (*limits.PATHS, _PORT, *_TAGS, _ADDITIONAL)
 
 
 def _tagged(message: machine_pb2.Attachment) -> AttachmentSpec:
     tag = message.WhichOneof("tag")
     return AttachmentSpec(message.port, message.vlan if tag == "vlan" else None, message.vni if tag == "vni" else None)
+
+
+def _additional(message: machine_pb2.Attachment) -> tuple[RequestedAddress, ...]:
+    return tuple(RequestedAddress(one.address, one.mac_address) for one in message.additional_addresses)
 
 
 def _new(request: machine_pb2.CreateMachineRequest) -> MachineSpec:
@@ -40,6 +47,7 @@ def _new(request: machine_pb2.CreateMachineRequest) -> MachineSpec:
         public_rate=asked.limits.public_kbps,
         storage_rate=asked.limits.storage_kbps,
         public_address=asked.public_address,
+        additional=_additional(asked.attachment),
     )
 
 
@@ -113,9 +121,10 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
         change = MachineUpdate(
             mac=asked.mac_address if "mac_address" in paths else None,
             hostname=asked.hostname if "hostname" in paths else None,
-            attachment=_tagged(asked.attachment) if "attachment" in paths else None,
+            attachment=_tagged(asked.attachment) if paths & {"attachment", _PORT} else None,
             public_rate=public_rate,
             storage_rate=storage_rate,
+            additional=_additional(asked.attachment) if paths & {"attachment", _ADDITIONAL} else None,
         )
         with self._waiting.seated(request.wait_live):
             view = self._store.update_machine(name, change, time_left(context))
@@ -130,7 +139,16 @@ class MachineService(machine_pb2_grpc.MachineServiceServicer):
             # A client that writes back what it read has every field set: those that cannot change must be the same.
             present = self._encode(self._store.machine(name))
             kept = {field: getattr(present, field) for field in ("network", "address", "public_address")}
-        return mask("machine", request.machine, request.update_mask, CHANGEABLE, limits.PATHS, kept)
+        paths = mask("machine", request.machine, request.update_mask, CHANGEABLE, _PARTS, kept)
+        if _PORT not in paths:
+            found = [
+                wrong("update_mask", tag, f"{tag} with {_PORT}: a tag belongs to a port")
+                for tag in _TAGS
+                if tag in paths
+            ]
+            if found:
+                raise InvalidArgument(found)
+        return paths
 
     def DeleteMachine(self, request: machine_pb2.DeleteMachineRequest, context: Context) -> Empty:
         """Delete a machine, and the network made with it."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from sortedcontainers import SortedDict
 
+from agent.cache import additional
 from agent.cache.interconnects import InterconnectCache
 from agent.cache.records import (
     DriveRecord,
@@ -79,6 +80,7 @@ class DesiredStateCache:
         self._listener = listener
         self.vpn = VpnCache(pools, listener, self._wake)
         self.interconnects = InterconnectCache(pools, listener)
+        self._additional = additional.AdditionalReplica(pools)
 
     def port_problem(self, port: str) -> str:
         """What the controller says is wrong with a port of the appliance's own; empty: nothing."""
@@ -107,6 +109,7 @@ class DesiredStateCache:
                 if change.new is not None:
                     record = self._network(change.uuid, change.new)
                     touched[record.network.name] = record
+            self._additional.made(by_table.get("Additional_Address", ()), self._networks_by_uuid)
             addresses = [
                 self._public_address(change.uuid, change.new)
                 for change in by_table.get("Public_Address", ())
@@ -149,6 +152,7 @@ class DesiredStateCache:
     def _deleted(self, by_table: dict[str, list[RowChange]]) -> None:
         self.vpn.deleted(by_table)
         self.interconnects.deleted(by_table)
+        self._additional.deleted(by_table.get("Additional_Address", ()))
         for change in by_table.get("Machine", ()):
             if change.new is None:
                 self._machine_gone(change.uuid)
@@ -224,6 +228,7 @@ class DesiredStateCache:
         network.addresses[value.address] = value.name
         network.hostnames[value.hostname] = value.name
         network.attachments.setdefault(value.attachment, set()).add(value.name)
+        additional.index(network, value)
         self._look(record, before)
 
     @staticmethod
@@ -234,6 +239,7 @@ class DesiredStateCache:
         users.discard(value.name)
         if not users:
             del network.attachments[value.attachment]
+        additional.unindex(network, value)
 
     def _machine_gone(self, uuid: str) -> None:
         record = self._machines_by_uuid.pop(uuid)

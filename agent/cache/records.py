@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sortedcontainers import SortedDict
 
 from agent.ipam.pool import Pool
+from state.additional import AdditionalAddress
 from state.interconnect import BgpSession, Interconnect
 from state.interconnect_rows import InterconnectStatus
 from state.model import Attachment, Drive, Machine, Network, NetworkStatus, PublicAddress, State
@@ -142,6 +143,15 @@ class MachineRecord:
     view: MachineView = field(init=False)
 
 
+@dataclass(frozen=True, slots=True)
+class AdditionalRecord:
+    """An additional address and its row."""
+
+    uuid: str
+    value: AdditionalAddress
+    created_at: int
+
+
 @dataclass(slots=True, eq=False)
 class NetworkRecord:
     """A network, its row, what refers to it, and indexes of what is unique within it."""
@@ -156,6 +166,10 @@ class NetworkRecord:
     addresses: dict[str, str] = field(default_factory=dict)
     hostnames: dict[str, str] = field(default_factory=dict)
     attachments: dict[Attachment, set[str]] = field(default_factory=dict)
+    # By address; then which machines list an address, and have a MAC for one.
+    additional: dict[str, AdditionalRecord] = field(default_factory=dict)
+    listed: dict[str, set[str]] = field(default_factory=dict)
+    virtual_macs: dict[str, set[str]] = field(default_factory=dict)
     drives: SortedDict[str, DriveRecord] = field(default_factory=SortedDict)
     vpn: VpnGatewayRecord | None = None
     interconnects: SortedDict[str, InterconnectRecord] = field(default_factory=SortedDict)

@@ -11,6 +11,7 @@ from agent.errors import RequestError, Violation, within
 from agent.requests import Idempotency, MachineSpec, MachineUpdate
 from agent.store.desired_state import DesiredState, check, find, following, remade
 from agent.transaction import TransactionBuilder
+from agent.validation.additional import listing_change, new_listing
 from agent.validation.objects import MAX_BATCH, machine_change, new_machine, request_id
 
 
@@ -29,7 +30,7 @@ class Machines(DesiredState):
         if batch and not 1 <= len(requests) <= MAX_BATCH:
             found.append(Violation("requests", f"requests holds {len(requests)}; allowed: 1 to {MAX_BATCH}"))
         for at, new in enumerate(requests[:MAX_BATCH]):
-            violations = new_machine(new, self.own_ports, self.own_macs)
+            violations = [*new_machine(new, self.own_ports, self.own_macs), *new_listing(new, self.own_macs)]
             found += within(violations, f"requests[{at}]") if batch else violations
         check(found)
         # Those that ask for an address come first, so that no other of the batch is given it.
@@ -40,6 +41,8 @@ class Machines(DesiredState):
             if made is not None:
                 return [remade(self.replica.machines, f"machines/{n}", made.created_at).view for n in made.names]
             planned: dict[int, MachineView] = {}
+            for new in requests:
+                draft.expect(new)
             for at in order:
                 try:
                     machine, network = draft.create_machine(requests[at])
@@ -56,8 +59,11 @@ class Machines(DesiredState):
             return [view if record is None else record.view for view, record in zip(views, records, strict=True)]
 
     def update_machine(self, name: str, change: MachineUpdate, timeout: float) -> MachineView:
-        """Change a machine. Raises InvalidArgument, NotFound, AlreadyExists, Aborted, Unavailable."""
-        check(machine_change(change, self.own_ports, self.own_macs))
+        """Change a machine.
+
+        Raises InvalidArgument, NotFound, AlreadyExists, ResourceExhausted, Aborted, Unavailable.
+        """
+        check([*machine_change(change, self.own_ports, self.own_macs), *listing_change(change, self.own_macs)])
         self.run(lambda draft: draft.update_machine(name, change), timeout)
         return self.machine(name)
 

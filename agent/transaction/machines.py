@@ -8,6 +8,7 @@ from agent.cache.records import NetworkRecord
 from agent.errors import AlreadyExists, InUse, InvalidArgument
 from agent.ipam.pool import Pool
 from agent.requests import AttachmentSpec, MachineSpec, MachineUpdate, NetworkSpec
+from agent.transaction.additional import AdditionalOperations
 from agent.transaction.builder import clock_text, fresh
 from agent.transaction.networks import NetworkOperations
 from agent.transaction.public_addresses import PublicAddressOperations
@@ -21,7 +22,7 @@ def attachment_of(tagged: AttachmentSpec) -> Attachment:
     return Attachment(tagged.port, tagged.vlan, tagged.vni)
 
 
-class MachineOperations(NetworkOperations, PublicAddressOperations):
+class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOperations):
     """Creates, changes and deletes machines."""
 
     def create_machine(self, new: MachineSpec) -> tuple[Machine, Network]:
@@ -47,6 +48,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
         self._unique(record, network, "hostname", hostname, name)
         attachment = attachment_of(new.attachment)
         self._attach(record, network, attachment, name)
+        additional = () if record is None else self._list(record, new.additional, mac, name)
         address = self._address(record, network, new.address, name)
         transit = address
         if network.kind is Kind.PRIVATE:
@@ -58,7 +60,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
             public, zone = self._stand_for(new.public_address.removeprefix("publicAddresses/"), name, network)
         machine = Machine(
             name, number, mac, address, transit, hostname, attachment, public, zone,
-            public_rate=new.public_rate, storage_rate=new.storage_rate,
+            public_rate=new.public_rate, storage_rate=new.storage_rate, allowed=additional,
         )  # fmt: skip
         self._insert("Machine", rows.machine_row(machine, reference, self.now))
         return machine, network
@@ -78,6 +80,10 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
         """Note that machine `name` takes `value`, unique in its network."""
         held = {}
         if record is not None:
+            if what == "mac_address":
+                self._not_virtual(record, value)
+            elif what == "address":
+                self._not_listed(record, value)
             held = {"mac_address": record.macs, "hostname": record.hostnames, "address": record.addresses}[what]
         owner = held.get(value) or self._taken.get((what, network.name, value))
         if owner is not None and owner != name:
@@ -133,7 +139,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
             return asked
         while True:
             address = self._next(pool)
-            if ("address", network.name, address) not in self._taken:
+            if ("address", network.name, address) not in self._taken and not self._is_listed(record, address):
                 self._taken["address", network.name, address] = name
                 return address
 
@@ -141,11 +147,15 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
         if record.pool is None:
             name = record.network.name
             released = self._replica.ledger.released.get(name, {}).values()
-            record.pool = self._replica.pools.addresses(name, record.network.prefix, record.addresses, released)
+            used = (*record.addresses, *record.additional)
+            record.pool = self._replica.pools.addresses(name, record.network.prefix, used, released)
         return record.pool
 
     def update_machine(self, name: str, change: MachineUpdate) -> bool:
-        """Plan a change of a machine; False when there is none. Raises NotFound, AlreadyExists."""
+        """Plan a change of a machine; False when there is none.
+
+        Raises NotFound, AlreadyExists, InvalidArgument, ResourceExhausted.
+        """
         record = self._machine_named(name)
         before, network = record.machine, record.network
         after = replace(
@@ -156,6 +166,11 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
             public_rate=before.public_rate if change.public_rate is None else change.public_rate,
             storage_rate=before.storage_rate if change.storage_rate is None else change.storage_rate,
         )
+        if change.additional is not None:
+            asked = self._list(network, change.additional, after.mac, name)
+            kept = {one.address for one in asked}
+            self._unlist(network, [one for one in before.allowed if one.address not in kept], name)
+            after = replace(after, allowed=asked)
         if after == before:
             return False
         self._change(network)
@@ -165,7 +180,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
             self._detach(network, before.attachment, name)
             self._attach(network, network.network, after.attachment, name)
         row = rows.machine_row(after, ["uuid", network.uuid], record.created_at)
-        mutable = ("mac", "hostname", "port", "vlan", "vni", "public_rate", "storage_rate")
+        mutable = ("mac", "hostname", "port", "vlan", "vni", "public_rate", "storage_rate", "additional_addresses")
         self._update("Machine", record.uuid, {column: row[column] for column in mutable})
         return True
 
@@ -180,6 +195,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations):
         self._take_address(record)
         self._delete("Machine", record.uuid)
         self._detach(network, machine.attachment, name)
+        self._unlist(network, machine.allowed, name)
         if network.network.kind is Kind.PRIVATE:
             self._release("transit", machine.transit)
             pool = f"address/{network.network.name}"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from controller import metrics
-from controller.openflow import wire
+from controller.openflow import conntrack_messages, wire
 from controller.openflow.client import InstalledFlow, OpenFlowClient, SwitchError
 from controller.pipeline.match import Field
 from controller.pipeline.registry import ZONE, Feature, split_cookie
@@ -87,8 +87,8 @@ class AddressTracker(Generic[T]):
 
 
 def transit_addresses(network: Network | None) -> frozenset[str]:
-    """The addresses a network's machines have in the zone of shared addresses."""
-    return frozenset(machine.transit for machine in network.machines) if network else frozenset()
+    """The addresses a network's machines, and its additional addresses, have in the zone of shared addresses."""
+    return frozenset(one.transit for one in network.addressed) if network else frozenset()
 
 
 def assignments(network: Network | None, without: Container[str] = ()) -> frozenset[AddressAssignment]:
@@ -176,16 +176,16 @@ class ConntrackFlush:
 
     def forget(self, address: str) -> None:
         """Forget every connection opened from `address`, soon; for any thread."""
-        self._queue.put((address, wire.ct_flush(ZONE, address)))
+        self._queue.put((address, conntrack_messages.flush(ZONE, address)))
 
     def forget_assignment(self, ended: AddressAssignment) -> None:
         """Forget every connection in the zone of an assignment, soon; for any thread."""
         if ended.zone:
-            self._queue.put((ended.address, wire.ct_flush_zone(ended.zone)))
+            self._queue.put((ended.address, conntrack_messages.flush_zone(ended.zone)))
 
     def forget_zone(self, zone: int) -> None:
         """Forget every connection in a zone, soon; for any thread."""
-        self._queue.put((f"zone {zone}", wire.ct_flush_zone(zone)))
+        self._queue.put((f"zone {zone}", conntrack_messages.flush_zone(zone)))
 
     def _run(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from controller.desired_state import interconnects, vpn
 from controller.reconcile.work_queue import Progress
 from state import rows
+from state.additional import AdditionalAddress
 from state.interconnect import Interconnect
 from state.model import Appliance, Drive, Machine, Network, NetworkStatus
 from state.ovsdb import Operation, OvsdbClient, Row, RowChange
@@ -22,7 +23,10 @@ from state.ovsdb import Operation, OvsdbClient, Row, RowChange
 log = logging.getLogger("sluice.source")
 
 _TABLES = (
-    {name: rows.COLUMNS[name] for name in ("Appliance", "Network", "Machine", "Drive", "Network_Status", "Neighbor")}
+    {
+        name: rows.COLUMNS[name]
+        for name in ("Appliance", "Network", "Machine", "Additional_Address", "Drive", "Network_Status", "Neighbor")
+    }
     | {"Revision": ("desired",)}
     | {**vpn.TABLES, **interconnects.TABLES}
 )
@@ -61,6 +65,7 @@ class DesiredStateSource:
         self._rows: dict[str, Row] = {}
         self._machines: dict[str, dict[str, Machine]] = defaultdict(dict)
         self._drives: dict[str, dict[str, Drive]] = defaultdict(dict)
+        self._additional: dict[str, dict[str, AdditionalAddress]] = defaultdict(dict)
         self._drive_owners: dict[str, int] = {}
         self._vpn = vpn.VpnRows()
         self._interconnects = interconnects.InterconnectRows()
@@ -188,7 +193,7 @@ class DesiredStateSource:
                         self._rows.pop(change.uuid, None)
                     else:
                         self._rows[change.uuid] = change.new
-                case "Machine" | "Drive":
+                case "Machine" | "Drive" | "Additional_Address":
                     owner = self._member_changed(change)
                     if owner is not None:
                         touched[owner] = None
@@ -219,19 +224,22 @@ class DesiredStateSource:
             )
 
     def _member_changed(self, change: RowChange) -> str | None:
-        """A machine or drive of a network: the network's row."""
+        """A machine, drive or additional address of a network: the network's row."""
         before = self._owners.pop(change.uuid, None)
         if change.new is None:
             if before is not None:
                 self._machines[before].pop(change.uuid, None)
                 self._drives[before].pop(change.uuid, None)
+                self._additional[before].pop(change.uuid, None)
             return before
         owner: str = change.new["network"][1]
         self._owners[change.uuid] = owner
         if change.table == "Machine":
             self._machines[owner][change.uuid] = rows.machine(change.new)
-        else:
+        elif change.table == "Drive":
             self._drives[owner][change.uuid] = rows.drive(change.new)
+        else:
+            self._additional[owner][change.uuid] = rows.additional_address(change.new)
         return owner
 
     def _status_changed(self, change: RowChange) -> None:
@@ -262,6 +270,7 @@ class DesiredStateSource:
                 key = self._keys.pop(uuid)
                 self._machines.pop(uuid, None)
                 self._drives.pop(uuid, None)
+                self._additional.pop(uuid, None)
                 if found.get(key) is None:
                     found[key] = None
         for uuid in touched:
@@ -269,7 +278,8 @@ class DesiredStateSource:
             if row is None:
                 continue
             members = self._machines[uuid].values(), self._drives[uuid].values()
-            network = rows.network(row, *members, self._vpn.of(uuid), self._interconnects.of(uuid))
+            beyond = self._vpn.of(uuid), self._interconnects.of(uuid)
+            network = rows.network(row, *members, *beyond, self._additional[uuid].values())
             self._keys[uuid] = network.key
             if self._networks.get(network.key) != network:
                 found[network.key] = network

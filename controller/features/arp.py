@@ -33,6 +33,7 @@ def shared(site: PipelineContext) -> Iterator[Flow]:
     """The reply itself: who asks has put the answering MAC into `arp_tha`, which is unused in a request."""
     yield flow(feature, Table.ARP_REPLY, Priority.DEFAULT, match("arp"), _REPLY, "ARP reply")
     yield flow(feature, Table.ARP_REPLY, Priority.MISS, Match(), (), "not-arp")
+    yield flow(feature, Table.ARP, Priority.DEFAULT, match("arp", arp_op=1, arp_spa="0.0.0.0"), (), "arp-probe")
     yield flow(feature, Table.ARP, Priority.MISS, Match(), (), "arp-unknown")
 
 

@@ -23,7 +23,8 @@ def attachment_numbers(network: Network) -> dict[Attachment, int]:
     return numbers
 
 
-def _arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
+def arrival(attachment: Attachment, port: int, mac: str | None) -> Match:
+    """Frames with source `mac` (None: any) that come by an attachment, whose port has the number `port`."""
     # Outside of tunnels tun_id is 0: a port alone never speaks for the VNIs of that port.
     if attachment.vlan is not None:
         return match(in_port=port, tun_id=0, vlan=attachment.vlan, eth_src=mac)
@@ -54,8 +55,8 @@ def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
             Goto(Table.PORT_SECURITY),
         )
         yield flow(feature, Table.CLASSIFY, Priority.SPECIFIC,
-                   _arrival(attachment, site.ports[attachment.port], machine.mac), actions,
+                   arrival(attachment, site.ports[attachment.port], machine.mac), actions,
                    f"from {machine.name}", network.key)  # fmt: skip
     for attachment in numbers:
         yield flow(feature, Table.CLASSIFY, Priority.NORMAL,
-                   _arrival(attachment, site.ports[attachment.port], None), (), "source-mac", network.key)  # fmt: skip
+                   arrival(attachment, site.ports[attachment.port], None), (), "source-mac", network.key)  # fmt: skip

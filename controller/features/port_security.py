@@ -1,4 +1,4 @@
-"""Port security: a machine sends with its own IP and ARP sender only."""
+"""Port security: a machine sends with its own IP and ARP sender only, or with an additional address it lists."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ tables = frozenset({Table.PORT_SECURITY})
 
 
 def shared(site: PipelineContext) -> Iterator[Flow]:
-    """Probes of RFC 5227 stay unanswered: the appliance sees to it that no address is given twice."""
+    """Probes (RFC 5227 section 1.1) have no sender address to be wrong; neighbours learn nothing from them."""
     yield flow(feature, Table.PORT_SECURITY, Priority.EXCEPTION, match("arp", arp_op=1, arp_spa="0.0.0.0"),
-               (), "arp-probe")  # fmt: skip
+               (Goto(Table.ARP),), "address probe")  # fmt: skip
     yield flow(feature, Table.PORT_SECURITY, Priority.MISS, Match(), (), "no-network")
 
 

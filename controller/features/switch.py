@@ -17,7 +17,8 @@ feature = Feature.SWITCH
 tables = frozenset({Table.SWITCH})
 
 
-def _leave(attachment: Attachment, ports: Mapping[str, int]) -> tuple[Action, ...]:
+def leave(attachment: Attachment, ports: Mapping[str, int]) -> tuple[Action, ...]:
+    """The actions that send a frame out of an attachment; its port is in `ports`."""
     output = Output(ports[attachment.port])
     if attachment.vlan is not None:
         return PushVlan(attachment.vlan), output
@@ -28,7 +29,7 @@ def _leave(attachment: Attachment, ports: Mapping[str, int]) -> tuple[Action, ..
 
 def to_machine(machine: Machine, ports: Mapping[str, int]) -> tuple[Action, ...]:
     """The actions that send a frame out of a machine's attachment; its port is in `ports`."""
-    return _leave(machine.attachment, ports)
+    return leave(machine.attachment, ports)
 
 
 def shared(site: PipelineContext) -> Iterator[Flow]:
@@ -61,7 +62,7 @@ def flows(network: Network, site: PipelineContext) -> Iterator[Flow]:
             Table.SWITCH,
             Priority.SPECIFIC,
             match(metadata=key, reg2=number, multicast=True),
-            _flood(attachments, site.ports, clear=number is not None),
+            flood(attachments, site.ports, clear=number is not None),
             "broadcast and multicast",
             key,
         )
@@ -79,10 +80,11 @@ def _floods(numbers: Mapping[Attachment, int]) -> dict[int | None, list[Attachme
     return {number: [a for a in everywhere if a != own] for own, number in numbers.items()}
 
 
-def _flood(attachments: list[Attachment], ports: Mapping[str, int], *, clear: bool) -> tuple[Action, ...]:
+def flood(attachments: list[Attachment], ports: Mapping[str, int], *, clear: bool) -> tuple[Action, ...]:
+    """A copy for each of `attachments`; with `clear` also for those behind the port of arrival."""
     actions: list[Action] = [ClearInPort()] if clear else []
     for attachment in attachments:
-        actions += _leave(attachment, ports)
+        actions += leave(attachment, ports)
         if attachment.vlan is not None:
             actions.append(PopVlan())
     return tuple(actions)

@@ -8,13 +8,13 @@ this over a hundred thousand.
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from controller.pipeline.flow import (
     CONTROLLER,
+    LEARNED_PRIORITY,
     Action,
     CheckPacketLarger,
     ClearInPort,
@@ -23,6 +23,7 @@ from controller.pipeline.flow import (
     DecTtl,
     Flow,
     Goto,
+    Learn,
     LoadBits,
     Meter,
     Move,
@@ -55,11 +56,10 @@ _ADD, _DELETE = 0, 3
 _NONE32: Final = 0xFFFFFFFF
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
 _NO_TABLE: Final = 255
-_NICIRA: Final = 0x2320
-_CT_FLUSH, _CT_FLUSH_ZONE = 32, 29
+NICIRA: Final = 0x2320
 _NXAST_CT: Final = 35
 APPLY_ACTIONS: Final = 4
-CT_ACTION: Final = struct.pack("!IH", _NICIRA, _NXAST_CT)
+CT_ACTION: Final = struct.pack("!IH", NICIRA, _NXAST_CT)
 """How a conntrack action goes on after its type and length: vendor and subtype."""
 _ATOMIC_ORDERED: Final = 3
 _METER_BURST: Final = 4
@@ -71,7 +71,8 @@ _NX = struct.Struct("!HHIH")
 _PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
 
 
-def _padded(data: bytes) -> bytes:
+def padded(data: bytes) -> bytes:
+    """`data` with zeros up to a multiple of 8 bytes."""
     return data + _PADDING[len(data) & 7]
 
 
@@ -119,7 +120,7 @@ def term(value: Term) -> bytes:
 def match(value: Match) -> bytes:
     """A match (section 7.2.2), padded to 8 bytes."""
     terms = b"".join(map(term, value.terms))
-    return _padded(_PAIR.pack(1, 4 + len(terms)) + terms)
+    return padded(_PAIR.pack(1, 4 + len(terms)) + terms)
 
 
 def _action(kind: int, body: bytes) -> bytes:
@@ -129,7 +130,7 @@ def _action(kind: int, body: bytes) -> bytes:
 
 def _nicira(subtype: int, body: bytes) -> bytes:
     size = 10 + len(body)
-    return _NX.pack(0xFFFF, size + -size % 8, _NICIRA, subtype) + body + _PADDING[size & 7]
+    return _NX.pack(0xFFFF, size + -size % 8, NICIRA, subtype) + body + _PADDING[size & 7]
 
 
 def _output(action: Output) -> bytes:
@@ -205,6 +206,29 @@ def _resubmit(action: Resubmit) -> bytes:
     return _nicira(14, struct.pack("!HB3x", 0xFFF8, action.table.number))
 
 
+_LEARN: Final = struct.Struct("!HHHQHBxHH")
+_DELETE_LEARNED: Final = 2
+# Of a flow_mod_spec: the value is in the specification itself; what it is matched with, or loaded into.
+_IMMEDIATE_MATCH, _IMMEDIATE_LOAD = 1 << 13, 1 << 13 | 1 << 11
+
+
+def _learn_spec(kind: int, field: Field, value: int) -> bytes:
+    target = _nxm(field) + bytes(2)
+    return (kind | field.size * 8).to_bytes(2, "big") + value.to_bytes(field.size, "big") + target
+
+
+def _learn(action: Learn) -> bytes:
+    # NXAST_LEARN (nicira-ext.h): no timeouts, since an address stays where it is while nobody announces it.
+    head = _LEARN.pack(0, 0, LEARNED_PRIORITY, action.cookie, _DELETE_LEARNED, action.table.number, 0, 0)
+    return _nicira(
+        16,
+        head
+        + _learn_spec(_IMMEDIATE_MATCH, Field.METADATA, action.key)
+        + _learn_spec(_IMMEDIATE_MATCH, action.field, action.value)
+        + _learn_spec(_IMMEDIATE_LOAD, action.field, action.load),
+    )
+
+
 _ACTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
     Output: _output,
     SetField: _set_field,
@@ -219,6 +243,7 @@ _ACTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
     CheckPacketLarger: _check_packet_larger,
     ToGroup: _to_group,
     Resubmit: _resubmit,
+    Learn: _learn,
 }
 # Instructions in the order in which a switch runs them and gives them back (section 5.9).
 _INSTRUCTIONS: Final[dict[type, Callable[[Any], bytes]]] = {
@@ -295,24 +320,6 @@ def packet_out(frame: bytes, values: Iterable[Action]) -> bytes:
     size = 24 + len(done) + len(frame)
     head = struct.pack("!BBHIIIH6x", VERSION, PACKET_OUT, size, 0, _NONE32, CONTROLLER, len(done))
     return head + done + frame
-
-
-def ct_flush(zone: int, source: str) -> bytes:
-    """Forget the connections in `zone` that were opened from the IPv4 address `source` (NXT_CT_FLUSH, OVS 3.1).
-
-    The switch walks all of its connections for each such message.
-    """
-    # Addresses go as IPv6; no protocol and no other field: any.
-    address = b"\0" * 10 + b"\xff\xff" + socket.inet_aton(source)
-    origin = _padded(_PAIR.pack(0, 4 + len(address)) + address)
-    body = bytes(8) + struct.pack("!HH4x", 0, 8 + len(origin)) + origin + struct.pack("!HHH2x", 2, 8, zone)
-    head = struct.pack("!BBHIII", VERSION, EXPERIMENTER, 16 + len(body), 0, _NICIRA, _CT_FLUSH)
-    return head + body
-
-
-def ct_flush_zone(zone: int) -> bytes:
-    """Forget the connections in `zone` (NXT_CT_FLUSH_ZONE); the switch walks all of its connections."""
-    return struct.pack("!BBHIII6xH", VERSION, EXPERIMENTER, 24, 0, _NICIRA, _CT_FLUSH_ZONE, zone)
 
 
 def set_config() -> bytes:

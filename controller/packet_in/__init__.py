@@ -25,6 +25,7 @@ _SERVICES: Mapping[Table, Callable[[PacketIn, HandlerView], PacketInReply]] = {
     Table.ROUTER_LOCAL: icmp_error.no_service,
     Table.UNROUTABLE: icmp_error.no_route,
     Table.DELIVER: icmp_error.no_host,
+    Table.SWITCH: neighbor.ask_holder,
     Table.REMOTE_ROUTE: icmp_error.not_learned,
     Table.FRAGMENTATION: path_mtu.outbound,
     Table.INBOUND_FRAGMENTATION: path_mtu.inbound,

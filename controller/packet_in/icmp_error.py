@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
+from controller.packet_in.back import back
 from controller.packet_in.handler import MALFORMED, HandlerView, PacketIn, PacketInReply, PacketOut
 from controller.packet_in.packet import ICMP, TCP, UDP, Ipv4, ethernet, ipv4, is_group, parse_ipv4, with_checksum
-from controller.packet_in.reply_path import back
 from controller.packet_in.tcp_reset import reset
 from controller.pipeline.match import ip_to_int, prefix_mask
 

@@ -11,12 +11,13 @@ import socket
 from collections.abc import Callable
 
 from controller.packet_in.handler import MALFORMED, HandlerView, PacketIn, PacketInReply, PacketOut
+from controller.packet_in.host import Host, host_of_address, host_of_public, sender_of
 from controller.packet_in.packet import ETHERNET, ICMP, Ipv4, adjusted, ethernet, parse_ipv4
-from controller.packet_in.reply_path import deliver, inject, machine_of_address, machine_of_mac, machine_of_public
+from controller.packet_in.reply_path import inject
 from controller.packet_in.rewrite import DESTINATION, SOURCE, header_length, readdressed
 from controller.pipeline.match import ICMP_ERRORS
 from controller.pipeline.registry import Table
-from state.model import Machine, Network
+from state.model import Network
 
 _ERROR_TYPES = tuple(bytes((kind,)) for kind in ICMP_ERRORS)
 _ICMP_HEADER = 8
@@ -24,58 +25,57 @@ _ICMP_HEADER = 8
 
 def from_internet(packet: PacketIn, view: HandlerView) -> PacketInReply:
     """For INBOUND_MTU: an error conntrack let in for a machine, to whose address the quoted source goes back."""
-    return _arriving(packet, view, machine_of_address, lambda machine: machine.transit)
+    return _arriving(packet, view, host_of_address, lambda host: host.transit)
 
 
 def to_public(packet: PacketIn, view: HandlerView) -> PacketInReply:
     """For PUBLIC_IN: an error for a public address, which becomes the machine's outside and in the quote."""
-    return _arriving(packet, view, machine_of_public, lambda machine: machine.public)
+    return _arriving(packet, view, host_of_public, lambda host: host.public)
 
 
 def _arriving(
     packet: PacketIn,
     view: HandlerView,
-    find: Callable[[Network, str], Machine | None],
-    outside: Callable[[Machine], str],
+    find: Callable[[Network, str, HandlerView], Host | None],
+    outside: Callable[[Host], str],
 ) -> PacketInReply:
     ip = _icmp(packet.frame)
     if ip is None:
         return MALFORMED
     network = view.network(packet.key)
-    machine = find(network, ip.destination) if network else None
-    actions = deliver(machine, view) if machine else None
-    if machine is None or actions is None:
+    host = find(network, ip.destination, view) if network else None
+    if host is None:
         return PacketInReply("unknown-machine")
-    message = requoted(ip, SOURCE, outside(machine), machine.address)
+    message = requoted(ip, SOURCE, outside(host), host.address)
     if message is None:
         return PacketInReply("foreign-quote")
-    header = readdressed(ip.header, DESTINATION, machine.address)
-    frame = ethernet(machine.mac, view.appliance.router_mac, header + message)
-    return PacketInReply("icmp-error-in", (PacketOut(frame, actions),))
+    header = readdressed(ip.header, DESTINATION, host.address)
+    frame = ethernet(host.mac, view.appliance.router_mac, header + message)
+    return PacketInReply("icmp-error-in", (PacketOut(frame, host.actions),))
 
 
 def from_machine(packet: PacketIn, view: HandlerView) -> PacketInReply:
     """For TRANSIT: an error of a machine, whose address becomes its transit address outside and in the quote."""
-    return _leaving(packet, view, lambda machine: machine.transit, Table.SNAT)
+    return _leaving(packet, view, lambda host: host.transit, Table.SNAT)
 
 
 def from_public(packet: PacketIn, view: HandlerView) -> PacketInReply:
     """For PUBLIC_OUT: an error of a machine, whose address becomes its public one outside and in the quote."""
-    return _leaving(packet, view, lambda machine: machine.public, Table.GATEWAY_OUT)
+    return _leaving(packet, view, lambda host: host.public, Table.GATEWAY_OUT)
 
 
-def _leaving(packet: PacketIn, view: HandlerView, outside: Callable[[Machine], str], table: Table) -> PacketInReply:
+def _leaving(packet: PacketIn, view: HandlerView, outside: Callable[[Host], str], table: Table) -> PacketInReply:
     ip = _icmp(packet.frame)
     if ip is None:
         return MALFORMED
     network = view.network(packet.key)
-    machine = machine_of_mac(network, ip.eth_src) if network else None
-    if machine is None or machine.address != ip.source or not outside(machine):
+    host = sender_of(network, ip, view) if network else None
+    if host is None or not outside(host):
         return PacketInReply("unknown-machine")
-    message = requoted(ip, DESTINATION, machine.address, outside(machine))
+    message = requoted(ip, DESTINATION, host.address, outside(host))
     if message is None:
         return PacketInReply("foreign-quote")
-    header = readdressed(ip.header, SOURCE, outside(machine))
+    header = readdressed(ip.header, SOURCE, outside(host))
     out = PacketOut(packet.frame[:ETHERNET] + header + message, inject(packet.key, table))
     return PacketInReply("icmp-error-out", (out,))
 

@@ -1,4 +1,7 @@
-"""MACs of the next hop and of drives: asked for by ARP (RFC 826), learned from replies to us alone."""
+"""MACs of the next hop and of drives: asked for by ARP (RFC 826), learned from replies to us alone.
+
+Who holds an additional address is asked for as well; of that the switch learns by itself.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,20 @@ from dataclasses import dataclass
 from netaddr import IPAddress, IPNetwork
 
 from controller.packet_in.handler import MALFORMED, HandlerView, PacketIn, PacketInReply, PacketOut
-from controller.packet_in.packet import ARP_TYPE, BROADCAST_MAC, ETHERNET, ethernet, is_group, mac_bytes, mac_text
+from controller.packet_in.packet import (
+    ARP_TYPE,
+    BROADCAST_MAC,
+    ETHERNET,
+    ethernet,
+    is_group,
+    mac_bytes,
+    mac_text,
+    parse_ipv4,
+)
 from controller.pipeline.context import PipelineContext
-from controller.pipeline.flow import Output
+from controller.pipeline.flow import Action, Output, Resubmit, SetField
+from controller.pipeline.match import Field
+from controller.pipeline.registry import HOLDER, Table
 
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, 0x0800, 6, 4)
@@ -68,6 +82,18 @@ def learn_drive(packet: PacketIn, view: HandlerView) -> PacketInReply:
     return PacketInReply("arp-announced", ask=arp.sender)
 
 
+def ask_holder(packet: PacketIn, view: HandlerView) -> PacketInReply:
+    """For SWITCH: an additional address that no machine has announced; those that may hold it are asked."""
+    ip, network = parse_ipv4(packet.frame), view.network(packet.key)
+    if ip is None or network is None:
+        return MALFORMED
+    one = next((one for one in network.additional if one.address == ip.destination), None)
+    if one is None:
+        return PacketInReply("unknown-address")
+    actions = (SetField(Field.METADATA, packet.key), SetField(HOLDER, one.number), Resubmit(Table.LISTERS))
+    return PacketInReply("holder-asked", (_question(view.appliance.router_mac, network.router, one.address, actions),))
+
+
 def _believed(arp: _Arp, own_mac: str) -> PacketInReply:
     if is_group(arp.sender_mac) or arp.sender_mac in (_NO_MAC, own_mac):
         return PacketInReply("arp-bad-mac")
@@ -85,7 +111,7 @@ def request(site: PipelineContext, address: str) -> PacketOut | None:
         return None
     if port is None:
         return None
-    return _question(port, mac, own, address)
+    return _question(mac, own, address, (Output(port),))
 
 
 def announcement(site: PipelineContext, address: str) -> PacketOut | None:
@@ -97,10 +123,10 @@ def announcement(site: PipelineContext, address: str) -> PacketOut | None:
     gateway, port = site.appliance.gateway, site.gateway_port
     if port is None or IPAddress(address) not in IPNetwork(gateway.address):
         return None
-    return _question(port, gateway.mac, address, address)
+    return _question(gateway.mac, address, address, (Output(port),))
 
 
-def _question(port: int, mac: str, sender: str, target: str) -> PacketOut:
+def _question(mac: str, sender: str, target: str, actions: tuple[Action, ...]) -> PacketOut:
     question = _ARP.pack(
         *_ETHERNET_IPV4,
         _REQUEST,
@@ -109,4 +135,4 @@ def _question(port: int, mac: str, sender: str, target: str) -> PacketOut:
         mac_bytes(_NO_MAC),
         socket.inet_aton(target),
     )
-    return PacketOut(ethernet(BROADCAST_MAC, mac, question, ARP_TYPE), (Output(port),))
+    return PacketOut(ethernet(BROADCAST_MAC, mac, question, ARP_TYPE), actions)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from controller.packet_in.fragment import fragments
 from controller.packet_in.handler import MALFORMED, HandlerView, PacketIn, PacketInReply, PacketOut
+from controller.packet_in.host import host_of_address
 from controller.packet_in.icmp_error import TOO_LARGE, UNREACHABLE, error, report, silence
 from controller.packet_in.packet import ETHERNET, ethernet, parse_ipv4
-from controller.packet_in.reply_path import deliver, inject, machine_of_address
+from controller.packet_in.reply_path import inject
 from controller.packet_in.rewrite import DESTINATION, readdressed
 from controller.pipeline.registry import Mark, Table
 
@@ -60,20 +61,19 @@ def inbound(packet: PacketIn, view: HandlerView) -> PacketInReply:
     if ip is None:
         return MALFORMED
     network = view.network(packet.key)
-    machine = machine_of_address(network, ip.destination) if network else None
-    actions = deliver(machine, view) if machine else None
-    if network is None or machine is None or actions is None:
+    host = host_of_address(network, ip.destination, view) if network else None
+    if network is None or host is None:
         return PacketInReply("unknown-machine")
     if not ip.dont_fragment:
-        header = packet.frame[:ETHERNET]
+        header, actions = packet.frame[:ETHERNET], host.actions
         return PacketInReply(
             "fragmented", tuple(PacketOut(header + part, actions) for part in fragments(ip, network.mtu))
         )
     if reason := silence(ip, network.prefix):
         return PacketInReply(reason)
-    to_public = machine.public and packet.mark in (Mark.PUBLIC_WHOLE, Mark.PUBLIC_FRAGMENT)
-    outside, table = (machine.public, Table.GATEWAY_OUT) if to_public else (machine.transit, Table.SNAT)
+    to_public = host.public and packet.mark in (Mark.PUBLIC_WHOLE, Mark.PUBLIC_FRAGMENT)
+    outside, table = (host.public, Table.GATEWAY_OUT) if to_public else (host.transit, Table.SNAT)
     quoted = readdressed(ip.datagram, DESTINATION, outside)
     datagram = error(outside, ip, quoted, UNREACHABLE, TOO_LARGE, network.mtu)
-    frame = ethernet(view.appliance.router_mac, machine.mac, datagram)
+    frame = ethernet(view.appliance.router_mac, host.mac, datagram)
     return PacketInReply("fragmentation-needed", (PacketOut(frame, inject(packet.key, table)),))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from controller.packet_in.fragment import fragments
 from controller.packet_in.handler import MALFORMED, HandlerView, PacketIn, PacketInReply, PacketOut
+from controller.packet_in.host import host_of_client, sender_of
 from controller.packet_in.icmp_error import TOO_LARGE, UNREACHABLE, error, report, silence
 from controller.packet_in.icmp_nat import is_error, requoted
 from controller.packet_in.packet import ETHERNET, Ipv4, ethernet, parse_ipv4
-from controller.packet_in.reply_path import deliver, inject, machine_of_mac
+from controller.packet_in.reply_path import inject
 from controller.packet_in.rewrite import DESTINATION, SOURCE, readdressed
 from controller.pipeline.flow import Output
 from controller.pipeline.registry import Table
 from state import remote
-from state.model import Machine, Network, Storage
+from state.model import Network, Storage
 from state.storage import client_address
 
 
@@ -34,13 +35,13 @@ def answer(packet: PacketIn, view: HandlerView) -> PacketInReply:
 
 
 def _to_drive(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, view: HandlerView) -> PacketInReply:
-    machine = machine_of_mac(network, ip.eth_src)
-    if machine is None or machine.address != ip.source:
+    host = sender_of(network, ip, view)
+    if host is None:
         return PacketInReply("unknown-machine")
     header, actions = packet.frame[:ETHERNET], inject(network.key, Table.STORAGE_OUT)
-    client = client_address(storage, machine.number)
+    client = client_address(storage, host.number)
     if is_error(ip):
-        message = requoted(ip, DESTINATION, machine.address, client)
+        message = requoted(ip, DESTINATION, host.address, client)
         if message is None:
             return PacketInReply("foreign-quote")
         return PacketInReply(
@@ -58,20 +59,19 @@ def _to_machine(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage, 
     one = remote.client(network)
     if one is not None and ip.destination == client_address(storage, one.number):
         return _to_remote(packet, ip, network, storage)
-    machine = _machine_of_client(network, storage, ip.destination)
-    actions = deliver(machine, view) if machine else None
-    if machine is None or actions is None:
+    host = host_of_client(network, ip.destination, view)
+    if host is None:
         return PacketInReply("unknown-machine")
-    header = ethernet(machine.mac, view.appliance.router_mac, b"")
+    header, actions = ethernet(host.mac, view.appliance.router_mac, b""), host.actions
     if is_error(ip):
-        message = requoted(ip, SOURCE, ip.destination, machine.address)
+        message = requoted(ip, SOURCE, ip.destination, host.address)
         if message is None:
             return PacketInReply("foreign-quote")
-        datagram = readdressed(ip.header, DESTINATION, machine.address) + message
+        datagram = readdressed(ip.header, DESTINATION, host.address) + message
         return PacketInReply("icmp-error-in", (PacketOut(header + datagram, actions),))
     if ip.dont_fragment:
         return _too_large(packet, ip, network, storage)
-    whole = parse_ipv4(packet.frame[:ETHERNET] + readdressed(ip.datagram, DESTINATION, machine.address))
+    whole = parse_ipv4(packet.frame[:ETHERNET] + readdressed(ip.datagram, DESTINATION, host.address))
     parts = fragments(whole, network.mtu) if whole else ()
     return PacketInReply("fragmented", tuple(PacketOut(header + part, actions) for part in parts))
 
@@ -91,7 +91,3 @@ def _too_large(packet: PacketIn, ip: Ipv4, network: Network, storage: Storage) -
     datagram = error(storage.ip, ip, ip.datagram, UNREACHABLE, TOO_LARGE, network.mtu)
     out = PacketOut(ethernet(ip.eth_src, storage.mac, datagram), (Output(packet.in_port),))
     return PacketInReply("fragmentation-needed", (out,))
-
-
-def _machine_of_client(network: Network, storage: Storage, address: str) -> Machine | None:
-    return next((m for m in network.machines if client_address(storage, m.number) == address), None)

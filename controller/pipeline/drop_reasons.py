@@ -38,7 +38,7 @@ _SENTENCES = {
     "source-mac": "the source MAC is not that of a machine of this attachment",
     "source-ip": "the source address is not the machine's own",
     "arp-sender": "the ARP sender is not the machine itself",
-    "arp-probe": "an address probe (RFC 5227); the appliance never gives an address twice",
+    "arp-probe": "an address probe (RFC 5227) for an address nobody has",
     "dhcp-server": "a machine answered DHCP; only the appliance may",
     "protocol": "neither IPv4 nor ARP, or not from a machine of the network",
     "arp-unknown": "ARP for an address nobody has, or an ARP reply nobody asked for",
@@ -48,6 +48,7 @@ _SENTENCES = {
     "unroutable": "the destination is outside the network and not in the Internet",
     "no-machine": "no machine has the destination address",
     "unknown-mac": "no machine of the network has the destination MAC",
+    "no-holder": "to an additional address, or its virtual MAC, that no machine with a port on the bridge lists",
     "same-segment": "the destination is on the attachment the packet came by and has it already",
     "not-ip": "not IPv4",
     "icmp-redirect": "ICMP redirect, router discovery or source quench (types 4, 5, 9, 10), which nobody may send",
@@ -125,6 +126,7 @@ _REFUSALS = {
         table: Reason("time-exceeded", "the TTL ended at the router; answered by ICMP")
         for table in (Table.TTL, Table.INTERCONNECT_TTL, Table.PEERING_IN)
     },
+    Table.SWITCH: Reason("no-holder-yet", "to an additional address that no machine has announced; it is asked for"),
     Table.FRAGMENTATION: Reason("too-large", "larger than the gateway's MTU; answered by ICMP where it may not be cut"),
     Table.STORAGE_ERROR: Reason(
         "storage-by-controller", "too large for the way, which its sender is told, or an ICMP error"
@@ -138,14 +140,15 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.CLASSIFY, _F.CLASSIFY, _P.NORMAL, ""): "source-mac",
     (_T.CLASSIFY, _F.CLASSIFY, _P.MISS, ""): "no-network",
     (_T.PORT_SECURITY, _F.DHCP, _P.EXCEPTION, ""): "dhcp-server",
-    (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.EXCEPTION, ""): "arp-probe",
     (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.DROP, "ip"): "source-ip",
     (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.DROP, "arp"): "arp-sender",
     (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.REST, ""): "protocol",
     (_T.PORT_SECURITY, _F.PORT_SECURITY, _P.MISS, ""): "no-network",
     (_T.ARP, _F.ARP, _P.SPECIFIC, ""): "same-segment",
     (_T.ARP, _F.ARP, _P.DROP, ""): "arp-unknown",
+    (_T.ARP, _F.ARP, _P.DEFAULT, ""): "arp-probe",
     (_T.ARP, _F.ARP, _P.MISS, ""): "arp-unknown",
+    (_T.ANNOUNCE, _F.ADDITIONAL, _P.MISS, ""): "arp-unknown",
     (_T.ARP_REPLY, _F.ARP, _P.MISS, ""): "not-arp",
     (_T.ROUTER_LOCAL, _F.ROUTER, _P.MISS, ""): "to-gateway",
     (_T.TTL, _F.ROUTER, _P.MISS, ""): "not-ip",
@@ -221,6 +224,8 @@ _WORDS: dict[tuple[Table, Feature, Priority, str], str] = {
     (_T.SWITCH, _F.SWITCH, _P.SPECIFIC, ""): "same-segment",
     (_T.SWITCH, _F.SWITCH, _P.DROP, ""): "unknown-mac",
     (_T.SWITCH, _F.SWITCH, _P.MISS, ""): "unknown-mac",
+    (_T.LISTERS, _F.ADDITIONAL, _P.SPECIFIC, ""): "same-segment",
+    (_T.LISTERS, _F.ADDITIONAL, _P.MISS, ""): "no-holder",
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 IN_PORT = 0xFFFFFFF8
 CONTROLLER = 0xFFFFFFFD
+LEARNED_PRIORITY = 100
 _NXM_NAMES = {Field.IP_SRC: "NXM_OF_IP_SRC", Field.IP_DST: "NXM_OF_IP_DST"}
 _PORT_NAMES = {IN_PORT: "in_port", CONTROLLER: "controller"}
 
@@ -186,13 +187,37 @@ class ToGroup:
 
 @dataclass(frozen=True, slots=True)
 class Resubmit:
-    """Look the packet up in `table` (packet-outs and groups only; flows use `Goto`)."""
+    """Look the packet up in `table`, then go on with the next action; a flow hands packets on by `Goto`."""
 
     table: Table
 
     def text(self, names: bool) -> str:
         """As ovs-ofctl reads it."""
         return f"resubmit(,{self.table.label(names)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Have the switch make a flow in `table`, or change the one that is there, whenever a packet meets this one.
+
+    That flow gives packets of network `key` whose `field` is `value` the value
+    `load` in its place. It has `cookie`, and goes when this flow goes.
+    """
+
+    table: Table
+    cookie: int
+    key: int
+    field: Field
+    value: int
+    load: int
+
+    def text(self, names: bool) -> str:
+        """As ovs-ofctl reads it."""
+        name = f"NXM_NX_{self.field.name}[]"
+        return (
+            f"learn(table={self.table.label(names)},priority={LEARNED_PRIORITY},delete_learned,cookie={self.cookie:#x},"
+            f"metadata={self.key:#x},{self.field.text}={self.value:#x},load:{self.load:#x}->{name})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +256,7 @@ class Goto:
 Instruction = Meter | WriteMetadata | Goto
 Action = (
     Output | SetField | LoadBits | ClearInPort | Move | DecTtl | PopVlan | PushVlan | Ct | CtClear | CheckPacketLarger
-    | ToGroup | Resubmit | Meter | WriteMetadata | Goto
+    | ToGroup | Resubmit | Learn | Meter | WriteMetadata | Goto
 )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ class Field(enum.Enum):
     REG1 = ("reg1", _NXM1, 1, 4, "hex")
     REG2 = ("reg2", _NXM1, 2, 4, "hex")
     REG3 = ("reg3", _NXM1, 3, 4, "hex")
+    REG4 = ("reg4", _NXM1, 4, 4, "hex")
+    REG5 = ("reg5", _NXM1, 5, 4, "hex")
     CT_STATE = ("ct_state", _NXM1, 105, 4, "ct_state")
     CT_MARK = ("ct_mark", _NXM1, 107, 4, "hex")
     TUN_ID = ("tun_id", _OXM, 38, 8, "hex")
@@ -179,6 +181,8 @@ def match(
     reg1: int | None = None,
     reg2: int | None = None,
     reg3: int | None = None,
+    reg4: int | None = None,
+    reg5: int | None = None,
     ct_state: str | None = None,
     ct_mark: int | None = None,
     eth_src: str | None = None,
@@ -217,6 +221,8 @@ def match(
     exact(Field.REG1, reg1)
     exact(Field.REG2, reg2)
     exact(Field.REG3, reg3)
+    exact(Field.REG4, reg4)
+    exact(Field.REG5, reg5)
     if ct_state is not None:
         terms.append(_ct_state(ct_state))
     exact(Field.CT_MARK, ct_mark)

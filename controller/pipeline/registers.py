@@ -15,3 +15,13 @@ TOO_LARGE = F.REG1
 
 MARK = F.REG3
 """Register that holds a `Mark`."""
+
+SENDER = F.REG4
+"""Register that holds the number of the machine that sends from an additional address; else 0."""
+
+HOLDER = F.REG5
+"""Register that holds the number of an additional address, and once it is looked up that of the machine that holds
+it, with `VIRTUAL_MAC` where it does so with a virtual MAC."""
+
+VIRTUAL_MAC = 1 << 16
+"""Bit of `HOLDER`: above every number of a machine."""

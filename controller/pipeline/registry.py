@@ -22,18 +22,21 @@ from controller.pipeline.meter_ids import (
     sender_meter,
     split_meter,
 )
-from controller.pipeline.registers import ATTACHMENT, MARK, SCRATCH, TOO_LARGE
+from controller.pipeline.registers import ATTACHMENT, HOLDER, MARK, SCRATCH, SENDER, TOO_LARGE, VIRTUAL_MAC
 from controller.pipeline.tables import Table
 
 __all__ = [
     "APPLIANCE_KEY", "ATTACHMENT", "COOKIE_DIGEST_BITS", "COOKIE_KEY_SHIFT", "FRAGMENTS_METER", "GATEWAY_METER",
-    "LAST_METER", "MARK", "NEXT_HOP_METER", "SCRATCH", "SENDERS", "STORAGE_METER", "STORAGE_NEWS_METER",
-    "TOO_LARGE", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
+    "HOLDER", "LAST_METER", "LEARNED", "MARK", "NEXT_HOP_METER", "SCRATCH", "SENDER", "SENDERS", "STORAGE_METER",
+    "STORAGE_NEWS_METER", "TOO_LARGE", "VIRTUAL_MAC", "ZONE", "Feature", "Mark", "MeterClass", "Priority",
     "Table", "cookie", "longest", "meter", "sender_meter", "split_cookie", "split_meter",
 ]  # fmt: skip
 
 ZONE = 1
 """The one conntrack zone: addresses in it are unique, see `features/transit.py`."""
+
+LEARNED = frozenset(table.number for table in Table if table.learned)
+"""Numbers of the tables whose flows the switch makes by itself."""
 
 APPLIANCE_KEY = 0
 """Network key of the appliance's own flows and of packets from the gateway port."""
@@ -74,6 +77,7 @@ class Feature(enum.IntEnum):
     PEERING = 20
     FRAGMENTS = 21
     ICMP_REDIRECT = 22
+    ADDITIONAL = 23
 
     @property
     def label(self) -> str:

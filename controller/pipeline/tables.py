@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from controller.pipeline.match import Field as F
-from controller.pipeline.registers import ATTACHMENT, MARK, SCRATCH, TOO_LARGE
+from controller.pipeline.registers import ATTACHMENT, HOLDER, MARK, SCRATCH, SENDER, TOO_LARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Table(enum.Enum):
         1,
         "Which network a packet belongs to: port, VLAN or VNI, and the MAC of one of its machines.",
         {F.IN_PORT, F.VLAN_TCI, F.TUN_ID, F.ETH_SRC},
-        {F.METADATA, ATTACHMENT, F.VLAN_TCI},
+        {F.METADATA, ATTACHMENT, SENDER, F.VLAN_TCI},
         (
             "PORT_SECURITY",
             "GATEWAY",
@@ -54,10 +54,10 @@ class Table(enum.Enum):
     )
     PORT_SECURITY = _spec(
         5,
-        "IP and ARP senders must be the machine's own; DHCP goes to the controller.",
-        {F.METADATA, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ICMP_TYPE, F.ARP_OP,
+        "IP and ARP senders must be the machine's own, or be listed by it; DHCP goes to the controller.",
+        {F.METADATA, SENDER, F.ETH_SRC, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.UDP_SRC, F.UDP_DST, F.ICMP_TYPE, F.ARP_OP,
          F.ARP_SPA, F.ARP_SHA},
-        set(),
+        {SENDER},
         ("ARP", "FORWARD", "ICMP_REDIRECT"),
         controller=True,
     )  # fmt: skip
@@ -82,10 +82,17 @@ class Table(enum.Enum):
                        {F.IP_TTL, ATTACHMENT}, ("GATEWAY_LOCAL",), controller=True)  # fmt: skip
     ARP = _spec(
         10,
-        "Which MAC answers an ARP request: the router's, or a neighbour's.",
-        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ARP_OP, F.ARP_TPA},
-        {F.ARP_THA},
-        ("ARP_REPLY",),
+        "Which MAC answers an ARP request: the router's, or a neighbour's; for additional addresses their holder does.",
+        {F.METADATA, ATTACHMENT, F.ETH_TYPE, F.ARP_OP, F.ARP_SPA, F.ARP_TPA},
+        {F.ARP_THA, HOLDER},
+        ("ARP_REPLY", "ANNOUNCE", "LISTERS"),
+    )
+    ANNOUNCE = _spec(
+        11,
+        "Gratuitous ARP and ARP replies for an additional address: their sender holds it from now on.",
+        {F.METADATA, SENDER, F.ETH_SRC, F.ETH_TYPE, F.ARP_SPA, F.ARP_TPA},
+        set(),
+        ("HOLDERS", "SWITCH"),
     )
     INTERCONNECT_TTL = _spec(
         12,
@@ -98,7 +105,7 @@ class Table(enum.Enum):
     FORWARD = _spec(15, "To the router, or to a neighbour on the same network?", {F.ETH_TYPE, F.ETH_DST},
                     set(), ("ROUTER", "NEIGHBOR_IN"))  # fmt: skip
     ROUTER = _spec(20, "Is the router itself meant? Each machine has a rate for that.",
-                   {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_DST, F.IP_TTL}, {F.IP_TTL},
+                   {F.METADATA, SENDER, F.ETH_TYPE, F.IP_SRC, F.IP_DST, F.IP_TTL}, {F.IP_TTL},
                    ("SERVICES", "TTL"))  # fmt: skip
     TTL = _spec(21, "Decrements the TTL; the controller answers for packets that end here.",
                 {F.METADATA, F.ETH_TYPE, F.IP_TTL}, {F.IP_TTL}, ("ROUTE",), controller=True)  # fmt: skip
@@ -134,21 +141,16 @@ class Table(enum.Enum):
     STORAGE = _spec(
         27,
         "To a drive: machines get the address they have on the storage network.",
-        {F.METADATA, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, TOO_LARGE},
+        {F.METADATA, SENDER, F.ETH_TYPE, F.IP_SRC, F.IP_PROTO, F.IP_FRAG, F.ICMP_TYPE, TOO_LARGE},
         {F.IP_SRC},
         ("STORAGE_OUT", "STORAGE_ERROR"),
     )
-    RATE_OUT = _spec(28, "The machine's limit towards the Internet.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
+    RATE_OUT = _spec(28, "The machine's limit towards the Internet.", {F.METADATA, SENDER, F.ETH_TYPE, F.IP_SRC},
                      set(), ("NETWORK_RATE_OUT", "PATH_MTU"))  # fmt: skip
     NETWORK_RATE_OUT = _spec(29, "The limit of all machines of the network together.", {F.METADATA},
                              set(), ("PATH_MTU",))  # fmt: skip
-    PATH_MTU = _spec(
-        30,
-        "Is the packet too large for the gateway?",
-        {F.METADATA, F.ETH_TYPE},
-        {TOO_LARGE},
-        ("FRAGMENTATION", "PUBLIC_KIND"),
-    )
+    PATH_MTU = _spec(30, "Is the packet too large for the gateway?", {F.METADATA, F.ETH_TYPE},
+                     {TOO_LARGE}, ("FRAGMENTATION", "PUBLIC_KIND"))  # fmt: skip
     FRAGMENTATION = _spec(31, "Has the controller say 'fragmentation needed'.", {F.METADATA, TOO_LARGE},
                           set(), ("PUBLIC_KIND",), controller=True)  # fmt: skip
     PUBLIC_KIND = _spec(32, "Whole packet, fragment or ICMP error? Each is translated in a way of its own.",
@@ -210,8 +212,8 @@ class Table(enum.Enum):
         45,
         "From beyond: which machine or drive of the network is meant; drives see one address of the storage network.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, TOO_LARGE},
-        {F.ETH_SRC, F.ETH_DST},
-        ("SWITCH", "REMOTE_DRIVE_CHECK"),
+        {F.ETH_SRC, F.ETH_DST, HOLDER},
+        ("SWITCH", "REMOTE_DRIVE_CHECK", "HOLDERS", "HOLDER_MAC"),
         controller=True,
     )
     REMOTE_DRIVE_CHECK = _spec(46, "Only what was translated goes on to drives.", {F.METADATA, F.CT_STATE},
@@ -239,8 +241,8 @@ class Table(enum.Enum):
         51,
         "Which machine of its network a drive means, or its VPN gateway: address and MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST, F.IP_PROTO, F.ICMP_TYPE, TOO_LARGE},
-        {F.IP_DST, F.ETH_SRC, F.ETH_DST},
-        ("SWITCH", "STORAGE_ERROR", "REMOTE_DRIVE_REPLY", "ICMP_REDIRECT"),
+        {F.IP_DST, F.ETH_SRC, F.ETH_DST, HOLDER},
+        ("SWITCH", "STORAGE_ERROR", "REMOTE_DRIVE_REPLY", "ICMP_REDIRECT", "HOLDERS", "HOLDER_MAC", "HOLDER_STORAGE"),
     )
     STORAGE_ERROR = _spec(52, "Drives: the controller tells of too large packets, and passes ICMP errors on.",
                           {F.METADATA}, controller=True)  # fmt: skip
@@ -284,8 +286,8 @@ class Table(enum.Enum):
         60,
         "Which machine a reply is for: its network, address and MAC.",
         {F.ETH_TYPE, F.IP_DST},
-        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST},
-        ("INBOUND_MTU",),
+        {F.METADATA, F.IP_DST, F.ETH_SRC, F.ETH_DST, HOLDER},
+        ("INBOUND_MTU", "HOLDERS", "HOLDER_MAC"),
     )
     INBOUND_MTU = _spec(
         61,
@@ -297,7 +299,7 @@ class Table(enum.Enum):
     )
     INBOUND_FRAGMENTATION = _spec(62, "Has the controller say 'fragmentation needed' to the sender.",
                                   {F.METADATA, TOO_LARGE}, set(), ("RATE_IN",), controller=True)  # fmt: skip
-    RATE_IN = _spec(63, "The machine's limit from the Internet.", {F.METADATA, MARK, F.ETH_DST},
+    RATE_IN = _spec(63, "The machine's limit from the Internet.", {F.METADATA, MARK, HOLDER, F.ETH_DST},
                     set(), ("NETWORK_RATE_IN", "SWITCH"))  # fmt: skip
     NETWORK_RATE_IN = _spec(64, "The limit of all machines of the network together.", {F.METADATA},
                             set(), ("SWITCH",))  # fmt: skip
@@ -305,8 +307,8 @@ class Table(enum.Enum):
         65,
         "From the router to a machine of the same network: its MAC.",
         {F.METADATA, F.ETH_TYPE, F.IP_DST},
-        {F.ETH_SRC, F.ETH_DST, ATTACHMENT},
-        ("NEIGHBOR_IN",),
+        {F.ETH_SRC, F.ETH_DST, ATTACHMENT, HOLDER},
+        ("NEIGHBOR_IN", "HOLDERS", "HOLDER_MAC"),
         controller=True,
     )
     ARP_REPLY = _spec(
@@ -324,20 +326,30 @@ class Table(enum.Enum):
         ("SWITCH",),
         controller=True,
     )
-    NEIGHBOR_IN = _spec(68, "Counts what a machine gets from its neighbours.", {F.METADATA, F.ETH_DST},
+    NEIGHBOR_IN = _spec(68, "Counts what a machine gets from its neighbours.", {F.METADATA, HOLDER, F.ETH_DST},
                         set(), ("NEIGHBOR_OUT", "SWITCH"))  # fmt: skip
-    NEIGHBOR_OUT = _spec(69, "Counts what a machine sends to its neighbours.", {F.METADATA, F.ETH_TYPE, F.IP_SRC},
-                         set(), ("SWITCH",))  # fmt: skip
+    NEIGHBOR_OUT = _spec(69, "Counts what a machine sends to its neighbours.",
+                         {F.METADATA, SENDER, F.ETH_TYPE, F.IP_SRC}, set(), ("SWITCH",))  # fmt: skip
     SWITCH = _spec(
         70,
         "To the attachment of a MAC; broadcast and multicast to all attachments of the network.",
-        {F.METADATA, F.ETH_DST, ATTACHMENT},
-        {F.VLAN_TCI, F.TUN_ID, F.IN_PORT},
+        {F.METADATA, F.ETH_TYPE, F.ETH_DST, ATTACHMENT},
+        {F.VLAN_TCI, F.TUN_ID, F.IN_PORT, HOLDER},
+        ("HOLDERS", "LISTERS"),
+        controller=True,
     )
     REMOTE_DRIVE_REPLY = _spec(71, "From drives to beyond: only replies, and errors, of known connections.",
                                {F.METADATA, F.CT_STATE}, set(), ("REMOTE_ROUTE",))  # fmt: skip
     NOT_TRANSLATED = _spec(72, "Counts, by network, what could not be translated on its way out.", {F.METADATA})
     ICMP_REDIRECT = _spec(74, "Counts, by network, ICMP that would lead others astray.", {F.METADATA})
+    HOLDERS = _spec(76, "Looked up: which machine holds an additional address; made by the flows of announce alone.",
+                    {F.METADATA, HOLDER}, {HOLDER})  # fmt: skip
+    HOLDER_MAC = _spec(77, "Looked up: the MAC of the machine that holds an additional address.",
+                       {F.METADATA, HOLDER, F.ETH_TYPE, F.IP_DST}, {F.ETH_DST})  # fmt: skip
+    HOLDER_STORAGE = _spec(78, "Looked up: the limit from drives of the machine that holds an additional address.",
+                           {F.METADATA, HOLDER})  # fmt: skip
+    LISTERS = _spec(79, "To the machine that holds a virtual MAC, or to all that may hold an additional address.",
+                    {F.METADATA, ATTACHMENT, HOLDER}, {F.VLAN_TCI, F.TUN_ID, F.IN_PORT})  # fmt: skip
     VPN_LEG = _spec(80, "To a VPN gateway's inside leg, within the network's limit.", {F.METADATA},
                     {F.ETH_SRC, F.ETH_DST})  # fmt: skip
     VPN_GATEWAY = _spec(
@@ -370,6 +382,11 @@ class Table(enum.Enum):
     def title(self) -> str:
         """Name as the switch prints it."""
         return self.label(True)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the switch makes the flows of the table by itself: they are no desired state, and left alone."""
+        return self is Table.HOLDERS
 
     def may_go_to(self, other: Table) -> bool:
         """Whether a flow of this table may hand packets to `other`."""

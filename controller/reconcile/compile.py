@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from controller.features import (
     FeatureFlows,
+    additional,
     arp,
     classify,
     dhcp,
@@ -41,6 +42,7 @@ from controller.pipeline.flow import (
     DecTtl,
     Flow,
     Goto,
+    Learn,
     LoadBits,
     Move,
     Output,
@@ -63,6 +65,7 @@ FEATURES: tuple[FeatureFlows, ...] = (
     port_security,
     dhcp,
     arp,
+    additional,
     router,
     dns,
     route,
@@ -172,7 +175,7 @@ def _effects(flow: Flow) -> tuple[frozenset[Field], frozenset[Table | int]]:
             case Ct(table, mark=mark):
                 targets.add(table)
                 writes |= {Field.CT_MARK} if mark else set()
-            case Goto(table):
+            case Goto(table) | Resubmit(table) | Learn(table):
                 targets.add(table)
             case Output(port):
                 targets.add(port)

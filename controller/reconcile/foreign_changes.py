@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from controller import metrics
-from controller.pipeline.registry import Table
+from controller.pipeline.registry import LEARNED, Table
 from controller.reconcile.installed_state import InstalledState
 
 log = logging.getLogger("sluice.reconcile")
@@ -43,6 +43,7 @@ class FlowCounts:
 
     def differ(self, found: Mapping[int, int], given: Mapping[int, int], now: float) -> int:
         """How many times in a row the same flows too few or too many were found; 0: they are as given."""
+        found = {table: count for table, count in found.items() if table not in LEARNED}
         if found == given:
             self._times = 0
             return 0

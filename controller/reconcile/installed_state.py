@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from controller.openflow import group_messages, wire
 from controller.pipeline.groups import key_of_group
 from controller.pipeline.meters import Rate
-from controller.pipeline.registry import APPLIANCE_KEY, MeterClass, split_cookie, split_meter
+from controller.pipeline.registry import APPLIANCE_KEY, LEARNED, MeterClass, split_cookie, split_meter
 from controller.reconcile.diff import UNKNOWN, Difference, FlowId, Installed, apply
 
 
@@ -48,7 +48,9 @@ class InstalledState:
     def read(
         cls, flows: Mapping[FlowId, int], meters: Mapping[int, Rate], groups: Mapping[int, bytes], owners: MeterOwners
     ) -> InstalledState:
-        """A ledger of what was read from the switch; `flows` with the digests that are known.
+        """A ledger of what was read from the switch, but for what it made by itself.
+
+        `flows` have the digests that are known.
 
         Meters of machines and interconnects that are not desired, and of
         another version of the pipeline, are orphans.
@@ -56,9 +58,10 @@ class InstalledState:
         ledger = cls()
         by_key: dict[int, dict[FlowId, int]] = defaultdict(dict)
         for flow, digest in flows.items():
-            by_key[split_cookie(flow[1])[0]][flow] = digest
+            if flow[0] not in LEARNED:
+                by_key[split_cookie(flow[1])[0]][flow] = digest
         ledger._flows = dict(by_key)
-        ledger._tables.update(table for table, _ in flows)
+        ledger._tables.update(table for found in by_key.values() for table, _ in found)
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
             owner = None if kind is None else owners.of(kind, number)

@@ -90,7 +90,8 @@ class Verification:
 
     def start(self, keys: Iterable[int]) -> None:
         """Begin to compare the networks `keys`, and whoever else has flows."""
-        self._unread, self._found, self._changed = list(Table), {key: [] for key in keys}, set()
+        self._unread = [table for table in Table if not table.learned]
+        self._found, self._changed = {key: [] for key in keys}, set()
 
     def stop(self) -> None:
         """Forget all."""

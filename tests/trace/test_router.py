@@ -59,6 +59,27 @@ def test_arp_for_a_neighbour(tracer: Tracer, asker: Machine, asked: Machine) -> 
         assert (sent["dl_src"], sent["dl_dst"]) == (asked.mac, asker.mac)
 
 
+@EACH
+def test_a_probe_is_answered_as_a_request_is(tracer: Tracer, network: Network, machine: Machine) -> None:
+    """RFC 5227 section 2.1.1: whoever has the address answers a request of 0.0.0.0."""
+    others = [other for other in network.machines if other.attachment != machine.attachment]
+    owners = [(network.router, ROUTER_MAC), *((other.address, other.mac) for other in others)]
+    for address, mac in owners:
+        verdict = tracer.trace(arp(machine, address, sender="0.0.0.0"))
+        assert (verdict.output, verdict.dropped) == (out_of(machine), None)
+        sent = verdict.final_flow
+        assert (sent["arp_sha"], sent["arp_spa"], sent["arp_op"]) == (mac, address, "2")
+    # Nobody else has its own address, and none of these counts as forged.
+    own = tracer.trace(arp(machine, machine.address, sender="0.0.0.0"))
+    assert (own.output, own.dropped) == ((), "same-segment" if network.kind is Kind.PRIVATE else "arp-probe")
+    nobody = tracer.trace(arp(machine, "10.0.99.99", sender="0.0.0.0"))
+    assert (nobody.output, nobody.dropped) == ((), "arp-probe")
+    as_reply = tracer.trace(arp(machine, network.router, sender="0.0.0.0", operation=2))
+    assert (as_reply.output, as_reply.dropped) == ((), "arp-sender")
+    with_another_mac = arp(machine, network.router, sender="0.0.0.0").replace(machine.mac, "02:00:00:00:99:99", 1)
+    assert tracer.trace(with_another_mac).dropped == "source-mac"
+
+
 def test_arp_within_one_attachment_is_left_to_who_is_asked(tracer: Tracer) -> None:
     for asker, asked in ((OFFICE[0], OFFICE[1]), (OFFICE[1], OFFICE[0])):
         verdict = tracer.trace(arp(asker, asked.address))

@@ -44,7 +44,7 @@ def started() -> Iterator[ControllerWorld]:
 @pytest.fixture
 def world(started: ControllerWorld) -> Iterator[ControllerWorld]:
     yield started
-    tables = ("Machine", "Drive", "Network", "Network_Status", "Neighbor")
+    tables = ("Machine", "Additional_Address", "Drive", "Network", "Network_Status", "Neighbor")
     started.write(*({"op": "delete", "table": table, "where": []} for table in tables))
     wait_until(lambda: not started.statuses, what="statuses gone")
     started.neighbors.clear()
@@ -88,6 +88,17 @@ def test_a_machine_belongs_to_the_change_of_its_network(world: ControllerWorld, 
     machines = tuple(machine for machine in examples.OFFICE.machines if machine != gone)
     after = dataclasses.replace(examples.OFFICE, machines=machines, revision=examples.OFFICE.revision + 1)
     assert watched.next() == DesiredStateChange({after.key: after})
+
+
+def test_an_additional_address_belongs_to_the_change_of_its_network(world: ControllerWorld, watched: Watched) -> None:
+    watched.next()
+    cluster = dataclasses.replace(examples.CLUSTER, vpn=None)
+    world.write(*world.insert(cluster))
+    assert watched.next() == DesiredStateChange({cluster.key: cluster})
+    gone = cluster.additional[0]
+    world.write({"op": "delete", "table": "Additional_Address", "where": [["number", "==", gone.number]]})
+    after = dataclasses.replace(cluster, additional=cluster.additional[1:])
+    assert watched.next() == DesiredStateChange({cluster.key: after})
 
 
 def test_a_key_that_goes_to_another_network_at_once(world: ControllerWorld, watched: Watched) -> None:

@@ -9,7 +9,7 @@ import examples
 import pytest
 from dummy_switch import DummySwitch, dummy_switch
 
-from controller.openflow import group_messages, wire
+from controller.openflow import conntrack_messages, group_messages, wire
 from controller.openflow.client import OpenFlowClient, SwitchError
 from controller.pipeline.flow import Flow, ToGroup
 from controller.pipeline.meters import Rate, Unit, packets
@@ -121,7 +121,7 @@ def test_delete_takes_one_cookie_of_one_table(bridge: OpenFlowClient, compiled: 
 
 
 def test_the_switch_forgets_an_address_and_a_zone(bridge: OpenFlowClient) -> None:
-    assert bridge.send([wire.ct_flush(1, "172.16.0.2"), wire.ct_flush_zone(515)]) == {}
+    assert bridge.send([conntrack_messages.flush(1, "172.16.0.2"), conntrack_messages.flush_zone(515)]) == {}
 
 
 def test_refused_messages_are_named(bridge: OpenFlowClient, compiled: list[Compiled]) -> None:

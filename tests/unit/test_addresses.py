@@ -17,7 +17,7 @@ from controller.conntrack.flush import (
     drive_zones,
     gateway_assignments,
 )
-from controller.openflow import wire
+from controller.openflow import conntrack_messages, wire
 from controller.openflow.client import InstalledFlow
 from controller.pipeline.match import match
 from controller.pipeline.registry import Feature, Table, cookie
@@ -164,9 +164,11 @@ def test_the_message_is_that_of_ovs_ofctl() -> None:
         "05040040000000020000232000000020000000000000000000000020000000000000001400000000000000000000ffffe0000005"
         "000000000002000800010000"
     )
-    assert wire.with_xid(wire.ct_flush(1, "224.0.0.5"), 2).hex() == told
+    assert wire.with_xid(conntrack_messages.flush(1, "224.0.0.5"), 2).hex() == told
 
 
 def test_the_message_about_a_zone_is_that_of_ovs_ofctl() -> None:
     # `struct nx_zone_id` of nicira-ext.h after the header of a Nicira extension (29).
-    assert wire.with_xid(wire.ct_flush_zone(515), 2).hex() == "0504001800000002000023200000001d0000000000000203"
+    assert (
+        wire.with_xid(conntrack_messages.flush_zone(515), 2).hex() == "0504001800000002000023200000001d0000000000000203"
+    )

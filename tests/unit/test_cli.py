@@ -168,10 +168,32 @@ def test_create_machine_sends_what_was_given(api: FakeApi, sluicectl: Sluicectl)
         "--vni", "5000", "--address", "10.0.0.9", "--hostname", "pc-one", "--wait", "-o", "json",
     )  # fmt: skip
     assert done.code == 0
-    assert done.json()["attachment"] == {"port": "vx0", "vni": 5000}
+    assert done.json()["attachment"] == {"port": "vx0", "vni": 5000, "additionalAddresses": []}
     asked = api.last()
     assert (asked.machine_id, asked.machine.network, asked.wait_live) == ("pc1", "networks/office", True)
     assert (asked.machine.address, asked.machine.hostname) == ("10.0.0.9", "pc-one")
+
+
+def test_additional_addresses_are_given_replaced_and_shown(api: FakeApi, sluicectl: Sluicectl) -> None:
+    sluicectl(
+        "machines", "create", "pc1", "--network", "office", "--mac", "02:00:00:00:00:01", "--port", "p1",
+        "--additional-address", "10.0.9.9", "--additional-address", "10.0.9.10, 0000.5e00.0133",
+    )  # fmt: skip
+    asked = api.last().machine.attachment
+    assert [(one.address, one.mac_address) for one in asked.additional_addresses] == [
+        ("10.0.9.9", ""), ("10.0.9.10", "00:00:5e:00:01:33"),
+    ]  # fmt: skip
+    shown = sluicectl("machines", "show", "pc1").out
+    assert "10.0.9.9 10.0.9.10,00:00:5e:00:01:33" in shown
+    done = sluicectl("machines", "set", "pc1", "--additional-address", "10.0.9.7", "-o", "json")
+    assert done.json()["attachment"] == {
+        "port": "p1", "additionalAddresses": [{"address": "10.0.9.7", "macAddress": ""}],
+    }  # fmt: skip
+    assert list(api.last().update_mask.paths) == ["attachment.additional_addresses"]
+    assert sluicectl("machines", "set", "pc1", "--port", "p2", "-o", "json").json()["attachment"]["additionalAddresses"]
+    assert "additional" not in sluicectl("machines", "set", "pc1", "--no-additional-addresses").out
+    both = sluicectl("machines", "set", "pc1", "--no-additional-addresses", "--additional-address", "10.0.9.7")
+    assert (both.code, "exclude each other" in both.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +292,7 @@ def test_a_wrong_file_is_refused_with_the_place(
 def test_set_sends_only_what_changes(api: FakeApi, sluicectl: Sluicectl) -> None:
     api.machines["machines/pc1"] = pc(1)
     assert sluicectl("machines", "set", "pc1", "--port", "other", "--vlan", "77").code == 0
-    assert list(api.last().update_mask.paths) == ["attachment"]
+    assert list(api.last().update_mask.paths) == ["attachment.port", "attachment.vlan", "attachment.vni"]
     assert api.machines["machines/pc1"].attachment.vlan == 77
     assert api.machines["machines/pc1"].hostname == "pc1"
     sluicectl("machines", "set", "pc1", "--mac", "02:00:00:00:00:99", "--hostname", "new")

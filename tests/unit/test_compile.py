@@ -10,12 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.pipeline.flow import CONTROLLER, Ct, Flow, Goto, Meter, Nat, Output, SetField, WriteMetadata
+from controller.pipeline.flow import (
+    CONTROLLER,
+    Ct,
+    Flow,
+    Goto,
+    Learn,
+    Meter,
+    Nat,
+    Output,
+    Resubmit,
+    SetField,
+    WriteMetadata,
+)  # fmt: skip
 from controller.pipeline.match import Field, Match, ip_to_int, match
 from controller.pipeline.meters import Unit
 from controller.pipeline.registry import ZONE, Feature, MeterClass, Priority, Table, split_cookie, split_meter
 from controller.reconcile import compile as compiler
 from controller.reconcile.compile import FEATURES, PipelineContext, RegistryError, compile_network, compile_shared
+from state.additional import AllowedAddress
 from state.model import Attachment, Drive, Network
 from state.storage import client_address
 from state.vpn import VpnConnection, VpnGateway, inside_port, outside_port
@@ -55,6 +68,21 @@ def gateways(draw: st.DrawFn, key: int) -> VpnGateway:
 
 
 @st.composite
+def listings(draw: st.DrawFn, machines: int) -> dict[int, tuple[AllowedAddress, ...]]:
+    """Machines list some of three addresses, with the MAC of each, which two may share, or without."""
+    macs = st.sampled_from(["00:00:5e:00:01:01", "00:00:5e:00:01:02"])
+    addresses = {address: draw(macs) for address in ("10.0.9.7", "10.0.9.8", "10.0.9.9")}
+    listed = st.sets(st.sampled_from(sorted(addresses)))
+    return {
+        place: tuple(
+            AllowedAddress(address, addresses[address] if draw(st.booleans()) else "") for address in draw(listed)
+        )
+        for place in range(machines)
+        if draw(st.booleans())
+    }
+
+
+@st.composite
 def networks(draw: st.DrawFn, key: int) -> Network:
     if draw(st.booleans()):
         network = examples.isolated(key, "port0", vlan=key * 8)
@@ -65,6 +93,7 @@ def networks(draw: st.DrawFn, key: int) -> Network:
             drives=(Drive("drive", f"10.250.0.{key}"),) if draw(st.booleans()) else (),
         )  # fmt: skip
         network = dataclasses.replace(network, vpn=draw(st.none() | gateways(key)))
+        network = examples.with_additional(network, 1000 + key * 10, draw(listings(len(places))))
     if network.machines and draw(st.booleans()):
         network = examples.with_public(network, f"203.0.113.{128 + key}", key + 1)
     return network
@@ -119,7 +148,7 @@ def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
         legs = {PORTS[port] for port in (inside_port(network.key), outside_port(network.key)) if port in PORTS}
         if network.vpn is not None:
             own_ports |= legs
-        transits = {machine.transit for machine in network.machines}
+        transits = {one.transit for one in network.addressed}
         publics = {machine.public for machine in network.machines}
         translations = {
             translation
@@ -151,7 +180,11 @@ def test_flows_of_a_network_stay_in_it(cloud: tuple[Network, ...]) -> None:
                         assert flow.table in (Table.CLASSIFY, Table.INBOUND, Table.PUBLIC_IN, Table.STORAGE_IN)
                         assert value == network.key
                     case SetField(Field.METADATA, value):
-                        assert (flow.table, value) == (Table.PUBLIC_IN, network.key)
+                        assert value == network.key
+                        assert flow.table in (Table.PUBLIC_IN, Table.INBOUND)
+                    case Learn(table, cookie, key):
+                        assert (table, key) == (Table.HOLDERS, network.key)
+                        assert split_cookie(cookie)[:2] == (network.key, Feature.ADDITIONAL)
                     case Output(port):
                         assert port in own_ports or port >= 0xFFFFFF00 or flow.table is Table.STORAGE_OUT
                     case Ct(_, zone, _, nat) if zone != ZONE:
@@ -168,7 +201,7 @@ def test_packets_only_ever_go_forward(cloud: tuple[Network, ...]) -> None:
     for one in [compile_shared(SITE), *(compile_network(network, SITE) for network in cloud)]:
         for flow in one.flows.values():
             for action in flow.actions:
-                if isinstance(action, Goto | Ct):
+                if isinstance(action, Goto | Ct | Resubmit | Learn):
                     assert action.table.number > flow.table.number
 
 

@@ -51,8 +51,8 @@ def test_the_pipeline_page_shows_every_table_with_its_flows(generator: Any) -> N
     parts = re.split(r"^## \d+ · (\S+)$", generator.page(), flags=re.MULTILINE)
     shown = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert sorted(shown) == sorted(table.title for table in Table)
-    for title, text in shown.items():
-        assert f"table={title}," in text, f"no golden flow of {title}"
+    for title in (table.title for table in Table if not table.learned):
+        assert f"table={title}," in shown[title], f"no golden flow of {title}"
 
 
 def _documented_settings() -> dict[tuple[str, str], str]:

@@ -71,6 +71,23 @@ def test_matches_and_actions_in_words() -> None:
     ]
 
 
+def test_the_holder_of_an_additional_address_in_words() -> None:
+    numbers = {"announce": 11, "switch": 70, "holders": 76}
+    lines = {
+        "announce": "arp,reg4=0x6e,metadata=0xa,arp_spa=10.0.9.9 actions=learn(table=holders,priority=100,"
+        "delete_learned,cookie=0xa17007a006e,metadata=0xa,reg5=0x7a,load:0x1006e->NXM_NX_REG5[]),goto_table:switch",
+        "switch": "dl_dst=00:00:5e:00:01:33 actions=set_field:0x7a->reg5,resubmit(,holders),goto_table:listers",
+        "holders": "reg5=0x7a,metadata=0xa actions=load:0x6e->NXM_NX_REG5[]",
+    }
+    text = "\n".join(f" cookie=0xa170000000001, table={name}, priority=100,{lines[name]}" for name in numbers)
+    texts = [(explain.readable_match(r), explain.readable_actions(r)) for r in explain.parse_dump(text)]
+    assert texts == [
+        ("arp,sender=110,arp_spa=10.0.9.9", "from now on 110 (virtual MAC) holds 122, → switch"),
+        ("dl_dst=00:00:5e:00:01:33", "holder=122, look up holders, → listers"),
+        ("holder=122", "holder=110"),
+    ]
+
+
 def test_a_group_is_its_next_hops() -> None:
     number = group_id(40, (1, 2), last_resort=True)
     line = (

@@ -28,6 +28,17 @@ def test_each_machine_is_known_by_its_own_address() -> None:
             assert (client.machine, client.view.network) == (machine.number, network)
 
 
+def test_who_asks_from_an_additional_address_is_known_by_that() -> None:
+    one, cluster = directory(), examples.CLUSTER
+    one.update({cluster.key: cluster})
+    for address in cluster.additional:
+        client = one.find(seen_as(address.transit, stand_in(APPLIANCE)))
+        assert client is not None
+        assert (client.machine, client.view.network) == (address.number, cluster)
+    one.update({cluster.key: replace(cluster, additional=())})
+    assert one.find(seen_as(cluster.additional[0].transit, stand_in(APPLIANCE))) is None
+
+
 def test_nobody_else_is_known() -> None:
     one = directory()
     for address in ("10.0.0.2", "10.0.0.1", "172.16.0.5", "198.51.100.1", "0.0.0.0"):
