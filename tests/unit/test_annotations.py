@@ -240,7 +240,12 @@ def test_addresses_are_refused_that_are_none(api: Api, name: str) -> None:
 
 def test_every_field_called_address_has_a_format() -> None:
     """But those that hold a prefix length, a MAC or a name as well."""
-    others = {"Machine.mac_address", "Machine.public_address", "Interconnect.local_address"}
+    others = {
+        "AdditionalAddress.mac_address",
+        "Machine.mac_address",
+        "Machine.public_address",
+        "Interconnect.local_address",
+    }
     for name, message in MESSAGES.items():
         for field in message.fields:
             if field.cpp_type == FieldDescriptor.CPPTYPE_STRING and field.name.endswith("address"):
