@@ -61,9 +61,9 @@ class Housekeeping:
         operations = [*self._settings(), *expired]
         if operations:
             self._store.client.transact(operations, durable=False)
-        replica, now = self._store.replica, self._store.clock.steady()
-        with replica.lock:
-            for pool in replica.pools:
+        cache, now = self._store.cache, self._store.clock.steady()
+        with cache.lock:
+            for pool in cache.pools:
                 metrics.FREE.labels(pool.name).set(pool.free_count(now))
                 metrics.SIZE.labels(pool.name).set(pool.size)
         realization = self._store.realization()
@@ -74,8 +74,8 @@ class Housekeeping:
     def _settings(self) -> list[Operation]:
         """Write the settings at the start and when they are gone; not against another agent, again and again."""
         wanted = self._store.config.appliance.to_settings()
-        with self._store.replica.lock:
-            present, revision = self._store.replica.appliance, next_revision(self._store.replica)
+        with self._store.cache.lock:
+            present, revision = self._store.cache.appliance, next_revision(self._store.cache)
         if present is None:
             row = {"name": "appliance", "settings": to_map(wanted)}
             return [{"op": "insert", "table": "Appliance", "row": row}, revision]
@@ -93,6 +93,6 @@ class Housekeeping:
 
     def _expired(self) -> list[Operation]:
         now = self._store.clock.steady()
-        with self._store.replica.lock:
-            due = list(islice(self._store.replica.ledger.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
+        with self._store.cache.lock:
+            due = list(islice(self._store.cache.allocations.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
         return [{"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]} for _, table, uuid in due]

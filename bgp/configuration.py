@@ -117,7 +117,7 @@ def _lines(link: Link, digest: str, *, closed: bool, bfd: bool) -> Iterator[Line
         ("in", f"{peer} filter-list in in"),
         ("map", f"{peer} route-map in in"),
         ("out", f"{peer} filter-list own out"),
-        # One more than allowed, bgpd would lose without a word; the keeper holds the session for it.
+        # One more than allowed, bgpd would lose without a word; the worker holds the session for it.
         ("most", f"{peer} maximum-prefix {one.maximum_prefixes + 1}"),
     ):
         yield Line(BGPD, unicast, key, text)

@@ -50,8 +50,8 @@ class FrrStateFile:
         text = json.dumps({"identity": self.told.identity, "lines": [asdict(line) for line in self.told.lines],
                            "holds": self.holds.kept(), "revision": self._revision})  # fmt: skip
         if text != self._written:
-            draft = self._file.with_suffix(".new")
-            draft.touch(mode=0o600)
-            draft.write_text(text)
-            draft.replace(self._file)
+            unfinished = self._file.with_suffix(".new")
+            unfinished.touch(mode=0o600)
+            unfinished.write_text(text)
+            unfinished.replace(self._file)
             self._written = text

@@ -29,7 +29,7 @@ class InterconnectWorkers(workers.Workers[DesiredInterconnects, Link]):
         self._around.legs.set(map(leg_port, links))
         return links
 
-    def keeper(self, number: int) -> InterconnectWorker:
+    def worker(self, number: int) -> InterconnectWorker:
         """Who keeps the interconnect of that number."""
         return InterconnectWorker(number, self._around)
 

@@ -188,7 +188,7 @@ def _datapath(session: CliSession, limits: list[dict[str, str]]) -> Check:
 
 
 def _controller(session: CliSession) -> Check:
-    # Where the API does not say. Held by the controller's process and written by it (controller.presence): Open
+    # Where the API does not say. Held by the controller's process and written by it (controller.instance_lock): Open
     # vSwitch does not know.
     path = session.rundir / f"{session.bridge}.sluice.lock"
     try:

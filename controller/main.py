@@ -77,7 +77,7 @@ def main(
     # The switch's socket is for root and its group.
     os.umask(0o007)
     try:
-        presence = InstanceLock(path_of(ovs_rundir, bridge))
+        instance_lock = InstanceLock(path_of(ovs_rundir, bridge))
     except OSError as error:
         log.error("cannot start: is another controller running?", extra={"bridge": bridge, "error": str(error)})
         sys.exit(1)
@@ -128,9 +128,9 @@ def main(
         if metrics_port:
             metrics.serve(metrics_address, metrics_port, lambda: counters.read(mgmt, reconciler.committer, source))
         if listen:
-            app.listen(listen, switch, reconciler, answers, presence)
+            app.listen(listen, switch, reconciler, answers, instance_lock)
         else:
-            app.connect(mgmt, switch, reconciler, answers, presence)
+            app.connect(mgmt, switch, reconciler, answers, instance_lock)
     except OSError as error:
         log.error("cannot start", extra={"error": str(error)})
         sys.exit(1)
@@ -144,7 +144,7 @@ def main(
     if collector is not None:
         collector.close(2)
     source.close()
-    presence.close()
+    instance_lock.close()
 
 
 def _wait(stopped: threading.Event, reconciler: Reconciler, verify_seconds: float, name: Callable[[], bool]) -> None:

@@ -67,7 +67,7 @@ class Workers(ABC, Generic[Desired, Wanted]):
         """Tell others of what is desired; what is wanted of it, by number."""
 
     @abstractmethod
-    def keeper(self, number: int) -> Worker[Wanted]:
+    def worker(self, number: int) -> Worker[Wanted]:
         """Who keeps the thing of that number."""
 
     @abstractmethod
@@ -86,10 +86,10 @@ class Workers(ABC, Generic[Desired, Wanted]):
         """Leave all as it is, and end."""
         self._queue.put(None)
         self._thread.join()
-        for keeper in self._keepers.values():
-            keeper.end(remove=False)
-        for keeper in (*self._keepers.values(), *self._leaving.values()):
-            keeper.join(END_SECONDS)
+        for worker in self._keepers.values():
+            worker.end(remove=False)
+        for worker in (*self._keepers.values(), *self._leaving.values()):
+            worker.join(END_SECONDS)
 
     def _run(self) -> None:
         desired: Desired | None = None
@@ -105,25 +105,25 @@ class Workers(ABC, Generic[Desired, Wanted]):
             except Exception:
                 self._on_fault()
                 self._log.exception("keeping %s failed", self._what)
-            self._running(sum(keeper.running for keeper in list(self._keepers.values())))
+            self._running(sum(worker.running for worker in list(self._keepers.values())))
 
     def _apply(self, desired: Desired) -> None:
         wanted = self.prepare(desired)
         if self._first:
             self._first = False
             for number in self.left() - wanted.keys():
-                self._keepers[number] = self.keeper(number)
+                self._keepers[number] = self.worker(number)
         for number in list(self._keepers):
             made = self._made.get(number)
             if number not in wanted or (made is not None and made != self.made_at(wanted[number])):
                 self._leaving[number] = self._keepers.pop(number)
                 self._made.pop(number, None)
                 self._leaving[number].end(remove=True)
-        self._leaving = {number: keeper for number, keeper in self._leaving.items() if not keeper.ended}
+        self._leaving = {number: worker for number, worker in self._leaving.items() if not worker.ended}
         # One that is made anew while the last of its number still goes waits for that: see `_run`.
         for number, one in wanted.items():
             if number not in self._leaving:
                 if number not in self._keepers:
-                    self._keepers[number] = self.keeper(number)
+                    self._keepers[number] = self.worker(number)
                     self._made[number] = self.made_at(one)
                 self._keepers[number].set(one)

@@ -248,16 +248,16 @@ class CorporateSite:
         return True
 
 
-def uplink(sandbox: Sandbox, router: Machine, number: int, beyond: str = "") -> str:
+def uplink(sandbox: Sandbox, router: Machine, number: int, remote: str = "") -> str:
     """Link a router to the Internet by the link `number`, as its default route; its address there.
 
-    What comes from the appliance reaches that address, and the prefix `remote-route` the router.
+    What comes from the appliance reaches that address, and the prefix `remote` the router.
     """
     near, address = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
     internet, cable = sandbox.internet, f"{router.name}{_CABLE}"
     sandbox.site.net.addLink(router, internet, cls=Link, intfName1=INTERFACE, intfName2=cable)
     router.settle()
-    routes = [f"ip route replace {beyond} via {address} table {table}" for table in ("main", _TABLE) if beyond]
+    routes = [f"ip route replace {remote} via {address} table {table}" for table in ("main", _TABLE) if remote]
     settle(internet, cable, f"ip address add {near}/30 dev {cable}",
             f"ip route replace {address}/32 dev {cable} table {_TABLE}", *routes,
             f"ip route replace blackhole default table {_TABLE}",

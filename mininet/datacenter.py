@@ -36,7 +36,7 @@ from fileserver import FileServer
 from grid import terminal
 from interconnect import Interconnects
 from machines import NoLease
-from reachability import Beyond, Matrix, expect, observe
+from reachability import Matrix, Remote, expect, observe
 from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from settings import BRIDGE
 from showcase import Shown
@@ -169,22 +169,22 @@ def peer_with(sandbox: Sandbox, metro: CrossConnect, number: int) -> None:
     Interconnects(sandbox).create(PEER, password=password, **link.fields(PEER_AS))
 
 
-def beyond() -> list[Beyond]:
+def remote() -> list[Remote]:
     """What offices reach beyond their prefix, and the host of the peer."""
     headquarters, plant, peer = (str(IPv4Network(p)[10]) for p in (HEADQUARTERS_PREFIX, PLANT_PREFIX, PEER_PREFIX))
     return [
-        *(Beyond(office.headquarters, office.name, headquarters, asks=True, tunnel=True) for office in OFFICES),
-        *(Beyond(office.plant, office.name, plant, asks=True) for office in OFFICES),
-        Beyond(FILES, "ada-office", FILES_ADDRESS),
-        Beyond(PEER, "", peer, asks=True),
+        *(Remote(office.headquarters, office.name, headquarters, asks=True, tunnel=True) for office in OFFICES),
+        *(Remote(office.plant, office.name, plant, asks=True) for office in OFFICES),
+        Remote(FILES, "ada-office", FILES_ADDRESS),
+        Remote(PEER, "", peer, asks=True),
     ]
 
 
 def check(sandbox: Sandbox, progress: Progress) -> bool:
     """Print the matrix and what was dropped; whether all was as expected."""
     with progress.step("Trying every way between them"):
-        expected = expect(sandbox, MACHINES, beyond())
-        seen = observe(sandbox, MACHINES, beyond())
+        expected = expect(sandbox, MACHINES, remote())
+        seen = observe(sandbox, MACHINES, remote())
     matrix = Matrix(expected, seen)
     print()
     screen = terminal(sys.stdout)

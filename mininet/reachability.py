@@ -31,7 +31,7 @@ SERVER = SERVERS[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Beyond:
+class Remote:
     """What one private network reaches beyond its own prefix: a PC behind its VPN or interconnect, or its drive.
 
     It says `name` who it is; those that ask themselves (`asks`) reach the
@@ -65,22 +65,22 @@ def network_of(wanted: Wanted) -> str:
     return wanted.network or wanted.name
 
 
-def expect(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyond] = ()) -> Cells:
+def expect(sandbox: Sandbox, machines: Sequence[Wanted], remote: Sequence[Remote] = ()) -> Cells:
     """What the allocations alone say: a machine reaches its network, its router and the Internet, nothing else."""
-    outside = {other.name for other in beyond if not other.network}
+    outside = {other.name for other in remote if not other.network}
     reach, blocks = {INTERNET: frozenset(outside)}, {}
 
     def of(network: str, *, asking: bool) -> set[str]:
         inside = {other.name for other in machines if network_of(other) == network}
-        return inside | {other.name for other in beyond if other.network == network and (asking or not other.asks)}
+        return inside | {other.name for other in remote if other.network == network and (asking or not other.asks)}
 
     for one in machines:
         reach[one.name] = frozenset(of(network_of(one), asking=True) | outside | {ROUTER, PING, UDP, TCP})
         blocks[one.name] = _seen_as(sandbox, one)
-    for pc in beyond:
+    for pc in remote:
         if pc.asks:
             reach[pc.name] = frozenset(of(pc.network, asking=False) | ({ROUTER} if pc.tunnel else set()))
-    return Cells(*_frame(machines, beyond), reach, blocks)
+    return Cells(*_frame(machines, remote), reach, blocks)
 
 
 def _seen_as(sandbox: Sandbox, machine: Wanted) -> str:
@@ -92,7 +92,7 @@ def _seen_as(sandbox: Sandbox, machine: Wanted) -> str:
     return f"{block.address}:{block.first_port}-{block.last_port}"
 
 
-def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyond] = ()) -> Cells:
+def observe(sandbox: Sandbox, machines: Sequence[Wanted], remote: Sequence[Remote] = ()) -> Cells:
     """What is so: every machine asks every address, and counts who answers by name.
 
     Asking by name matters where addresses overlap: 10.0.0.2 of one's own
@@ -101,7 +101,7 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
     leases = {one.name: sandbox.site.machines[one.name].lease for one in machines}
     addresses = {name: lease.address for name, lease in leases.items() if lease}
     routers = {name: lease.router for name, lease in leases.items() if lease}
-    for other in beyond:
+    for other in remote:
         addresses[other.name] = other.address
         if other.asks and other.network:
             routers[other.name] = sandbox.network(other.network).router_address
@@ -125,7 +125,7 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
         found |= {column for column, holds in checks.items() if column in asked[name] and holds()}
         return frozenset(found), f"{outside.address}:{outside.port}" if outside else ""
 
-    columns, asked = _frame(machines, beyond)
+    columns, asked = _frame(machines, remote)
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
         looks = dict(zip(asked, pool.map(look, asked), strict=True))
     return Cells(
@@ -136,24 +136,24 @@ def observe(sandbox: Sandbox, machines: Sequence[Wanted], beyond: Sequence[Beyon
     )
 
 
-def _frame(machines: Sequence[Wanted], beyond: Sequence[Beyond]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+def _frame(machines: Sequence[Wanted], remote: Sequence[Remote]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     names = tuple(one.name for one in machines)
-    askers = tuple(one.name for one in beyond if one.asks)
-    columns = *names, *(one.name for one in beyond), *COLUMNS
-    return columns, {row: _asked(row, columns, beyond) for row in (*names, *askers, INTERNET)}
+    askers = tuple(one.name for one in remote if one.asks)
+    columns = *names, *(one.name for one in remote), *COLUMNS
+    return columns, {row: _asked(row, columns, remote) for row in (*names, *askers, INTERNET)}
 
 
-def _asked(row: str, columns: Sequence[str], beyond: Sequence[Beyond]) -> tuple[str, ...]:
+def _asked(row: str, columns: Sequence[str], remote: Sequence[Remote]) -> tuple[str, ...]:
     """The columns that say something of a row: not oneself, and not what is its own affair.
 
     The Internet is at home where the last columns lead; a site beyond a VPN or interconnect has one of its own.
     """
-    homes = {other.name for other in beyond if not other.network}
+    homes = {other.name for other in remote if not other.network}
     if row == INTERNET:
         without = set(COLUMNS)
     elif row in homes:
         without = set(COLUMNS) - {ROUTERS}
-    elif any(row == other.name for other in beyond):
+    elif any(row == other.name for other in remote):
         without = {PING, UDP, TCP, *homes}
     else:
         without = set()

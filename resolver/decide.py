@@ -88,7 +88,7 @@ def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -
     What is beyond a tunnel is reached by the tunnel or not at all.
     """
     gateway = network.vpn
-    beyond = (
+    remote = (
         []
         if gateway is None
         else [IPv4Network(prefix) for one in gateway.connections for prefix in one.remote_prefixes]
@@ -99,7 +99,7 @@ def _servers(addresses: Iterable[str], network: Network, appliance: Appliance) -
         own = inside.get(text)
         if own is not None:
             yield ForwardingServer(seen_as(own.transit, stand_in(appliance)), network.router)
-        elif gateway is not None and any(IPv4Address(text) in prefix for prefix in beyond):
+        elif gateway is not None and any(IPv4Address(text) in prefix for prefix in remote):
             yield ForwardingServer(text, tunnel=vpn.namespace(network.key), since=gateway.created_at)
         elif not any(IPv4Address(text) in prefix for prefix in closed):
             yield ForwardingServer(text)

@@ -41,11 +41,11 @@ class Upstream:
     """Asks servers by sockets of the host, or of where else they are.
 
     `inside` opens one for a server that is a machine, given its router's
-    address, `remote-route` one for a server beyond a tunnel, given the namespace.
+    address, `remote` one for a server beyond a tunnel, given the namespace.
     """
 
-    def __init__(self, inside: Open, beyond: Open, port: int = DOMAIN) -> None:
-        self._inside, self._beyond = inside, beyond
+    def __init__(self, inside: Open, remote: Open, port: int = DOMAIN) -> None:
+        self._inside, self._beyond = inside, remote
         self._port = port
         self._silent: dict[ForwardingServer, float] = {}
         self._memory = AnswerCache()

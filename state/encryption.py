@@ -104,18 +104,18 @@ def _make(path: Path) -> None:
     """Write a new key, whole and on disk before it has its name; whoever is first wins."""
     # A name of its own: threads may make one at once, and a process that was killed may have left one behind.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    draft = Path(name)
+    unfinished = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(Fernet.generate_key() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(draft, path)
+            os.link(unfinished, path)
         except FileExistsError:
             return
     finally:
-        draft.unlink()
+        unfinished.unlink()
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

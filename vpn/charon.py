@@ -346,7 +346,7 @@ class CharonStateFile:
         """Write it down. Raises OSError."""
         text = json.dumps({"loaded": self.loaded, "counted": self.counted, "keys": self.keys})
         if text != self._written:
-            draft = self._file.with_suffix(".new")
-            draft.write_text(text)
-            draft.replace(self._file)
+            unfinished = self._file.with_suffix(".new")
+            unfinished.write_text(text)
+            unfinished.replace(self._file)
             self._written = text

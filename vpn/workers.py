@@ -33,7 +33,7 @@ class GatewayWorkers(workers.Workers[DesiredGateways, VpnGatewayConfig]):
         self._around.legs.set(leg for key in sites for leg in (inside_port(key), outside_port(key)))
         return sites
 
-    def keeper(self, number: int) -> GatewayWorker:
+    def worker(self, number: int) -> GatewayWorker:
         """Who keeps the gateway of the network of that key."""
         return GatewayWorker(number, self._around)
 

@@ -1,4 +1,4 @@
-"""Additional addresses in the replica: those of each network, and which machines list them."""
+"""Additional addresses in the cache: those of each network, and which machines list them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _discard(users: dict[str, set[str]], value: str, name: str) -> None:
 
 
 class AdditionalReplica:
-    """The additional addresses of all networks; under the replica's lock."""
+    """The additional addresses of all networks; under the cache's lock."""
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools

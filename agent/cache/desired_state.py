@@ -59,7 +59,7 @@ class DesiredStateCache:
         self.lock = threading.RLock()
         keep = {"port-block": keep_blocks, "assignment": keep_blocks, "public-zone": max(keep_released, ZONE_REST)}
         self.pools = pools
-        self.ledger = Allocations(pools, self._addresses_of, clock, keep=keep, keep_others=keep_released)
+        self.allocations = Allocations(pools, self._addresses_of, clock, keep=keep, keep_others=keep_released)
         self.networks: SortedDict[str, NetworkRecord] = SortedDict()
         self.machines: SortedDict[str, MachineRecord] = SortedDict()
         self.drives: SortedDict[str, DriveRecord] = SortedDict()
@@ -126,9 +126,9 @@ class DesiredStateCache:
             for address in addresses:
                 self._assigned(address)
             for change in sorted(by_table.get("Allocation", ()), key=lambda c: c.new is not None):
-                self.ledger.allocation(change)
+                self.allocations.allocation(change)
             for change in by_table.get("Request", ()):
-                self.ledger.request(change)
+                self.allocations.request(change)
             for change in by_table.get("Usage", ()):
                 self._usage(change)
             for change in by_table.get("Pools", ()):

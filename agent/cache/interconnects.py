@@ -1,4 +1,4 @@
-"""Interconnects of the replica, what the BGP daemon says of them, and the routes their peers announce."""
+"""Interconnects of the cache, what the BGP daemon says of them, and the routes their peers announce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the replica holds of each object, how clients see it, and how far it has come."""
+"""What the cache holds of each object, how clients see it, and how far it has come."""
 
 from __future__ import annotations
 

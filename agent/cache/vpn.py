@@ -1,4 +1,4 @@
-"""VPN gateways and connections of the replica, and what the VPN daemon says of them."""
+"""VPN gateways and connections of the cache, and what the VPN daemon says of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ByTable = Mapping[str, Sequence[RowChange]]
 class VpnCache:
     """A part of `Replica`, under its lock: the VPN gateways and connections of one database.
 
-    `listener` is that of the replica; `wake` lets those look again who wait
+    `listener` is that of the cache; `wake` lets those look again who wait
     for something of a network.
     """
 

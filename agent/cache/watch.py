@@ -98,7 +98,7 @@ class Watcher(Generic[V]):
 
 
 class Hub:
-    """All watch streams; call it under the replica's lock."""
+    """All watch streams; call it under the cache's lock."""
 
     def __init__(self, depth: int = 16384) -> None:
         self._depth = depth

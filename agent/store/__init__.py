@@ -25,27 +25,27 @@ class Store(
 
     def translation(self, address: str, port: int, moment: int | None) -> PortBlockUse | None:
         """Who had `port` of public `address` at `moment` (ms; None means now)."""
-        with self.replica.lock:
-            return self.replica.ledger.history.at(address, port, _LAST if moment is None else moment)
+        with self.cache.lock:
+            return self.cache.allocations.history.at(address, port, _LAST if moment is None else moment)
 
     def assignment(self, address: str, moment: int | None) -> PublicAddressUse | None:
         """Who had public `address` at `moment` (ms; None means now)."""
-        with self.replica.lock:
-            return self.replica.ledger.assignments.at(address, _LAST if moment is None else moment)
+        with self.cache.lock:
+            return self.cache.allocations.assignments.at(address, _LAST if moment is None else moment)
 
     def realization(self) -> Realization:
         """How much of desired state the switch has."""
-        with self.replica.lock:
-            return Realization() if self.replica.revision_row is None else self.replica.revision_row[1]
+        with self.cache.lock:
+            return Realization() if self.cache.revision_row is None else self.cache.revision_row[1]
 
     def port_problems(self) -> dict[str, str]:
         """The appliance's own ports with what is wrong with them, as the controller says."""
         appliance = self.config.appliance
         storage = "" if appliance.storage is None else appliance.storage.port
-        with self.replica.lock:
+        with self.cache.lock:
             named = filter(None, (appliance.gateway.port, storage, appliance.resolver_port))
-            return {port: self.replica.port_problem(port) for port in named}
+            return {port: self.cache.port_problem(port) for port in named}
 
     def is_assignable(self, address: str) -> bool:
         """Whether `address` can stand for a machine."""
-        return bool(self.replica.pools.public.covered(address))
+        return bool(self.cache.pools.public.covered(address))

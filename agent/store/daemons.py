@@ -17,6 +17,6 @@ class Work(DesiredState):
             case Name.RESOLVER:
                 return bool(self.config.appliance.resolver_port)
             case Name.VPN:
-                return bool(self.replica.vpn.gateways)
+                return bool(self.cache.vpn.gateways)
             case Name.BGP:
-                return bool(self.replica.interconnects.by_name)
+                return bool(self.cache.interconnects.by_name)

@@ -1,8 +1,8 @@
 """The only writer of desired state: one command is one durable transaction.
 
-A command is planned on the replica and sent with guards (unique indexes, and
+A command is planned on the cache and sent with guards (unique indexes, and
 `wait` on the revision of a network it changes). When another agent was
-faster the server refuses it whole; by then the replica knows why, and the
+faster the server refuses it whole; by then the cache knows why, and the
 command is planned again.
 """
 
@@ -65,7 +65,7 @@ CONFLICTS = ("constraint violation", "timed out", "referential integrity violati
 
 
 class DesiredState:
-    """The replica, and the way of a command to the database; all safe to call from any thread.
+    """The cache, and the way of a command to the database; all safe to call from any thread.
 
     `timeout` is in seconds and bounds waiting for the database; what needs it
     raises Unreachable.
@@ -77,7 +77,7 @@ class DesiredState:
         self.clock = clock or Clock()
         self.hub = Hub()
         cooldown = config.reuse_after_seconds * 1000
-        self.replica = DesiredStateCache(
+        self.cache = DesiredStateCache(
             Pools(config.appliance, cooldown),
             self.hub.publish,
             self.clock,
@@ -100,7 +100,7 @@ class DesiredState:
     def _apply(self, changes: Sequence[RowChange], reset: bool) -> None:
         """Take in changes; what cannot be understood ends the service, since nothing may be given out on a guess."""
         try:
-            self.replica.apply(changes, reset)
+            self.cache.apply(changes, reset)
         except Exception as error:
             metrics.INTERNAL.inc()
             log.exception("rows of the database cannot be understood; mend them and restart the agent")
@@ -108,7 +108,7 @@ class DesiredState:
 
     def made_before(self, request: Idempotency) -> RequestRecord | None:
         """What `request` made when it was sent before. Raises InvalidArgument when it was another request."""
-        made = self.replica.ledger.requests.get(request.request_id) if request.request_id else None
+        made = self.cache.allocations.requests.get(request.request_id) if request.request_id else None
         if made is not None and made.digest != request.digest:
             description = f"request_id {request.request_id} was used for another request; send a new one"
             raise InvalidArgument([Violation("request_id", description)])
@@ -126,10 +126,10 @@ class DesiredState:
             if not self._commands.acquire(timeout=max(0.0, until - time.monotonic())):
                 raise Unavailable("other commands are still waiting for the database; try again")
             try:
-                with self.replica.lock:
-                    draft = TransactionBuilder(self.replica, self.config.appliance, self.clock)
-                    answer = plan(draft)
-                    operations = [*draft.operations, next_revision(self.replica)] if draft.operations else []
+                with self.cache.lock:
+                    transaction = TransactionBuilder(self.cache, self.config.appliance, self.clock)
+                    answer = plan(transaction)
+                    operations = [*transaction.operations, next_revision(self.cache)] if transaction.operations else []
                 if operations:
                     self.client.transact(operations, timeout=max(0.1, until - time.monotonic()))
                 return answer
@@ -169,7 +169,7 @@ class DesiredState:
     def await_settled(self, record: NetworkRecord | Peerings, settled: Callable[[], bool], timeout: float) -> None:
         """Wait, under the lock, until `settled` as the network or what is in it changes, at most `timeout` s."""
         if record.waiting is None:
-            record.waiting = threading.Condition(self.replica.lock)
+            record.waiting = threading.Condition(self.cache.lock)
         record.waiting.wait_for(lambda: self.stopping or settled(), max(0.0, timeout))
 
     def await_object(
@@ -196,7 +196,7 @@ class DesiredState:
         self, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
     ) -> list[Index | None]:
         """The indexes of objects `within` each network of a tenant; without a tenant `every` object."""
-        return [within(record) for record in self.replica.tenants.get(tenant, {}).values()] if tenant else [every]
+        return [within(record) for record in self.cache.tenants.get(tenant, {}).values()] if tenant else [every]
 
     def of_network(
         self, network: str, tenant: str, every: Index, within: Callable[[NetworkRecord], Index | None]
@@ -204,15 +204,15 @@ class DesiredState:
         """As `of_tenant`, of one network where it is named. Raises NotFound."""
         if not network:
             return self.of_tenant(tenant, every, within)
-        record = find(self.replica.networks, f"networks/{network}")
+        record = find(self.cache.networks, f"networks/{network}")
         return [within(record)] if tenant in ("", record.network.tenant) else []
 
     def release_waiting(self) -> None:
         """The agent stops: answer waiting calls with objects as they are, end watch streams."""
-        with self.replica.lock:
+        with self.cache.lock:
             self.stopping = True
-            owners: list[NetworkRecord | Peerings] = [*self.replica.networks.values()]
-            for owner in (*owners, self.replica.interconnects.peerings):
+            owners: list[NetworkRecord | Peerings] = [*self.cache.networks.values()]
+            for owner in (*owners, self.cache.interconnects.peerings):
                 if owner.waiting is not None:
                     owner.waiting.notify_all()
         self.hub.close()

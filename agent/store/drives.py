@@ -20,50 +20,50 @@ class Drives(DesiredState):
         """
         check([*request_id("request_id", request.request_id), *new_drive(new, self.config.appliance.storage)])
 
-        def plan(draft: TransactionBuilder) -> DriveView:
+        def plan(transaction: TransactionBuilder) -> DriveView:
             made = self.made_before(request)
             if made is not None:
-                return remade(self.replica.drives, f"drives/{made.names[0]}", made.created_at).view
-            drive, record = draft.create_drive(new)
-            draft.answered(request, [drive.name])
-            return DriveView(drive, record.network.name, record.network.tenant, draft.now, WAITING)
+                return remade(self.cache.drives, f"drives/{made.names[0]}", made.created_at).view
+            drive, record = transaction.create_drive(new)
+            transaction.answered(request, [drive.name])
+            return DriveView(drive, record.network.name, record.network.tenant, transaction.now, WAITING)
 
         view = self.run(plan, timeout, repeatable=bool(request.request_id))
-        with self.replica.lock:
-            record = self.replica.drives.get(view.drive.name)
+        with self.cache.lock:
+            record = self.cache.drives.get(view.drive.name)
             return view if record is None else record.view
 
     def delete_drive(self, name: str, timeout: float) -> None:
         """Take a drive away from its network. Raises NotFound, Aborted, Unavailable."""
-        self.run(lambda draft: draft.delete_drive(name), timeout)
+        self.run(lambda transaction: transaction.delete_drive(name), timeout)
 
     def drive(self, name: str) -> DriveView:
         """One drive. Raises NotFound."""
-        with self.replica.lock:
-            return find(self.replica.drives, f"drives/{name}").view
+        with self.cache.lock:
+            return find(self.cache.drives, f"drives/{name}").view
 
     def list_drives(self, network: str, tenant: str, after: str, count: int) -> list[DriveView]:
         """At most `count` drives with names above `after`, in order; of one network and tenant unless empty.
 
         Raises NotFound.
         """
-        with self.replica.lock:
-            every = self.replica.drives
+        with self.cache.lock:
+            every = self.cache.drives
             found = self.of_network(network, tenant, every, lambda record: record.drives)
             return [every[name].view for name in following(found, after, count)]
 
     def wait_drive(self, view: DriveView, timeout: float) -> DriveView:
         """The drive once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"drives/{view.drive.name}"
-        with self.replica.lock:
-            record = remade(self.replica.drives, name, view.created_at)
+        with self.cache.lock:
+            record = remade(self.cache.drives, name, view.created_at)
             self.await_object(record, record.network, name, timeout)
             return record.view
 
     def watch_drives(self, network: str) -> tuple[list[DriveView], Watcher[DriveView]]:
         """The drives there are (only those of `network` unless it is empty) and a stream of changes after them."""
-        with self.replica.lock:
-            record = self.replica.networks.get(network)
-            drives = record.drives if record is not None else {} if network else self.replica.drives
+        with self.cache.lock:
+            record = self.cache.networks.get(network)
+            drives = record.drives if record is not None else {} if network else self.cache.drives
             watcher = self.hub.add(DriveView, lambda view: network in ("", view.network))
             return [drive.view for drive in drives.values()], watcher

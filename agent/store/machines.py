@@ -36,26 +36,26 @@ class Machines(DesiredState):
         # Those that ask for an address come first, so that no other of the batch is given it.
         order = sorted(range(len(requests)), key=lambda at: not requests[at].address)
 
-        def plan(draft: TransactionBuilder) -> list[MachineView]:
+        def plan(transaction: TransactionBuilder) -> list[MachineView]:
             made = self.made_before(request)
             if made is not None:
-                return [remade(self.replica.machines, f"machines/{n}", made.created_at).view for n in made.names]
+                return [remade(self.cache.machines, f"machines/{n}", made.created_at).view for n in made.names]
             planned: dict[int, MachineView] = {}
             for new in requests:
-                draft.expect(new)
+                transaction.expect(new)
             for at in order:
                 try:
-                    machine, network = draft.create_machine(requests[at])
+                    machine, network = transaction.create_machine(requests[at])
                 except RequestError as fault:
                     raise fault.in_request(at) if batch else fault from None
-                planned[at] = MachineView(machine, network.name, network.tenant, draft.now, WAITING)
+                planned[at] = MachineView(machine, network.name, network.tenant, transaction.now, WAITING)
             views = [planned[at] for at in range(len(requests))]
-            draft.answered(request, [view.machine.name for view in views])
+            transaction.answered(request, [view.machine.name for view in views])
             return views
 
         views = self.run(plan, timeout, repeatable=bool(request.request_id))
-        with self.replica.lock:
-            records = [self.replica.machines.get(view.machine.name) for view in views]
+        with self.cache.lock:
+            records = [self.cache.machines.get(view.machine.name) for view in views]
             return [view if record is None else record.view for view, record in zip(views, records, strict=True)]
 
     def update_machine(self, name: str, change: MachineUpdate, timeout: float) -> MachineView:
@@ -64,25 +64,25 @@ class Machines(DesiredState):
         Raises InvalidArgument, NotFound, AlreadyExists, ResourceExhausted, Aborted, Unavailable.
         """
         check([*machine_change(change, self.own_ports, self.own_macs), *listing_change(change, self.own_macs)])
-        self.run(lambda draft: draft.update_machine(name, change), timeout)
+        self.run(lambda transaction: transaction.update_machine(name, change), timeout)
         return self.machine(name)
 
     def delete_machine(self, name: str, timeout: float) -> None:
         """Delete a machine and the network made with it. Raises NotFound, Aborted, Unavailable."""
-        self.run(lambda draft: draft.delete_machine(name), timeout)
+        self.run(lambda transaction: transaction.delete_machine(name), timeout)
 
     def machine(self, name: str) -> MachineView:
         """One machine. Raises NotFound."""
-        with self.replica.lock:
-            return find(self.replica.machines, f"machines/{name}").view
+        with self.cache.lock:
+            return find(self.cache.machines, f"machines/{name}").view
 
     def list_machines(self, network: str, tenant: str, after: str, count: int) -> list[MachineView]:
         """At most `count` machines with names above `after`, in order; of one network and tenant unless empty.
 
         Raises NotFound.
         """
-        with self.replica.lock:
-            every = self.replica.machines
+        with self.cache.lock:
+            every = self.cache.machines
             found = self.of_network(network, tenant, every, lambda record: record.machines)
             return [every[name].view for name in following(found, after, count)]
 
@@ -90,10 +90,10 @@ class Machines(DesiredState):
         """The machines once none is pending, or as they are after `timeout`. Raises NotFound."""
         until = time.monotonic() + timeout
         settled = []
-        with self.replica.lock:
+        with self.cache.lock:
             for view in views:
                 name = f"machines/{view.machine.name}"
-                record = remade(self.replica.machines, name, view.created_at)
+                record = remade(self.cache.machines, name, view.created_at)
                 self.await_object(record, record.network, name, until - time.monotonic())
                 settled.append(record)
             return [record.view for record in settled]
@@ -101,8 +101,8 @@ class Machines(DesiredState):
     def watch_machines(self, network: str) -> tuple[list[MachineView], Watcher[MachineView]]:
         """The machines there are (only those of `network` unless it is empty) and a stream of changes after them."""
 
-        with self.replica.lock:
-            record = self.replica.networks.get(network)
-            machines = record.machines if record is not None else {} if network else self.replica.machines
+        with self.cache.lock:
+            record = self.cache.networks.get(network)
+            machines = record.machines if record is not None else {} if network else self.cache.machines
             watcher = self.hub.add(MachineView, lambda view: network in ("", view.network))
             return [machine.view for machine in machines.values()], watcher

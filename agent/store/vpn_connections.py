@@ -26,18 +26,18 @@ class VpnConnections(EncryptedStore):
         """
         check([*request_id("request_id", request.request_id), *new_vpn_connection(new, self.clock.now())])
 
-        def plan(draft: TransactionBuilder) -> VpnConnectionView:
+        def plan(transaction: TransactionBuilder) -> VpnConnectionView:
             made = self.made_before(request)
             if made is not None:
-                return remade(self.replica.vpn.connections, f"vpnConnections/{made.names[0]}", made.created_at).view
-            value, gateway = draft.create_vpn_connection(new, self.seal)
-            draft.answered(request, [value.name])
+                return remade(self.cache.vpn.connections, f"vpnConnections/{made.names[0]}", made.created_at).view
+            value, gateway = transaction.create_vpn_connection(new, self.seal)
+            transaction.answered(request, [value.name])
             shown = replace(value, secret="", revision=0)
             return VpnConnectionView(shown, gateway.gateway.name, gateway.network.network.tenant, WAITING)
 
         view = self.run(plan, timeout, repeatable=bool(request.request_id))
-        with self.replica.lock:
-            record = self.replica.vpn.connections.get(view.connection.name)
+        with self.cache.lock:
+            record = self.cache.vpn.connections.get(view.connection.name)
             return view if record is None else record.view
 
     def update_vpn_connection(self, name: str, change: VpnConnectionUpdate, timeout: float) -> VpnConnectionView:
@@ -48,14 +48,14 @@ class VpnConnections(EncryptedStore):
         if change.pre_shared_key is not None or change.certificate is not None:
             change = self._with_private_key(name, change)
             check(list(proof(change.pre_shared_key or "", change.certificate, self.clock.now())))
-        self.run(lambda draft: draft.update_vpn_connection(name, change, self.seal), timeout)
+        self.run(lambda transaction: transaction.update_vpn_connection(name, change, self.seal), timeout)
         return self.vpn_connection(name)
 
     def _with_private_key(self, name: str, change: VpnConnectionUpdate) -> VpnConnectionUpdate:
         """The change with the private key there is, where a client brings a certificate without one."""
         if change.certificate is None or change.certificate.private_key:
             return change
-        with self.replica.lock:
+        with self.cache.lock:
             present = self._found(name).connection
         if present.authentication is not Authentication.CERTIFICATE:
             return change
@@ -67,25 +67,25 @@ class VpnConnections(EncryptedStore):
 
     def delete_vpn_connection(self, name: str, timeout: float) -> None:
         """Delete a connection. Raises NotFound, Aborted, Unavailable."""
-        self.run(lambda draft: draft.delete_vpn_connection(name), timeout)
+        self.run(lambda transaction: transaction.delete_vpn_connection(name), timeout)
 
     def vpn_connection(self, name: str) -> VpnConnectionView:
         """One connection. Raises NotFound."""
-        with self.replica.lock:
+        with self.cache.lock:
             return self._found(name).view
 
     def _found(self, name: str) -> VpnConnectionRecord:
-        return find(self.replica.vpn.connections, f"vpnConnections/{name}")
+        return find(self.cache.vpn.connections, f"vpnConnections/{name}")
 
     def list_vpn_connections(self, gateway: str, tenant: str, after: str, count: int) -> list[VpnConnectionView]:
         """At most `count` connections with names above `after`, in order; of one gateway and tenant unless empty.
 
         Raises NotFound.
         """
-        with self.replica.lock:
-            every = self.replica.vpn.connections
+        with self.cache.lock:
+            every = self.cache.vpn.connections
             if gateway:
-                record = find(self.replica.vpn.gateways, f"vpnGateways/{gateway}")
+                record = find(self.cache.vpn.gateways, f"vpnGateways/{gateway}")
                 found: list[Index | None] = [record.connections if tenant in ("", record.view.tenant) else None]
             else:
                 found = self.of_tenant(tenant, every, lambda of: None if of.vpn is None else of.vpn.connections)
@@ -94,15 +94,15 @@ class VpnConnections(EncryptedStore):
     def wait_vpn_connection(self, view: VpnConnectionView, timeout: float) -> VpnConnectionView:
         """The connection once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"vpnConnections/{view.connection.name}"
-        with self.replica.lock:
-            record = remade(self.replica.vpn.connections, name, view.connection.created_at)
+        with self.cache.lock:
+            record = remade(self.cache.vpn.connections, name, view.connection.created_at)
             self.await_object(record, record.gateway.network, name, timeout)
             return record.view
 
     def watch_vpn_connections(self, gateway: str) -> tuple[list[VpnConnectionView], Watcher[VpnConnectionView]]:
         """The connections there are (only those of `gateway` unless it is empty) and a stream of changes after them."""
-        with self.replica.lock:
-            record = self.replica.vpn.gateways.get(gateway)
-            found = record.connections if record is not None else {} if gateway else self.replica.vpn.connections
+        with self.cache.lock:
+            record = self.cache.vpn.gateways.get(gateway)
+            found = record.connections if record is not None else {} if gateway else self.cache.vpn.connections
             watcher = self.hub.add(VpnConnectionView, lambda view: gateway in ("", view.gateway))
             return [connection.view for connection in found.values()], watcher

@@ -24,51 +24,51 @@ class VpnGateways(DesiredState):
         """
         check([*request_id("request_id", request.request_id), *new_vpn_gateway(new)])
 
-        def plan(draft: TransactionBuilder) -> VpnGatewayView:
+        def plan(transaction: TransactionBuilder) -> VpnGatewayView:
             made = self.made_before(request)
             if made is not None:
-                return remade(self.replica.vpn.gateways, f"vpnGateways/{made.names[0]}", made.created_at).view
-            gateway, record = draft.create_vpn_gateway(new)
-            draft.answered(request, [gateway.name])
+                return remade(self.cache.vpn.gateways, f"vpnGateways/{made.names[0]}", made.created_at).view
+            gateway, record = transaction.create_vpn_gateway(new)
+            transaction.answered(request, [gateway.name])
             return VpnGatewayView(gateway, record.network.name, record.network.tenant, WAITING)
 
         view = self.run(plan, timeout, repeatable=bool(request.request_id))
-        with self.replica.lock:
-            record = self.replica.vpn.gateways.get(view.gateway.name)
+        with self.cache.lock:
+            record = self.cache.vpn.gateways.get(view.gateway.name)
             return view if record is None else record.view
 
     def delete_vpn_gateway(self, name: str, timeout: float) -> None:
         """Delete a VPN gateway without connections. Raises NotFound, InUse, Aborted, Unavailable."""
-        self.run(lambda draft: draft.delete_vpn_gateway(name), timeout)
+        self.run(lambda transaction: transaction.delete_vpn_gateway(name), timeout)
 
     def vpn_gateway(self, name: str) -> VpnGatewayView:
         """One VPN gateway. Raises NotFound."""
-        with self.replica.lock:
-            return find(self.replica.vpn.gateways, f"vpnGateways/{name}").view
+        with self.cache.lock:
+            return find(self.cache.vpn.gateways, f"vpnGateways/{name}").view
 
     def list_vpn_gateways(self, network: str, tenant: str, after: str, count: int) -> list[VpnGatewayView]:
         """At most `count` VPN gateways with names above `after`, in order; of one network and tenant unless empty.
 
         Raises NotFound.
         """
-        with self.replica.lock:
-            every = self.replica.vpn.gateways
+        with self.cache.lock:
+            every = self.cache.vpn.gateways
             found = self.of_network(network, tenant, every, lambda record: _alone(record.vpn))
             return [every[name].view for name in following(found, after, count)]
 
     def wait_vpn_gateway(self, view: VpnGatewayView, timeout: float) -> VpnGatewayView:
         """The VPN gateway once it is no longer pending, or as it is after `timeout`. Raises NotFound."""
         name = f"vpnGateways/{view.gateway.name}"
-        with self.replica.lock:
-            record = remade(self.replica.vpn.gateways, name, view.gateway.created_at)
+        with self.cache.lock:
+            record = remade(self.cache.vpn.gateways, name, view.gateway.created_at)
             self.await_object(record, record.network, name, timeout)
             return record.view
 
     def watch_vpn_gateways(self, network: str) -> tuple[list[VpnGatewayView], Watcher[VpnGatewayView]]:
         """The VPN gateways there are (only that of `network` unless it is empty) and a stream of changes after them."""
-        with self.replica.lock:
+        with self.cache.lock:
             watcher = self.hub.add(VpnGatewayView, lambda view: network in ("", view.network))
-            views = [record.view for record in self.replica.vpn.gateways.values()]
+            views = [record.view for record in self.cache.vpn.gateways.values()]
             return [view for view in views if network in ("", view.network)], watcher
 
 

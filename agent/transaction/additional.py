@@ -95,7 +95,7 @@ class AdditionalOperations(BaseTransaction):
         return mac, other
 
     def _make(self, record: NetworkRecord, address: str) -> None:
-        pools = self._replica.pools
+        pools = self._cache.pools
         transit, number = self._next(pools.transit.like(address)), int(self._next(pools.number))
         self._unused_by_machines(number)
         self._guard_pools(changed=True)

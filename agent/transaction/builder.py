@@ -1,4 +1,4 @@
-"""One command as the operations of one transaction: plan on the replica, change nothing.
+"""One command as the operations of one transaction: plan on the cache, change nothing.
 
 Operations name rows by uuid: the server finds those by hash, while any other
 condition makes it look at every row of the table.
@@ -42,13 +42,13 @@ def clock_text(moment: int, now: int) -> str:
     return f"in {-(-(moment - now) // 1000)} s"
 
 
-def next_revision(replica: DesiredStateCache) -> Operation:
-    """What makes the next revision of desired state, in a transaction that changes it; under the replica's lock."""
-    if replica.revision_row is None:
+def next_revision(cache: DesiredStateCache) -> Operation:
+    """What makes the next revision of desired state, in a transaction that changes it; under the cache's lock."""
+    if cache.revision_row is None:
         # There is one row at most: of two who insert it, one is refused.
         return {"op": "insert", "table": "Revision", "row": {"desired": 1}}
     mutations = [["desired", "+=", 1]]
-    return {"op": "mutate", "table": "Revision", "where": where(replica.revision_row[0]), "mutations": mutations}
+    return {"op": "mutate", "table": "Revision", "where": where(cache.revision_row[0]), "mutations": mutations}
 
 
 class BaseTransaction:
@@ -57,16 +57,16 @@ class BaseTransaction:
     `now` is the time of day (ms), which rows tell; `steady` that of the clock
     that never steps, by which values rest; `revision` that of a new object.
 
-    It is made under the replica's lock. When the command cannot be done the
+    It is made under the cache's lock. When the command cannot be done the
     methods that plan it raise Fault; then it is thrown away and nothing has
     changed.
     """
 
-    def __init__(self, replica: DesiredStateCache, appliance: Appliance, clock: Clock) -> None:
+    def __init__(self, cache: DesiredStateCache, appliance: Appliance, clock: Clock) -> None:
         self.operations: list[Operation] = []
         self.now, self.steady, self.revision = clock.now(), clock.steady(), clock.revision()
         self._appliance = appliance
-        self._replica = replica
+        self._cache = cache
         self._free: dict[Pool, Iterator[str]] = {}
         self._guarded: set[str] = set()
         self._pools_changed = False
@@ -82,19 +82,19 @@ class BaseTransaction:
             self._insert("Request", {**row, "names": to_set(numbered)})
 
     def _network_named(self, name: str) -> NetworkRecord:
-        record = self._replica.networks.get(name)
+        record = self._cache.networks.get(name)
         if record is None:
             raise NotFound(f"networks/{name}", f"networks/{name} does not exist")
         return record
 
     def _machine_named(self, name: str) -> MachineRecord:
-        record = self._replica.machines.get(name)
+        record = self._cache.machines.get(name)
         if record is None:
             raise NotFound(f"machines/{name}", f"machines/{name} does not exist")
         return record
 
     def _next(self, pool: Pool) -> str:
-        """The lowest free value of `pool` that this draft has not taken."""
+        """The lowest free value of `pool` that this transaction has not taken."""
         self._guard_pools()
         values = self._free.get(pool)
         if values is None:
@@ -125,13 +125,13 @@ class BaseTransaction:
         A value that was given and taken back has to rest, and VPN gateways and interconnects have numbers as machines
         have: indexes know neither.
         """
-        if self._replica.pools_row is None:
+        if self._cache.pools_row is None:
             if not self._pools_changed:
                 self._pools_changed = True
                 # There is one row at most: of two who insert it, one is refused.
                 self._insert("Pools", {"revision": 1})
             return
-        uuid, revision = self._replica.pools_row
+        uuid, revision = self._cache.pools_row
         self._guard("Pools", uuid, revision)
         if changed and not self._pools_changed:
             self._pools_changed = True
@@ -207,7 +207,7 @@ class BaseTransaction:
             self._delete("Allocation", uuid)
 
     def _claim(self, pool: str, value: str) -> str:
-        uuid = self._replica.ledger.claims.get((pool, value), ("", ""))[0]
+        uuid = self._cache.allocations.claims.get((pool, value), ("", ""))[0]
         if not uuid:
             log.error("an allocation has no row in the database", extra={"pool": pool, "value": value})
         return uuid

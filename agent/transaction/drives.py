@@ -18,8 +18,8 @@ class DriveOperations(BaseTransaction):
 
     def create_drive(self, new: DriveSpec) -> tuple[Drive, NetworkRecord]:
         """Plan a drive; raises Missing, Taken, Invalid, Unsuitable."""
-        name = new.name or fresh("drive", self._replica.drives)
-        if name in self._replica.drives:
+        name = new.name or fresh("drive", self._cache.drives)
+        if name in self._cache.drives:
             raise AlreadyExists(f"drives/{name}", f"drives/{name} exists already")
         if self._appliance.storage is None:
             raise FailedPrecondition(
@@ -35,7 +35,7 @@ class DriveOperations(BaseTransaction):
         if ipaddress.IPv4Address(new.address) in ipaddress.IPv4Network(network.prefix):
             allowed = f"an address outside of {network.prefix}, the prefix of networks/{network.name}"
             raise InvalidArgument([wrong("drive.address", new.address, allowed)])
-        present = self._replica.drives_by_address.get(new.address)
+        present = self._cache.drives_by_address.get(new.address)
         if present is not None:
             owner = f"drives/{present.drive.name}"
             raise AlreadyExists(owner, f"address {new.address} is that of {owner}")
@@ -46,7 +46,7 @@ class DriveOperations(BaseTransaction):
 
     def delete_drive(self, name: str) -> None:
         """Plan the end of a drive; raises Missing."""
-        record = self._replica.drives.get(name)
+        record = self._cache.drives.get(name)
         if record is None:
             raise NotFound(f"drives/{name}", f"drives/{name} does not exist")
         self._change(record.network)

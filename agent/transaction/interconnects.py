@@ -34,7 +34,7 @@ class InterconnectOperations(BaseTransaction):
         self, new: InterconnectSpec, seal: Callable[[], SecretBox]
     ) -> tuple[Interconnect, NetworkRecord | None]:
         """Plan an interconnect; raises Missing, Taken, Invalid, Unsuitable, Exhausted."""
-        present = self._replica.interconnects
+        present = self._cache.interconnects
         name = new.name or fresh("interconnect", present.by_name)
         if name in present.by_name:
             raise AlreadyExists(f"interconnects/{name}", f"interconnects/{name} exists already")
@@ -46,14 +46,14 @@ class InterconnectOperations(BaseTransaction):
         self._vacant(value)
         value = replace(
             value,
-            number=int(self._next(self._replica.pools.interconnect)),
+            number=int(self._next(self._cache.pools.interconnect)),
             password=seal().seal(new.password) if new.password else "",
         )
         self._occupy(value, owner)
         if not isinstance(owner, NetworkRecord):
             self._insert("Interconnect", interconnect_rows.interconnect_row(value, None))
             return value, None
-        pools = self._replica.pools
+        pools = self._cache.pools
         value = replace(value, client=int(self._next(pools.number)), zone=int(self._next(pools.zone)))
         self._change(owner)
         self._unused_by_machines(value.client)
@@ -125,12 +125,12 @@ class InterconnectOperations(BaseTransaction):
 
     def _vacant(self, value: Interconnect) -> None:
         """Raises AlreadyExists, naming who is there, if port and VLAN are in use."""
-        present = self._replica.interconnects.by_place.get(value.where)
+        present = self._cache.interconnects.by_place.get(value.where)
         user = "" if present is None else f"interconnects/{present.interconnect.name}"
-        uuid, owner = self._replica.ledger.claims.get(("attachment", value.where), ("", ""))
+        uuid, owner = self._cache.allocations.claims.get(("attachment", value.where), ("", ""))
         if not user and uuid:
             user = f"networks/{owner}"
-            record = self._replica.networks.get(owner)
+            record = self._cache.networks.get(owner)
             machines = set() if record is None else record.attachments.get(Attachment(value.port, value.vlan), set())
             if machines:
                 user = f"machines/{min(machines)}"
@@ -170,7 +170,7 @@ class InterconnectOperations(BaseTransaction):
             raise InvalidArgument(violations)
 
     def _interconnect_named(self, name: str) -> InterconnectRecord:
-        record = self._replica.interconnects.by_name.get(name)
+        record = self._cache.interconnects.by_name.get(name)
         if record is None:
             raise NotFound(f"interconnects/{name}", f"interconnects/{name} does not exist")
         return record

@@ -28,8 +28,8 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
     def create_machine(self, new: MachineSpec) -> tuple[Machine, Network]:
         """Plan a machine; raises Missing, Taken, InUse, Invalid, Unsuitable, Exhausted."""
         assert new.attachment is not None
-        name = new.name or fresh("machine", self._replica.machines)
-        if name in self._replica.machines or name in self._names:
+        name = new.name or fresh("machine", self._cache.machines)
+        if name in self._cache.machines or name in self._names:
             raise AlreadyExists(f"machines/{name}", f"machines/{name} exists already")
         self._names.add(name)
         record = self._network_named(new.network.removeprefix("networks/")) if new.network else None
@@ -52,9 +52,9 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
         address = self._address(record, network, new.address, name)
         transit = address
         if network.kind is Kind.PRIVATE:
-            transit = self._next(self._replica.pools.transit.like(address))
+            transit = self._next(self._cache.pools.transit.like(address))
             self._allocate("transit", transit, network)
-        number = int(self._next(self._replica.pools.number))
+        number = int(self._next(self._cache.pools.number))
         public, zone = "", 0
         if new.public_address:
             public, zone = self._stand_for(new.public_address.removeprefix("publicAddresses/"), name, network)
@@ -94,11 +94,11 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
 
     def _attach(self, record: NetworkRecord | None, network: Network, attachment: Attachment, name: str) -> None:
         text = str(attachment)
-        interconnect = self._replica.interconnects.by_place.get(text)
+        interconnect = self._cache.interconnects.by_place.get(text)
         if interconnect is not None:
             user = f"interconnects/{interconnect.interconnect.name}"
             raise AlreadyExists(user, f"attachment {text} is that of {user}")
-        owner = self._claimed.get(text) or self._replica.ledger.claims.get(("attachment", text), ("", ""))[1]
+        owner = self._claimed.get(text) or self._cache.allocations.claims.get(("attachment", text), ("", ""))[1]
         if owner and owner != network.name:
             raise AlreadyExists(f"networks/{owner}", f"attachment {text} belongs to networks/{owner}")
         if attachment.vlan is None and attachment.vni is None:
@@ -146,9 +146,9 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
     def _address_pool(self, record: NetworkRecord) -> Pool:
         if record.pool is None:
             name = record.network.name
-            released = self._replica.ledger.released.get(name, {}).values()
+            released = self._cache.allocations.released.get(name, {}).values()
             used = (*record.addresses, *record.additional)
-            record.pool = self._replica.pools.addresses(name, record.network.prefix, used, released)
+            record.pool = self._cache.pools.addresses(name, record.network.prefix, used, released)
         return record.pool
 
     def update_machine(self, name: str, change: MachineUpdate) -> bool:

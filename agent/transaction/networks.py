@@ -31,13 +31,13 @@ class NetworkOperations(BaseTransaction):
 
     def create_network(self, new: NetworkSpec) -> Network:
         """Plan a network; raises Taken, Exhausted."""
-        name = new.name or fresh("network", self._replica.networks)
+        name = new.name or fresh("network", self._cache.networks)
         return self._network(name, new, implicit=False)[0]
 
     def _network(self, name: str, new: NetworkSpec, *, implicit: bool) -> tuple[Network, list[str]]:
-        if name in self._replica.networks or ("network", name, "") in self._taken:
+        if name in self._cache.networks or ("network", name, "") in self._taken:
             raise AlreadyExists(f"networks/{name}", f"networks/{name} exists already")
-        pools = self._replica.pools
+        pools = self._cache.pools
         isolated = new.kind == "ISOLATED"
         prefix = new.prefix or self._next(pools.isolated if isolated else pools.private)
         self._forwarding(new.dns_forwarding, prefix, ())
@@ -98,11 +98,11 @@ class NetworkOperations(BaseTransaction):
         self._update("Network", record.uuid, {column: row[column] for column in mutable})
         return True
 
-    def _forwarding(self, rules: Sequence[DnsForwardingRule], prefix: str, beyond: Sequence[str]) -> None:
+    def _forwarding(self, rules: Sequence[DnsForwardingRule], prefix: str, remote: Sequence[str]) -> None:
         """Check forwarding rules against the network. Raises InvalidArgument."""
         appliance = self._appliance
         own = own_prefixes(appliance)
-        violations = list(forwarding_within("network.dns_forwarding", rules, appliance.domain, prefix, own, beyond))
+        violations = list(forwarding_within("network.dns_forwarding", rules, appliance.domain, prefix, own, remote))
         if violations:
             raise InvalidArgument(violations)
 
@@ -128,7 +128,7 @@ class NetworkOperations(BaseTransaction):
         self._release("port-block", str(network.block))
         if network.kind is Kind.ISOLATED:
             self._release("isolated-prefix", network.prefix)
-        elif self._replica.ledger.claims.get(("private-prefix", network.prefix), ("", ""))[1] == network.name:
+        elif self._cache.allocations.claims.get(("private-prefix", network.prefix), ("", ""))[1] == network.name:
             self._unclaim("private-prefix", network.prefix)
-        for uuid in self._replica.ledger.released.get(network.name, ()):
+        for uuid in self._cache.allocations.released.get(network.name, ()):
             self._delete("Allocation", uuid)

@@ -22,8 +22,8 @@ class PublicAddressOperations(BaseTransaction):
 
     def create_public_address(self, new: PublicAddressSpec) -> PublicAddress:
         """Plan a public address; raises Missing, Taken, InUse, Invalid, Exhausted."""
-        name = new.name or fresh("address", self._replica.public_addresses)
-        if name in self._replica.public_addresses:
+        name = new.name or fresh("address", self._cache.public_addresses)
+        if name in self._cache.public_addresses:
             raise AlreadyExists(f"publicAddresses/{name}", f"publicAddresses/{name} exists already")
         machine = self._machine_named(new.machine.removeprefix("machines/")) if new.machine else None
         if machine is not None:
@@ -46,7 +46,7 @@ class PublicAddressOperations(BaseTransaction):
 
     def _public(self, field: str, asked: str) -> str:
         """A free public address, the one asked for. Raises InvalidArgument, AlreadyExists, InUse, ResourceExhausted."""
-        pool = self._replica.pools.public
+        pool = self._cache.pools.public
         if not asked:
             return self._next(pool)
         if not pool.covered(asked):
@@ -63,7 +63,7 @@ class PublicAddressOperations(BaseTransaction):
 
     def _owner(self, address: str) -> str:
         """The resource name of what has a public address; empty: nothing."""
-        present, gateway = self._replica.by_address.get(address), self._replica.vpn.by_address.get(address)
+        present, gateway = self._cache.by_address.get(address), self._cache.vpn.by_address.get(address)
         if present is not None:
             return f"publicAddresses/{present.address.name}"
         return "" if gateway is None else f"vpnGateways/{gateway.gateway.name}"
@@ -103,7 +103,7 @@ class PublicAddressOperations(BaseTransaction):
 
     def _take_address(self, machine: MachineRecord) -> None:
         """The machine ends: its public address, if it has one, is nobody's."""
-        record = self._replica.by_address.get(machine.machine.public)
+        record = self._cache.by_address.get(machine.machine.public)
         if record is not None:
             self._change_address(record)
             self._release_assignment(record, machine)
@@ -113,7 +113,7 @@ class PublicAddressOperations(BaseTransaction):
         """Raise InUse if the machine has a public address."""
         if machine.machine.public:
             of, owner = f"machines/{machine.machine.name}", f"public address {machine.machine.public}"
-            present = self._replica.by_address.get(machine.machine.public)
+            present = self._cache.by_address.get(machine.machine.public)
             if present is not None:
                 owner = f"publicAddresses/{present.address.name}"
             raise InUse(of, f"{of} has {owner} already; a machine has at most one public address", [owner])
@@ -151,14 +151,14 @@ class PublicAddressOperations(BaseTransaction):
 
     def _zone(self, address: str, machine: str, network: Network) -> int:
         """A conntrack zone for an assignment, and its entry in the history."""
-        zone = self._next(self._replica.pools.zone)
+        zone = self._next(self._cache.pools.zone)
         self._allocate("public-zone", zone, network)
         self._allocate("assignment", assignment_value(address, machine, int(zone)), network)
         return int(zone)
 
     def _withdraw(self, record: PublicAddressRecord) -> None:
         """Take the address away from its machine, if it has one, which goes on without."""
-        machine = self._replica.machines.get(record.address.machine)
+        machine = self._cache.machines.get(record.address.machine)
         if machine is not None:
             self._change(machine.network)
             self._release_assignment(record, machine)
@@ -174,7 +174,7 @@ class PublicAddressOperations(BaseTransaction):
             self._bump("Public_Address", record.uuid)
 
     def _public_address_named(self, name: str) -> PublicAddressRecord:
-        record = self._replica.public_addresses.get(name)
+        record = self._cache.public_addresses.get(name)
         if record is None:
             raise NotFound(f"publicAddresses/{name}", f"publicAddresses/{name} does not exist")
         return record

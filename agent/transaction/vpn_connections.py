@@ -31,8 +31,8 @@ class VpnConnectionOperations(VpnGatewayOperations):
 
     def create_vpn_connection(self, new: VpnConnectionSpec, seal: SecretBox) -> tuple[VpnConnection, VpnGatewayRecord]:
         """Plan a VPN connection; raises Missing, Taken, Invalid, Exhausted."""
-        name = new.name or fresh("connection", self._replica.vpn.connections)
-        if name in self._replica.vpn.connections:
+        name = new.name or fresh("connection", self._cache.vpn.connections)
+        if name in self._cache.vpn.connections:
             raise AlreadyExists(f"vpnConnections/{name}", f"vpnConnections/{name} exists already")
         gateway = self._vpn_gateway_named(new.gateway.removeprefix("vpnGateways/"))
         if len(gateway.connections) >= MAX_CONNECTIONS:
@@ -161,7 +161,7 @@ class VpnConnectionOperations(VpnGatewayOperations):
                 )
 
     def _vpn_connection_named(self, name: str) -> VpnConnectionRecord:
-        record = self._replica.vpn.connections.get(name)
+        record = self._cache.vpn.connections.get(name)
         if record is None:
             raise NotFound(f"vpnConnections/{name}", f"vpnConnections/{name} does not exist")
         return record

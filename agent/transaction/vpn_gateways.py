@@ -18,8 +18,8 @@ class VpnGatewayOperations(PublicAddressOperations):
 
     def create_vpn_gateway(self, new: VpnGatewaySpec) -> tuple[VpnGateway, NetworkRecord]:
         """Plan a VPN gateway; raises Missing, Taken, InUse, Invalid, Unsuitable, Exhausted."""
-        name = new.name or fresh("gateway", self._replica.vpn.gateways)
-        if name in self._replica.vpn.gateways:
+        name = new.name or fresh("gateway", self._cache.vpn.gateways)
+        if name in self._cache.vpn.gateways:
             raise AlreadyExists(f"vpnGateways/{name}", f"vpnGateways/{name} exists already")
         record = self._network_named(new.network.removeprefix("networks/"))
         network, of = record.network, f"networks/{record.network.name}"
@@ -29,7 +29,7 @@ class VpnGatewayOperations(PublicAddressOperations):
             present = f"vpnGateways/{record.vpn.gateway.name}"
             message = f"{of} has {present} already; a network has at most one VPN gateway"
             raise InUse(of, message, [present])
-        pools = self._replica.pools
+        pools = self._cache.pools
         if not pools.public.size:
             message = "this appliance has no public address to give away ([pools] public)"
             raise FailedPrecondition("NO_PUBLIC_POOL", "appliance", message)
@@ -61,7 +61,7 @@ class VpnGatewayOperations(PublicAddressOperations):
         self._release("assignment", _assignment(gateway))
 
     def _vpn_gateway_named(self, name: str) -> VpnGatewayRecord:
-        record = self._replica.vpn.gateways.get(name)
+        record = self._cache.vpn.gateways.get(name)
         if record is None:
             raise NotFound(f"vpnGateways/{name}", f"vpnGateways/{name} does not exist")
         return record

@@ -208,18 +208,18 @@ def forwarding_within(
     own_domain: str,
     prefix: str,
     own: Sequence[tuple[str, str]],
-    beyond: Sequence[str] = (),
+    remote_prefixes: Sequence[str] = (),
 ) -> Iterator[Violation]:
     """Check forwarding rules against the network's `prefix`, the appliance's domain and its `own` prefixes.
 
     A server of the Internet is asked from the appliance's host: no rule may
-    make that ask an address of its own networks. Those in the prefixes
-    `remote-route` the network's VPN connections are asked through them.
+    make that ask an address of its own networks. Those in
+    `remote_prefixes`, of the network's VPN connections, are asked through them.
     """
     network = ipaddress.IPv4Network(prefix)
     router, last = network.network_address + 1, network.broadcast_address
     closed = [ipaddress.IPv4Network(p) for p in (*NOT_INTERNET, *(p for p, _ in own))]
-    remote = [ipaddress.IPv4Network(p) for p in beyond]
+    remote = [ipaddress.IPv4Network(p) for p in remote_prefixes]
     for at, rule in enumerate(rules):
         domain = rule.domain.lower()
         if domain == own_domain or domain.endswith(f".{own_domain}"):

@@ -278,8 +278,8 @@ class DesiredStateSource:
             if row is None:
                 continue
             members = self._machines[uuid].values(), self._drives[uuid].values()
-            beyond = self._vpn.of(uuid), self._interconnects.of(uuid)
-            network = rows.network(row, *members, *beyond, self._additional[uuid].values())
+            routed = self._vpn.of(uuid), self._interconnects.of(uuid)
+            network = rows.network(row, *members, *routed, self._additional[uuid].values())
             self._keys[uuid] = network.key
             if self._networks.get(network.key) != network:
                 found[network.key] = network

@@ -67,9 +67,11 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
 
     OFP_VERSIONS = (ofproto_v1_4.OFP_VERSION,)
 
-    def __init__(self, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, presence: InstanceLock) -> None:
+    def __init__(
+        self, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, instance_lock: InstanceLock
+    ) -> None:
         super().__init__()
-        self._switch, self._reconciler, self._answers, self._presence = switch, reconciler, answers, presence
+        self._switch, self._reconciler, self._answers, self._instance_lock = switch, reconciler, answers, instance_lock
 
     @_handles(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def on_state(self, event: Any) -> None:
@@ -80,11 +82,11 @@ class SluiceApp(OSKenApp):  # type: ignore[misc]
             self._switch.attach(datapath)
             # Of ports that came after os-ken asked, and before it listens, it knows nothing: ask again.
             datapath.send_msg(datapath.ofproto_parser.OFPPortDescStatsRequest(datapath, 0))
-            self._presence.tell(connected=True)
+            self._instance_lock.tell(connected=True)
             self._reconciler.post(SwitchUp())
         elif self._switch.detach(datapath):
             log.warning("switch disconnected")
-            self._presence.tell(connected=False)
+            self._instance_lock.tell(connected=False)
             self._reconciler.post(SwitchDown())
 
     @_handles(ofp_event.EventOFPPortStateChange, MAIN_DISPATCHER)
@@ -127,25 +129,29 @@ class _Handshake(OFPHandler):  # type: ignore[misc]
         OSKenApp.start(self)
 
 
-def listen(path: str, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, presence: InstanceLock) -> None:
+def listen(
+    path: str, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, instance_lock: InstanceLock
+) -> None:
     """Wait for the switch at the unix socket `path`; returns at once.
 
     Who holds the presence may remove what an earlier process left there. The
-    bridge's `Controller` is to be of type `service`, see `presence`.
+    bridge's `Controller` is to be of type `service`, see `instance_lock`.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).unlink(missing_ok=True)
-    _start(path, OFPHandler, switch, reconciler, answers, presence)
+    _start(path, OFPHandler, switch, reconciler, answers, instance_lock)
     log.info("waiting for the switch", extra={"socket": path, "os_ken": workarounds.VERSION})
 
 
-def connect(path: str, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, presence: InstanceLock) -> None:
+def connect(
+    path: str, switch: Switch, reconciler: Reconciler, answers: PacketInWorker, instance_lock: InstanceLock
+) -> None:
     """Connect to the switch's management socket `path`, again whenever it is lost; returns at once.
 
     The bridge needs no `Controller` then, and a controller that was restarted
     does not wait until the switch tries again.
     """
-    _start(path, _Handshake, switch, reconciler, answers, presence)
+    _start(path, _Handshake, switch, reconciler, answers, instance_lock)
     threading.Thread(target=_keep_connected, args=(path,), name="connect", daemon=True).start()
     log.info("connecting to the switch", extra={"socket": path, "os_ken": workarounds.VERSION})
 

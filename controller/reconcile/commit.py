@@ -79,7 +79,7 @@ class Committer:
 
     def __init__(self, source: DesiredStateReader, switch: FlowSwitch, statuses: StatusSink) -> None:
         self._source, self._switch, self._statuses = source, switch, statuses
-        self.ledger = InstalledState()
+        self.installed_state = InstalledState()
         self.changing: Callable[[Collection[int]], AbstractContextManager[None]] = lambda meters: nullcontext()
         self.addresses = AddressTracker(destination)
         self.assignments = AddressTracker(assignment)
@@ -95,7 +95,7 @@ class Committer:
         return self._drops.get(key, {})
 
     def read_switch(self, flows: Iterable[FlowId], before: InstalledState | None = None) -> InstalledState:
-        """The ledger of what is on the switch: these flows, with the digests that `before` knows, meters and groups.
+        """Reads the installed state: these flows, with the digests that `before` knows, meters and groups.
 
         Raises SwitchError.
         """
@@ -106,8 +106,10 @@ class Committer:
             | {one.number: APPLIANCE_KEY for one in self._source.peerings},
         )
         known = {flow: UNKNOWN if before is None else before.digest(flow) for flow in flows}
-        self.ledger = InstalledState.read(known, self._switch.read_meters(), self._switch.read_groups(), owners)
-        return self.ledger
+        self.installed_state = InstalledState.read(
+            known, self._switch.read_meters(), self._switch.read_groups(), owners
+        )
+        return self.installed_state
 
     def shared_flows_change(self, site: PipelineContext) -> bool:
         """Whether flows that serve every network will be replaced, learned routes of peerings aside.
@@ -146,7 +148,7 @@ class Committer:
                 compiled = compile_shared(site)
             else:
                 compiled = Compiled(key) if network is None else compile_network(network, site)
-            messages = _encoded(difference := diff(compiled, self.ledger.installed(key)))
+            messages = _encoded(difference := diff(compiled, self.installed_state.installed(key)))
         except Exception as error:
             metrics.FAULTS.labels("compile").inc()
             log.exception("a network cannot be compiled", extra={"key": key, "network": network and network.name})
@@ -188,7 +190,7 @@ class Committer:
         ahead = [one for plan in changing for one in self._ahead(plan)]
         mods = [message for plan in changing for message in plan.deletes]
         mods += [message for plan in changing for message in plan.adds]
-        ending = [one for plan in changing for one in self.ledger.meters_that_end(plan.difference)]
+        ending = [one for plan in changing for one in self.installed_state.meters_that_end(plan.difference)]
         with self.changing(ending):
             done = self._send(changing, ahead, mods)
         if not done:
@@ -200,10 +202,10 @@ class Committer:
 
     def _ahead(self, plan: Plan) -> Iterator[_Ahead]:
         """The meters and groups that flows of `plan` need."""
-        for meter, rate, message in self.ledger.meter_messages(plan.difference):
-            yield message, functools.partial(self.ledger.meter_done, plan.key, meter, rate)
-        for number, body, message in self.ledger.group_messages(plan.key, plan.difference):
-            yield message, functools.partial(self.ledger.group_done, plan.key, number, body)
+        for meter, rate, message in self.installed_state.meter_messages(plan.difference):
+            yield message, functools.partial(self.installed_state.meter_done, plan.key, meter, rate)
+        for number, body, message in self.installed_state.group_messages(plan.key, plan.difference):
+            yield message, functools.partial(self.installed_state.group_done, plan.key, number, body)
 
     def _send(self, changing: list[Plan], ahead: list[_Ahead], mods: list[bytes]) -> bool:
         errors = self._switch.commit([message for message, _ in ahead], mods)
@@ -216,8 +218,10 @@ class Committer:
             return False
         metrics.BUNDLES.labels("committed").inc()
         for plan in changing:
-            self.ledger.flows_done(plan.key, plan.difference)
-        self._switch.send([m for plan in changing for m in self.ledger.remove_stale(plan.key, plan.difference)])
+            self.installed_state.flows_done(plan.key, plan.difference)
+        self._switch.send(
+            [m for plan in changing for m in self.installed_state.remove_stale(plan.key, plan.difference)]
+        )
         return True
 
     def _refused(self, plans: list[Plan], errors: Mapping[int, str], ahead: int) -> None:

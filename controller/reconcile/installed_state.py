@@ -48,30 +48,30 @@ class InstalledState:
     def read(
         cls, flows: Mapping[FlowId, int], meters: Mapping[int, Rate], groups: Mapping[int, bytes], owners: MeterOwners
     ) -> InstalledState:
-        """A ledger of what was read from the switch, but for what it made by itself.
+        """A installed state of what was read from the switch, but for what it made by itself.
 
         `flows` have the digests that are known.
 
         Meters of machines and interconnects that are not desired, and of
         another version of the pipeline, are orphans.
         """
-        ledger = cls()
+        installed_state = cls()
         by_key: dict[int, dict[FlowId, int]] = defaultdict(dict)
         for flow, digest in flows.items():
             if flow[0] not in LEARNED:
                 by_key[split_cookie(flow[1])[0]][flow] = digest
-        ledger._flows = dict(by_key)
-        ledger._tables.update(table for found in by_key.values() for table, _ in found)
+        installed_state._flows = dict(by_key)
+        installed_state._tables.update(table for found in by_key.values() for table, _ in found)
         for meter, rate in meters.items():
             kind, number = split_meter(meter)
             owner = None if kind is None else owners.of(kind, number)
             if owner is None:
-                ledger._orphans[meter] = rate
+                installed_state._orphans[meter] = rate
             else:
-                ledger._own(meter, rate, owner)
+                installed_state._own(meter, rate, owner)
         for number, body in groups.items():
-            ledger._groups.setdefault(key_of_group(number), {})[number] = body
-        return ledger
+            installed_state._groups.setdefault(key_of_group(number), {})[number] = body
+        return installed_state
 
     def keys(self) -> set[int]:
         """Keys of everything that has flows, meters or groups."""

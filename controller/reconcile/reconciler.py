@@ -245,7 +245,7 @@ class Reconciler:
     def _adopt(self) -> None:
         self._observe_site()
         started = time.monotonic()
-        ledger = self.committer.read_switch(self._switch.read_flow_ids())
+        installed_state = self.committer.read_switch(self._switch.read_flow_ids())
         self._at_once = self._site is not None and self.committer.shared_flows_change(self._site)
         if self._refused():
             return
@@ -253,7 +253,8 @@ class Reconciler:
             log.warning("the appliance's settings are not in the database yet")
             return
         log.info("flows of the switch read", extra={
-            "flows": ledger.count(), "networks": len(self._users), "seconds": round(time.monotonic() - started, 3),
+            "flows": installed_state.count(), "networks": len(self._users),
+            "seconds": round(time.monotonic() - started, 3),
         })  # fmt: skip
         self.committer.addresses.adopt(self._switch.read_flows(Table.INBOUND.number))
         public = self._switch.read_flows(Table.PUBLIC_IN.number)
@@ -261,23 +262,27 @@ class Reconciler:
         self.committer.drive_zones.adopt(self._switch.read_flows(Table.REMOTE_MACHINE.number))
         self.gateway_up(self.committer.assignments.everything())
         self._verification.stop()
-        others = sorted((ledger.keys() | self._users.keys()) - {APPLIANCE_KEY})
+        others = sorted((installed_state.keys() | self._users.keys()) - {APPLIANCE_KEY})
         self._queue.restart(APPLIANCE_KEY, others, started)
         self.committer.down = self._switch.ports_down()
         self._adopted = True
 
     def _refused(self) -> bool:
-        ledger = self.committer.ledger
+        installed_state = self.committer.installed_state
         desired = set() if self._source.appliance is None else {network.key for network in self._source.networks()}
         # Flows of another version of the pipeline name no network that can be compared.
         of_ours = not self._at_once or not desired
-        doomed = sum(ledger.count(key) for key in ledger.keys() - desired - {APPLIANCE_KEY}) if of_ours else 0
-        refused = not self._force and doomed > max(_REFUSE_FLOWS, ledger.count() * _REFUSE_SHARE)
+        doomed = (
+            sum(installed_state.count(key) for key in installed_state.keys() - desired - {APPLIANCE_KEY})
+            if of_ours
+            else 0
+        )
+        refused = not self._force and doomed > max(_REFUSE_FLOWS, installed_state.count() * _REFUSE_SHARE)
         if refused:
             log.error(
                 "most flows of the switch are of networks that desired state does not have; nothing is deleted"
                 " (--force deletes)",
-                extra={"flows": doomed, "of": ledger.count()},
+                extra={"flows": doomed, "of": installed_state.count()},
             )
         metrics.REFUSED.set(refused)
         return refused
@@ -304,9 +309,9 @@ class Reconciler:
                 break
         self.committer.commit(self._with_ports(plans))
         self._queue.done(taken)
-        metrics.FLOWS.set(self.committer.ledger.count())
+        metrics.FLOWS.set(self.committer.installed_state.count())
         if not self._queue.bulk:
-            self._switch.send(self.committer.ledger.remove_orphans())
+            self._switch.send(self.committer.installed_state.remove_orphans())
             if many:
                 # What was just built stays; looking at it again would hold up single changes.
                 gc.freeze()
@@ -347,7 +352,7 @@ class Reconciler:
         busy = self._queue or self._verification
         if not self._adopted or self._site is None or busy or not self._flow_counts.due(now):
             return
-        before = self.committer.ledger
+        before = self.committer.installed_state
         times = self._flow_counts.differ(self._switch.read_flow_counts(), before.counts(), now)
         if times > 1:
             self._start_verification()
@@ -367,8 +372,8 @@ class Reconciler:
             return
         flows, left_out = self._verification.flows()
         for key in left_out:
-            flows |= self.committer.ledger.installed(key).flows.keys()
-        self.committer.read_switch(flows, self.committer.ledger)
+            flows |= self.committer.installed_state.installed(key).flows.keys()
+        self.committer.read_switch(flows, self.committer.installed_state)
 
     def _verify_one(self, site: PipelineContext) -> None:
         key, present = self._verification.next()
@@ -389,7 +394,7 @@ class Reconciler:
                 repair = dataclasses.replace(ahead, deletes=found.repair.deletes, adds=found.repair.adds)
                 self.committer.repair(plan, repair)
             if not found:
-                self.committer.ledger.flows_verified(key, installed(plan.compiled).flows)
+                self.committer.installed_state.flows_verified(key, installed(plan.compiled).flows)
         if not self._verification:
             metrics.VERIFIED.set_to_current_time()
             log.info("verified")

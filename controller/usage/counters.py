@@ -27,7 +27,7 @@ def read(mgmt: str, committer: Committer, source: DesiredStateSource) -> Counter
                         found.drops[_name(source, key), why] += flow.packets
             for number, count in bridge.meter_counts().items():
                 kind, _ = split_meter(number)
-                owner = committer.ledger.owner(number)
+                owner = committer.installed_state.owner(number)
                 if owner is None:
                     continue
                 name = _name(source, owner)

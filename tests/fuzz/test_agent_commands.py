@@ -162,7 +162,7 @@ class Commands(RuleBasedStateMachine):
 
     @rule(data=st.data(), name=machine_ids, request_id=request_ids)
     def create_machine(self, data: st.DataObject, name: str, request_id: str) -> None:
-        machine = data.draw(new_machines(list(self._store.replica.networks)))
+        machine = data.draw(new_machines(list(self._store.cache.networks)))
         request = machines.CreateMachineRequest(machine_id=name, machine=machine, request_id=request_id)
         made = self._call(self._api.machines.CreateMachine, request)
         if made is not None:
@@ -170,7 +170,7 @@ class Commands(RuleBasedStateMachine):
 
     @rule(data=st.data(), request_id=request_ids)
     def batch(self, data: st.DataObject, request_id: str) -> None:
-        machine = new_machines(list(self._store.replica.networks))
+        machine = new_machines(list(self._store.cache.networks))
         one = st.builds(machines.CreateMachineRequest, machine_id=machine_ids, machine=machine)
         many = data.draw(st.lists(one, min_size=0, max_size=3))
         request = machines.BatchCreateMachinesRequest(requests=many, request_id=request_id)
@@ -179,23 +179,23 @@ class Commands(RuleBasedStateMachine):
             asked = [f"machines/{one.machine_id}" for one in many if one.machine_id]
             assert [m.name for m, one in zip(made.machines, many, strict=True) if one.machine_id] == asked
 
-    @precondition(lambda self: self._store.replica.machines)
+    @precondition(lambda self: self._store.cache.machines)
     @rule(data=st.data(), attachment=attachments | st.none(), mac=mostly("", *(f"02:00:00:00:00:0{at}" for at in "12")))
     def update_machine(self, data: st.DataObject, attachment: machines.Attachment | None, mac: str) -> None:
-        name = data.draw(mostly(*self._store.replica.machines))
+        name = data.draw(mostly(*self._store.cache.machines))
         changed = machines.Machine(name=f"machines/{name}", attachment=attachment, mac_address=mac)
         self._call(self._api.machines.UpdateMachine, machines.UpdateMachineRequest(machine=changed))
 
-    @precondition(lambda self: self._store.replica.networks)
+    @precondition(lambda self: self._store.cache.networks)
     @rule(data=st.data())
     def delete_network(self, data: st.DataObject) -> None:
-        name = data.draw(mostly(*self._store.replica.networks))
+        name = data.draw(mostly(*self._store.cache.networks))
         self._call(self._api.networks.DeleteNetwork, networks.DeleteNetworkRequest(name=f"networks/{name}"))
 
-    @precondition(lambda self: self._store.replica.machines)
+    @precondition(lambda self: self._store.cache.machines)
     @rule(data=st.data())
     def delete_machine(self, data: st.DataObject) -> None:
-        name = data.draw(mostly(*self._store.replica.machines))
+        name = data.draw(mostly(*self._store.cache.machines))
         self._call(self._api.machines.DeleteMachine, machines.DeleteMachineRequest(name=f"machines/{name}"))
 
     @rule(name=gateway_ids, network=network_ids, address=mostly("", "", "203.0.113.96"), request_id=request_ids)
@@ -211,12 +211,12 @@ class Commands(RuleBasedStateMachine):
         request = gateways.DeleteVpnGatewayRequest(name=f"vpnGateways/{name}")
         self._call(self._api.vpn_gateways.DeleteVpnGateway, request)
 
-    @precondition(lambda self: self._store.replica.vpn.gateways)
+    @precondition(lambda self: self._store.cache.vpn.gateways)
     @rule(data=st.data(), name=connection_ids, remote=remotes, peer=peers, request_id=request_ids)
     def create_vpn_connection(
         self, data: st.DataObject, name: str, remote: list[str], peer: str, request_id: str
     ) -> None:
-        of = data.draw(mostly(*self._store.replica.vpn.gateways))
+        of = data.draw(mostly(*self._store.cache.vpn.gateways))
         request = connection(name, of, remote_prefixes=remote, peer=peer, request_id=request_id)
         made = self._call(self._api.vpn_connections.CreateVpnConnection, request)
         if made is not None:
@@ -247,10 +247,10 @@ class Commands(RuleBasedStateMachine):
         if made is not None:
             assert interconnect_calls.get(self._api, made.name.partition("/")[2]) == made
 
-    @precondition(lambda self: self._store.replica.interconnects.by_name)
+    @precondition(lambda self: self._store.cache.interconnects.by_name)
     @rule(data=st.data(), vlan=vlans, accept=remotes, password=mostly("", "secret"))
     def update_interconnect(self, data: st.DataObject, vlan: int, accept: list[str], password: str) -> None:
-        name = data.draw(mostly(*self._store.replica.interconnects.by_name))
+        name = data.draw(mostly(*self._store.cache.interconnects.by_name))
         request = interconnect_calls.changed(name, vlan=vlan, accept_prefixes=accept, password=password)
         self._call(self._api.interconnects.UpdateInterconnect, request)
 
@@ -325,7 +325,7 @@ class Commands(RuleBasedStateMachine):
 
     @invariant()
     def a_fresh_agent_would_agree(self) -> None:
-        """What the replica worked out change by change is what it works out from the rows at once."""
+        """What the cache worked out change by change is what it works out from the rows at once."""
         from agent.cache.desired_state import MONITORED, DesiredStateCache
         from agent.ipam.appliance_pools import Pools
         from state.ovsdb import RowChange
@@ -343,7 +343,7 @@ class Commands(RuleBasedStateMachine):
             keep_blocks=30 * 86_400_000, keep_released=REST * 1000,
         )  # fmt: skip
         fresh.apply(changes)
-        mine = self._store.replica
+        mine = self._store.cache
         with mine.lock:
             assert list(fresh.networks) == list(mine.networks)
             for these, those in (
@@ -353,13 +353,13 @@ class Commands(RuleBasedStateMachine):
             ):
                 assert [record.view for record in these.values()] == [record.view for record in those.values()]
             assert [m.view for m in fresh.machines.values()] == [m.view for m in mine.machines.values()]
-            assert fresh.ledger.claims == mine.ledger.claims
+            assert fresh.allocations.claims == mine.allocations.claims
             if self._clock.now() != self._clock.steady():
                 # How long values have rested is not to be seen from rows then.
                 return
-            assert fresh.ledger.released == mine.ledger.released
-            assert fresh.ledger.requests == mine.ledger.requests
-            assert list(fresh.ledger.expiring) == list(mine.ledger.expiring)
+            assert fresh.allocations.released == mine.allocations.released
+            assert fresh.allocations.requests == mine.allocations.requests
+            assert list(fresh.allocations.expiring) == list(mine.allocations.expiring)
             now = self._clock.steady()
             for one, other in zip(fresh.pools, mine.pools, strict=True):
                 ahead = zip(one.free(now), other.free(now), strict=False)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from beyond import FAR, NARROW_MTU, beyond
 from frames import (
     GATEWAY_MAC,
     INTERNET_MAC,
@@ -28,6 +27,7 @@ from machines import INTERFACE, SERVERS, Machine
 from namespaces import open_socket
 from packets import Wire
 from probes import ask_udp
+from remote_machine import FAR, NARROW_MTU, remote
 from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
 from scapy.layers.inet import ICMP, IP, UDP
@@ -35,7 +35,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from supervisor import await_condition
 
-__all__ = ["beyond"]
+__all__ = ["remote"]
 
 SERVER = SERVERS[0]
 ECHO = 7
@@ -260,7 +260,7 @@ class TestNarrowLinkInTheInternet:
     """A router of the Internet says that a packet is too large: the machine must hear it as about its own packet."""
 
     @pytest.mark.parametrize("private", [False, True], ids=["isolated", "private"])
-    def test_its_error_is_translated_back(self, maker: Tenants, beyond: Machine, private: bool) -> None:
+    def test_its_error_is_translated_back(self, maker: Tenants, remote: Machine, private: bool) -> None:
         machine = maker.private(1)[0] if private else maker.isolated()
         with udp_socket(machine, discover=PMTUDISC_DO, to=(FAR, ECHO)) as client:
             client.send(b"x" * 1400)
@@ -272,7 +272,7 @@ class TestNarrowLinkInTheInternet:
             assert client.recv(2000).startswith(b"far ")
 
     @pytest.mark.parametrize("private", [False, True], ids=["isolated", "private"])
-    def test_the_quote_has_the_machines_own_address(self, maker: Tenants, beyond: Machine, private: bool) -> None:
+    def test_the_quote_has_the_machines_own_address(self, maker: Tenants, remote: Machine, private: bool) -> None:
         machine = maker.private(1)[0] if private else maker.isolated()
         with Wire(machine.pid) as wire, udp_socket(machine, discover=PMTUDISC_DO, to=(FAR, ECHO)) as client:
             mark = new_mark()

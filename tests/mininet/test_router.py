@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from beyond import FAR, beyond
 from frames import (
     NEXT_HOP,
     ROUTER_MAC,
@@ -25,6 +24,7 @@ from frames import (
 from machines import SERVERS, Machine
 from namespaces import open_socket
 from packets import Wire
+from remote_machine import FAR, remote
 from sandbox import Sandbox
 from sandboxes import Tenants
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
@@ -35,7 +35,7 @@ SERVER = SERVERS[0]
 # Of `state.model.Appliance`, which the sandbox leaves as it is.
 ERRORS_A_SECOND = 20
 
-__all__ = ["beyond"]
+__all__ = ["remote"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def test_other_icmp_to_the_router_is_not_answered(machines: Both) -> None:
         assert not [frame for frame in heard for mark in marks if mark in bytes(frame)]
 
 
-def test_traceroute_shows_the_router_then_the_next_hop(machines: Both, beyond: None) -> None:
+def test_traceroute_shows_the_router_then_the_next_hop(machines: Both, remote: None) -> None:
     for machine in machines:
         for kind in ("-U", "-I"):
             said = machine.run("traceroute", "-n", kind, "-q1", "-w1", "-m5", FAR)

@@ -187,15 +187,15 @@ def test_status_knows_the_controller(sluicectl: Sluicectl, switch: DummySwitch) 
         answer = json.loads(sluicectl("status", "-o", "json", code=code))
         return next((check["state"], check["detail"]) for check in answer["checks"] if check["name"] == "controller")
 
-    presence = InstanceLock(path_of(str(switch.directory), switch.bridge))
+    instance_lock = InstanceLock(path_of(str(switch.directory), switch.bridge))
     assert told(1)[0] == "disconnected"
-    presence.tell(connected=True)
+    instance_lock.tell(connected=True)
     state, detail = told(0)
     assert state == "ok"
     assert detail.startswith(f"process {os.getpid()}, for ")
     with pytest.raises(BlockingIOError):
         InstanceLock(path_of(str(switch.directory), switch.bridge))
-    presence.close()
+    instance_lock.close()
     assert told(1)[0] == "stopped"
     Path(path_of(str(switch.directory), switch.bridge)).unlink()
 
@@ -257,10 +257,10 @@ def test_status_without_root_shows_what_it_cannot_look_at_and_judges_the_rest(
 
     hidden = dict.fromkeys(("switch", "datapath", "next hop"), "not permitted")
     assert states(1) == {"api": "ok", "database": "ok", "controller": "missing", **hidden}
-    presence = InstanceLock(path_of(str(switch.directory), switch.bridge))
-    presence.tell(connected=True)
+    instance_lock = InstanceLock(path_of(str(switch.directory), switch.bridge))
+    instance_lock.tell(connected=True)
     assert states(0) == {"api": "ok", "database": "ok", "controller": "ok", **hidden}
-    presence.close()
+    instance_lock.close()
     Path(path_of(str(switch.directory), switch.bridge)).unlink()
 
 

@@ -78,7 +78,7 @@ def test_machines_that_list_an_address_share_what_it_is_given(api: Api, store: S
     first = rows(server)
     api.machines.CreateMachine(lister("lb2", 2, VIRTUAL))
     assert rows(server) == first
-    record = store.replica.networks["office"]
+    record = store.cache.networks["office"]
     numbers = {one.machine.number for one in record.machines.values()}
     own = {one.value.number for one in record.additional.values()}
     assert len(own) == 2
@@ -90,7 +90,7 @@ def test_machines_that_list_an_address_share_what_it_is_given(api: Api, store: S
     assert not [row for row in rows(server) if "10.1.0.8" in row]
     delete(api, "lb2")
     assert rows(server) == []
-    assert ("transit", transit) not in store.replica.ledger.claims
+    assert ("transit", transit) not in store.cache.allocations.claims
 
 
 def test_the_list_is_changed_by_itself_and_stays_otherwise(api: Api, server: Database, clock: StoppedClock) -> None:
@@ -202,7 +202,7 @@ def test_networks_do_not_know_each_other(api: Api, store: Store) -> None:
         api.machines.CreateMachine(lister(name, 1, f"{VIRTUAL},{VRRP_MAC}", of=of))
     api.machines.CreateMachine(machine("a", "other", 2, address="10.1.0.8"))
     change(api, "lb1", "10.1.0.8")
-    values = [store.replica.networks[of].additional for of in ("office", "other")]
+    values = [store.cache.networks[of].additional for of in ("office", "other")]
     assert set(values[0]) == {"10.1.0.8"}
     assert set(values[1]) == {VIRTUAL}
     found = [one.value for value in values for one in value.values()]

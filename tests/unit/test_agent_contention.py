@@ -173,21 +173,21 @@ def test_two_agents_never_give_anything_twice() -> None:
         assert not any('"level": "error"' in log for log in logs), logs
 
 
-def plan_network(draft: TransactionBuilder) -> Network:
-    return draft.create_network(NetworkSpec("late", "PRIVATE"))
+def plan_network(transaction: TransactionBuilder) -> Network:
+    return transaction.create_network(NetworkSpec("late", "PRIVATE"))
 
 
 def test_what_was_given_and_taken_back_meanwhile_is_not_given_again() -> None:
     """One plans; another makes a network and deletes it; what the first planned would give its block unrested."""
     with database() as server, opened(server, StoppedClock()) as store:
         store.create_network(NetworkSpec("first"), Idempotency(), SECONDS)
-        with store.replica.lock:
-            draft = TransactionBuilder(store.replica, store.config.appliance, store.clock)
-            planned = plan_network(draft)
+        with store.cache.lock:
+            transaction = TransactionBuilder(store.cache, store.config.appliance, store.clock)
+            planned = plan_network(transaction)
         made = store.create_network(NetworkSpec("brief"), Idempotency(), SECONDS).network
         assert made.block == planned.block
         store.delete_network("brief", SECONDS)
         with pytest.raises(TransactionRefused, match="timed out"):
-            store.client.transact(draft.operations)
+            store.client.transact(transaction.operations)
         # Planned again it gets another one.
         assert store.run(plan_network, SECONDS).block != made.block

@@ -37,19 +37,19 @@ def get(api: Api, name: str) -> drives.Drive:
 
 
 def test_a_drive_from_create_to_delete(api: Api, store: Store) -> None:
-    revision = store.replica.networks["office"].network.revision
+    revision = store.cache.networks["office"].network.revision
     made = api.drives.CreateDrive(drive("files"))
     assert (made.name, made.network, made.address, made.tenant) == (
         "drives/files", "networks/office", "10.250.0.9", "t",
     )  # fmt: skip
     assert made.status.state == status_pb2.Status.PENDING
-    assert store.replica.networks["office"].network.revision == revision + 1
+    assert store.cache.networks["office"].network.revision == revision + 1
     assert get(api, "files") == made
     code, message, details = refusal(api.networks.DeleteNetwork, networks.DeleteNetworkRequest(name="networks/office"))
     assert (code, message) == ("FAILED_PRECONDITION", "networks/office is used by drives/files")
     assert details["PreconditionFailure"].violations[0].subject == "drives/files"
     api.drives.DeleteDrive(drives.DeleteDriveRequest(name="drives/files"))
-    assert store.replica.networks["office"].network.revision == revision + 2
+    assert store.cache.networks["office"].network.revision == revision + 2
     assert refusal(api.drives.GetDrive, drives.GetDriveRequest(name="drives/files"))[0] == "NOT_FOUND"
     assert refusal(api.drives.DeleteDrive, drives.DeleteDriveRequest(name="drives/files"))[0] == "NOT_FOUND"
     api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/office"))

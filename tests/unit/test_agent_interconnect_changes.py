@@ -15,7 +15,7 @@ Interconnect = interconnects.Interconnect
 
 
 def revision(store: Store, name: str = "office") -> int:
-    return store.replica.networks[name].network.revision
+    return store.cache.networks[name].network.revision
 
 
 def drive(name: str, address: str, of: str = "office") -> drives.CreateDriveRequest:
@@ -52,10 +52,10 @@ def test_changes(bgp_api: Api, store: Store, bgp: BgpDaemon) -> None:
 
 def test_a_change_of_a_peering_is_its_own(bgp_api: Api, store: Store, bgp: BgpDaemon) -> None:
     create(bgp_api, peering("ix"))
-    before, own = [record.network.revision for record in store.replica.networks.values()], bgp.revision("ix")
+    before, own = [record.network.revision for record in store.cache.networks.values()], bgp.revision("ix")
     assert update(bgp_api, "ix", vlan=7).vlan == 7
     assert bgp.revision("ix") > own
-    assert [record.network.revision for record in store.replica.networks.values()] == before
+    assert [record.network.revision for record in store.cache.networks.values()] == before
     create(bgp_api, peering("b"))
 
 

@@ -51,23 +51,23 @@ def test_two_agents_give_no_number_twice(server: Database, first: str, second: s
 
     with opened(server) as one, opened(server) as other:
         one.create_network(NetworkSpec("office"), nothing, 5)
-        wait_until(lambda: "office" in other.replica.networks)
-        with other.replica.lock:
-            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
+        wait_until(lambda: "office" in other.cache.networks)
+        with other.cache.lock:
+            transaction = TransactionBuilder(other.cache, other.config.appliance, other.clock)
             if second == "machine":
-                draft.create_machine(MACHINE)
+                transaction.create_machine(MACHINE)
             elif second == "gateway":
-                draft.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"))
+                transaction.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"))
             else:
-                draft.create_interconnect(new("dc2", 2), lambda: other.seal)
+                transaction.create_interconnect(new("dc2", 2), lambda: other.seal)
         make(one, first, 1)
         # Planned before it knew; what it plans now has another number.
         with pytest.raises(TransactionRefused):
-            other.client.transact(draft.operations)
+            other.client.transact(transaction.operations)
         make(other, second, 2)
-        found = [record.machine.number for record in other.replica.machines.values()]
-        found += [record.gateway.number for record in other.replica.vpn.gateways.values()]
-        found += [record.interconnect.client for record in other.replica.interconnects.by_name.values()]
+        found = [record.machine.number for record in other.cache.machines.values()]
+        found += [record.gateway.number for record in other.cache.vpn.gateways.values()]
+        found += [record.interconnect.client for record in other.cache.interconnects.by_name.values()]
         assert sorted(found) == [1, 2]
 
 
@@ -80,13 +80,13 @@ def test_of_two_agents_one_wins_port_and_vlan(server: Database, first: str, seco
     kinds = {"direct": "DIRECT_CONNECT", "peering": "PEERING"}
     with opened(server) as one, opened(server) as other:
         one.create_network(NetworkSpec("office"), nothing, 5)
-        wait_until(lambda: "office" in other.replica.networks)
-        with other.replica.lock:
-            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
+        wait_until(lambda: "office" in other.cache.networks)
+        with other.cache.lock:
+            transaction = TransactionBuilder(other.cache, other.config.appliance, other.clock)
             if second == "machine":
-                draft.create_machine(MACHINE)
+                transaction.create_machine(MACHINE)
             else:
-                draft.create_interconnect(new("b", kind=kinds[second]), lambda: other.seal)
+                transaction.create_interconnect(new("b", kind=kinds[second]), lambda: other.seal)
 
         def make(store: Store, what: str, name: str) -> None:
             if what == "machine":
@@ -96,7 +96,7 @@ def test_of_two_agents_one_wins_port_and_vlan(server: Database, first: str, seco
 
         make(one, first, "a")
         with pytest.raises(TransactionRefused):
-            other.client.transact(draft.operations)
+            other.client.transact(transaction.operations)
         with pytest.raises(AlreadyExists, match="machines/pc" if first == "machine" else "interconnects/a"):
             make(other, second, "b")
 
@@ -105,7 +105,7 @@ def test_two_agents_race(server: Database) -> None:
     with opened(server) as one, opened(server) as other:
         nothing = Idempotency()
         one.create_network(NetworkSpec("office"), nothing, 5)
-        wait_until(lambda: "office" in other.replica.networks)
+        wait_until(lambda: "office" in other.cache.networks)
         outcomes: list[str] = []
 
         def run(store: Store, which: int) -> None:
@@ -123,7 +123,7 @@ def test_two_agents_race(server: Database) -> None:
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["made"] * 10 + ["taken"] * 10
-        values = [record.interconnect for record in one.replica.interconnects.by_name.values()]
+        values = [record.interconnect for record in one.cache.interconnects.by_name.values()]
         assert sorted(value.number for value in values) == list(range(1, 11))
 
 
@@ -132,14 +132,14 @@ def test_of_two_agents_one_changes_a_peering(server: Database) -> None:
     nothing = Idempotency()
     with opened(server) as one, opened(server) as other:
         one.create_interconnect(new("ix", kind="PEERING"), nothing, 5)
-        wait_until(lambda: "ix" in other.replica.interconnects.by_name)
-        with other.replica.lock:
-            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
-            draft.delete_interconnect("ix")
+        wait_until(lambda: "ix" in other.cache.interconnects.by_name)
+        with other.cache.lock:
+            transaction = TransactionBuilder(other.cache, other.config.appliance, other.clock)
+            transaction.delete_interconnect("ix")
         with served(one) as api:
             update(api, "ix", vlan=9)
         with pytest.raises(TransactionRefused):
-            other.client.transact(draft.operations)
+            other.client.transact(transaction.operations)
         other.delete_interconnect("ix", 5)
-        wait_until(lambda: "ix" not in one.replica.interconnects.by_name)
+        wait_until(lambda: "ix" not in one.cache.interconnects.by_name)
         one.create_interconnect(new("a", 9, "PEERING"), nothing, 5)

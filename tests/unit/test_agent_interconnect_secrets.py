@@ -19,7 +19,7 @@ from tests.interconnect_calls import PASSWORD, BgpDaemon, changed, create, direc
 
 
 def stored(store: Store, name: str) -> str:
-    return store.replica.interconnects.by_name[name].interconnect.password
+    return store.cache.interconnects.by_name[name].interconnect.password
 
 
 def test_a_password_from_set_to_removed(bgp_api: Api, store: Store, bgp: BgpDaemon) -> None:

@@ -131,7 +131,7 @@ def test_waiting_ends_with_the_agent(bgp_api: Api, store: Store) -> None:
     create(bgp_api, peering("ix"))
     request = interconnects.GetInterconnectRequest(name="interconnects/ix", wait_live=True)
     call = bgp_api.interconnects.GetInterconnect.future(request, timeout=10)
-    wait_until(lambda: store.replica.interconnects.peerings.waiting is not None)
+    wait_until(lambda: store.cache.interconnects.peerings.waiting is not None)
     store.release_waiting()
     assert call.result(timeout=5).status.state == PENDING
 

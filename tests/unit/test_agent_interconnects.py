@@ -22,7 +22,7 @@ Interconnect = interconnects.Interconnect
 
 
 def revision(store: Store, name: str = "office") -> int:
-    return store.replica.networks[name].network.revision
+    return store.cache.networks[name].network.revision
 
 
 def drive(name: str, address: str, of: str = "office") -> drives.CreateDriveRequest:
@@ -45,7 +45,7 @@ def test_a_direct_connect_from_create_to_delete(bgp_api: Api, store: Store) -> N
     assert made.status.state == status_pb2.Status.PENDING
     assert get(bgp_api, "dc") == made
     assert revision(store) == before + 1
-    value = store.replica.interconnects.by_name["dc"].interconnect
+    value = store.cache.interconnects.by_name["dc"].interconnect
     # Machine web has number 1; zones 0 and 1 are the appliance's own.
     assert (value.number, value.slot, value.client, value.zone) == (1, 1, 2, 2)
     delete(bgp_api, "dc")
@@ -62,7 +62,7 @@ def test_a_direct_connect_from_create_to_delete(bgp_api: Api, store: Store) -> N
         assert refusal(call, request)[0] == "NOT_FOUND"
     # What it had is free again; its zone rests.
     create(bgp_api, direct("dc", "lab"))
-    value = store.replica.interconnects.by_name["dc"].interconnect
+    value = store.cache.interconnects.by_name["dc"].interconnect
     assert (value.number, value.slot, value.client, value.zone) == (1, 1, 2, 3)
 
 
@@ -75,12 +75,12 @@ def test_a_peering_from_create_to_delete(bgp_api: Api, store: Store) -> None:
         announce_prefixes=["198.51.100.0/28"], maximum_prefixes=100, preference=100, bfd_interval_milliseconds=100,
         hold_seconds=9, status=made.status, create_time=made.create_time,
     )  # fmt: skip
-    value = store.replica.interconnects.by_name["ix"].interconnect
+    value = store.cache.interconnects.by_name["ix"].interconnect
     assert (value.number, value.slot, value.client, value.zone, value.vlan) == (1, 1, 0, 0, None)
     assert revision(store) == before
     assert get(bgp_api, "ix") == made
     delete(bgp_api, "ix")
-    assert not [key for key in store.replica.ledger.claims if key[1] == "ix1"]
+    assert not [key for key in store.cache.allocations.claims if key[1] == "ix1"]
     create(bgp_api, peering("ix"))
 
 
@@ -95,7 +95,7 @@ def test_everything_that_can_be_set(bgp_api: Api, store: Store) -> None:
     }  # fmt: skip
     made = create(bgp_api, direct("dc", **chosen))
     assert {field: getattr(made, field) for field in chosen} == chosen
-    assert not store.replica.interconnects.by_name["dc"].interconnect.enabled
+    assert not store.cache.interconnects.by_name["dc"].interconnect.enabled
     made = create(bgp_api, direct("quiet", vlan=102, disable_bfd=True))
     assert (made.disable_bfd, made.bfd_interval_milliseconds) == (True, 0)
 
@@ -110,13 +110,13 @@ def test_several_of_one_network(bgp_api: Api, store: Store) -> None:
         create(bgp_api, peering(f"ix{at}", vlan=at + 1))
     code, message, _ = refusal(bgp_api.interconnects.CreateInterconnect, peering("more", vlan=99))
     assert (code, message) == ("RESOURCE_EXHAUSTED", "there are 15 peerings; an appliance has at most 15")
-    values = [record.interconnect for record in store.replica.interconnects.by_name.values()]
+    values = [record.interconnect for record in store.cache.interconnects.by_name.values()]
     assert sorted(value.number for value in values) == list(range(1, 31))
     assert sorted(value.client for value in values if value.client) == list(range(2, 17))
     create(bgp_api, direct("elsewhere", "lab", vlan=99))
     delete(bgp_api, "dc3")
     create(bgp_api, direct("again", vlan=100))
-    value = store.replica.interconnects.by_name["again"].interconnect
+    value = store.cache.interconnects.by_name["again"].interconnect
     assert (value.slot, value.number) == (4, 4)
 
 
@@ -327,7 +327,7 @@ def test_an_agent_that_starts_later_agrees(bgp_api: Api, store: Store, server: D
         for name in ("dc", "ix"):
             assert other.interconnect(name) == store.interconnect(name)
         for pool in ("number", "interconnect", "zone"):
-            mine, theirs = getattr(store.replica.pools, pool), getattr(other.replica.pools, pool)
+            mine, theirs = getattr(store.cache.pools, pool), getattr(other.cache.pools, pool)
             assert mine.free_count(0) == theirs.free_count(0)
         other.delete_interconnect("dc", 5)
         other.delete_interconnect("ix", 5)

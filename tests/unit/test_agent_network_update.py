@@ -40,21 +40,21 @@ def test_a_mask_names_what_is_set(api: Api, store: Store) -> None:
     made = update(request(dns_servers=["9.9.9.9"], dns_forwarding=rules(Corp_example=["10.0.0.5", "9.9.9.9"])))
     assert (made.search_domain, list(made.dns_servers)) == ("corp.example", ["9.9.9.9"])
     assert made.dns_forwarding[0] == networks.DnsForwarding(domain="corp.example", servers=["10.0.0.5", "9.9.9.9"])
-    assert store.replica.networks["office"].network.dns_forwarding == (
+    assert store.cache.networks["office"].network.dns_forwarding == (
         Forwarding("corp.example", ("10.0.0.5", "9.9.9.9")),
     )
     made = update(request("limits", limits=limits.Limits(public_kbps=64, storage_kbps=100_000_000)))
     assert (made.limits.public_kbps, made.limits.storage_kbps) == (64, 100_000_000)
     made = update(request("limits.public_kbps", limits=limits.Limits(storage_kbps=70)))
     assert (made.limits.public_kbps, made.limits.storage_kbps) == (0, 100_000_000)
-    revision = store.replica.networks["office"].network.revision
+    revision = store.cache.networks["office"].network.revision
     # Writing back what was read changes nothing.
     assert update(networks.UpdateNetworkRequest(network=made)) == made
-    assert store.replica.networks["office"].network.revision == revision
+    assert store.cache.networks["office"].network.revision == revision
     made = update(request("*"))
     assert (made.search_domain, list(made.dns_servers), list(made.dns_forwarding)) == ("", [], [])
     assert made.limits == limits.Limits()
-    assert store.replica.networks["office"].network.revision == revision + 1
+    assert store.cache.networks["office"].network.revision == revision + 1
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_limits_of_a_machine(api: Api, store: Store) -> None:
         public_kbps=1000, storage_kbps=64
     )
     assert update("limits", storage_kbps=65) == limits.Limits(storage_kbps=65)
-    assert store.replica.machines["pc"].machine.storage_rate == 65
+    assert store.cache.machines["pc"].machine.storage_rate == 65
     bad = machines.UpdateMachineRequest(
         machine=machines.Machine(name="machines/pc", limits=limits.Limits(public_kbps=1))
     )

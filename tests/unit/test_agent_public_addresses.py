@@ -70,7 +70,7 @@ def of_machine(api: Api, name: str) -> str:
 
 
 def zone(store: Store, name: str) -> int:
-    return store.replica.machines[name].machine.public_zone
+    return store.cache.machines[name].machine.public_zone
 
 
 def test_an_address_from_create_to_delete(api: Api, store: Store) -> None:
@@ -81,11 +81,11 @@ def test_an_address_from_create_to_delete(api: Api, store: Store) -> None:
     given = assign(api, "a", "pc")
     assert (given.machine, given.status.state) == ("machines/pc", status_pb2.Status.PENDING)
     assert (of_machine(api, "pc"), of_machine(api, "mail")) == ("publicAddresses/a", "")
-    record = store.replica.machines["pc"].machine
+    record = store.cache.machines["pc"].machine
     assert (record.public, record.public_zone) == (FIRST, 2)
     api.public_addresses.DeletePublicAddress(addresses.DeletePublicAddressRequest(name="publicAddresses/a"))
     assert of_machine(api, "pc") == ""
-    record = store.replica.machines["pc"].machine
+    record = store.cache.machines["pc"].machine
     assert (record.public, record.public_zone) == ("", 0)
     request = addresses.GetPublicAddressRequest(name="publicAddresses/a")
     assert refusal(api.public_addresses.GetPublicAddress, request)[0] == "NOT_FOUND"
@@ -108,7 +108,7 @@ def test_each_assignment_has_a_zone_of_its_own(api: Api, store: Store, clock: St
 
 def test_every_network_concerned_has_a_new_revision(api: Api, store: Store) -> None:
     def revisions() -> tuple[int, int]:
-        return tuple(store.replica.networks[name].network.revision for name in ("office", "web"))  # type: ignore[return-value]
+        return tuple(store.cache.networks[name].network.revision for name in ("office", "web"))  # type: ignore[return-value]
 
     api.public_addresses.CreatePublicAddress(public_address("a"))
     office, web = revisions()
@@ -145,8 +145,8 @@ def test_deleting_a_machine_leaves_its_address_allocated(api: Api, store: Store)
         api.machines.DeleteMachine(machines.DeleteMachineRequest(name=f"machines/{machine_name}"))
         left = get(api, name)
         assert (left.machine, left.status.state) == ("", status_pb2.Status.LIVE)
-    assert "web" not in store.replica.networks
-    assert not [key for key in store.replica.ledger.claims if key[0] in ("public-zone", "assignment")]
+    assert "web" not in store.cache.networks
+    assert not [key for key in store.cache.allocations.claims if key[0] in ("public-zone", "assignment")]
 
 
 def test_addresses_asked_for(api: Api, clock: StoppedClock) -> None:

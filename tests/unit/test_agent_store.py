@@ -371,7 +371,7 @@ def test_settings_reach_the_database(server: Database, clock: StoppedClock) -> N
     with opened(server, clock, domain="example") as store:
         housekeeping = Housekeeping(store)
         housekeeping.once()
-        wait_until(lambda: store.replica.appliance is not None)
+        wait_until(lambda: store.cache.appliance is not None)
         housekeeping.once()
         assert '\\"example\\"' in server.dump("Appliance")
     with opened(server, clock, domain="other") as store:

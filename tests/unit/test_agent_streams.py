@@ -52,7 +52,7 @@ def test_a_create_waits_until_it_is_live(api: Api, store: Store, controller: Con
     for call in calls:
         call.start()
     for name in ("n", "m"):
-        wait_until(lambda name=name: name in store.replica.networks)  # type: ignore[misc]
+        wait_until(lambda name=name: name in store.cache.networks)  # type: ignore[misc]
         time.sleep(0.05)
     assert not answer
     controller.report("n", State.LIVE)
@@ -81,7 +81,7 @@ def test_waiting_ends_when_the_object_goes(api: Api, store: Store) -> None:
         target=lambda: answer.append(refusal(api.machines.CreateMachine, machine("m", wait_live=True), timeout=5)[0])
     )
     call.start()
-    wait_until(lambda: "m" in store.replica.machines)
+    wait_until(lambda: "m" in store.cache.machines)
     api.machines.DeleteMachine(machines.DeleteMachineRequest(name="machines/m"))
     call.join(2)
     assert answer == ["NOT_FOUND"]
@@ -95,7 +95,7 @@ def test_waiting_and_watching_leave_room_for_others(api: Api, store: Store) -> N
     ]
     for call in waiting:
         call.start()
-    wait_until(lambda: len(store.replica.networks) == 3)
+    wait_until(lambda: len(store.cache.networks) == 3)
     watches = [api.networks.WatchNetworks(networks.WatchNetworksRequest()) for _ in range(3)]
     for watch in watches:
         next(watch)
@@ -223,7 +223,7 @@ def test_a_stopping_server_ends_streams_and_answers_who_waits(store: Store) -> N
         watch = api.machines.WatchMachines(machines.WatchMachinesRequest())
         assert next(watch).type == status_pb2.SYNCED
         waiting = api.networks.CreateNetwork.future(network("n", wait_live=True))
-        wait_until(lambda: "n" in store.replica.networks)
+        wait_until(lambda: "n" in store.cache.networks)
         began = time.monotonic()
         server.stop(5)
         daemons.close()

@@ -32,7 +32,7 @@ def api(store: Store) -> Iterator[Api]:
 @pytest.fixture
 def counted(server: Database, store: Store, api: Api) -> None:
     """The controller has counted for the office and for pc1."""
-    office, pc1 = store.replica.networks["office"].uuid, store.replica.machines["pc1"].uuid
+    office, pc1 = store.cache.networks["office"].uuid, store.cache.machines["pc1"].uuid
     values = [
         Usage(office, office, "networks/office", {"private_out_bytes": 1 << 50}, {}, 2_000),
         Usage(pc1, office, "machines/pc1", {"public_out_bytes": 1536, "public_in_packets": 2}, {7: BASELINE}, 1_000),
@@ -43,7 +43,7 @@ def counted(server: Database, store: Store, api: Api) -> None:
         client.transact([{"op": "insert", "table": "Usage", "row": usage_row(value)} for value in values])
     finally:
         client.close()
-    wait_until(lambda: len(store.replica.usages) == 2, what="usage read")
+    wait_until(lambda: len(store.cache.usages) == 2, what="usage read")
 
 
 @pytest.mark.usefixtures("counted")

@@ -26,7 +26,7 @@ VpnConnection = connections.VpnConnection
 
 
 def test_a_connection_from_create_to_delete(vpn_api: Api, store: Store) -> None:
-    revision = store.replica.networks["office"].network.revision
+    revision = store.cache.networks["office"].network.revision
     made = vpn_api.vpn_connections.CreateVpnConnection(connection("hq"))
     assert made == VpnConnection(
         name="vpnConnections/hq", gateway="vpnGateways/gw", peer=PEER, local_identity=FIRST, remote_identity=PEER,
@@ -40,9 +40,9 @@ def test_a_connection_from_create_to_delete(vpn_api: Api, store: Store) -> None:
     )  # fmt: skip
     assert made.status.state == status_pb2.Status.PENDING
     assert get_connection(vpn_api, "hq") == made
-    assert store.replica.networks["office"].network.revision == revision + 1
+    assert store.cache.networks["office"].network.revision == revision + 1
     vpn_api.vpn_connections.DeleteVpnConnection(connections.DeleteVpnConnectionRequest(name=made.name))
-    assert store.replica.networks["office"].network.revision == revision + 2
+    assert store.cache.networks["office"].network.revision == revision + 2
     for call, request in (
         (vpn_api.vpn_connections.GetVpnConnection, connections.GetVpnConnectionRequest(name=made.name)),
         (vpn_api.vpn_connections.DeleteVpnConnection, connections.DeleteVpnConnectionRequest(name=made.name)),
@@ -134,13 +134,13 @@ def test_a_repeated_create_answers_the_same(vpn_api: Api, server: Database) -> N
 
 def test_changes(vpn_api: Api, store: Store, create: Create, daemon: Daemon) -> None:
     create("hq")
-    network_revision = store.replica.networks["office"].network.revision
+    network_revision = store.cache.networks["office"].network.revision
     revision = daemon.revision("vpnConnections/hq")
     made = update(vpn_api, "hq", peer="vpn.example.com", dpd_seconds=30)
     # The identity was the address of the old peer, since none was asked for.
     assert (made.peer, made.remote_identity, made.dpd_seconds) == ("vpn.example.com", "vpn.example.com", 30)
     assert daemon.revision("vpnConnections/hq") == revision + 1
-    assert store.replica.networks["office"].network.revision == network_revision + 1
+    assert store.cache.networks["office"].network.revision == network_revision + 1
     assert update(vpn_api, "hq", remote_identity="hq.example.com").remote_identity == "hq.example.com"
     assert update(vpn_api, "hq", peer=PEER).remote_identity == "hq.example.com"
     assert update(vpn_api, "hq", "remote_identity", "dpd_seconds").remote_identity == PEER
@@ -219,18 +219,18 @@ def test_of_two_agents_one_wins_overlapping_prefixes(server: Database) -> None:
     with opened(server) as one, opened(server) as other:
         one.create_network(NetworkSpec("office"), nothing, 5)
         one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), nothing, 5)
-        wait_until(lambda: "gw" in other.replica.vpn.gateways)
+        wait_until(lambda: "gw" in other.cache.vpn.gateways)
         late = new("b", "192.168.0.0/24", "198.51.100.201")
-        with other.replica.lock:
-            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
-            draft.create_vpn_connection(late, other.seal)
+        with other.cache.lock:
+            transaction = TransactionBuilder(other.cache, other.config.appliance, other.clock)
+            transaction.create_vpn_connection(late, other.seal)
         one.create_vpn_connection(new("a", "192.168.0.0/16", PEER), nothing, 5)
         # Planned before it knew.
         with pytest.raises(TransactionRefused):
-            other.client.transact(draft.operations)
+            other.client.transact(transaction.operations)
         with pytest.raises(AlreadyExists, match=r"192\.168\.0\.0/16, a remote prefix of vpnConnections/a"):
             other.create_vpn_connection(late, nothing, 5)
-        assert list(one.replica.vpn.connections) == ["a"]
+        assert list(one.cache.vpn.connections) == ["a"]
 
 
 def test_two_agents_race(server: Database) -> None:
@@ -238,7 +238,7 @@ def test_two_agents_race(server: Database) -> None:
         nothing = Idempotency()
         one.create_network(NetworkSpec("office"), nothing, 5)
         one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), nothing, 5)
-        wait_until(lambda: "gw" in other.replica.vpn.gateways)
+        wait_until(lambda: "gw" in other.cache.vpn.gateways)
         outcomes: list[str] = []
 
         def create(store: Store, which: int) -> None:

@@ -63,27 +63,27 @@ def delete(api: Api, name: str) -> None:
 
 
 def test_a_gateway_from_create_to_delete(api: Api, store: Store) -> None:
-    revision = store.replica.networks["office"].network.revision
+    revision = store.cache.networks["office"].network.revision
     made = api.vpn_gateways.CreateVpnGateway(gateway("gw"))
     assert (made.name, made.network, made.address, made.tenant) == ("vpnGateways/gw", "networks/office", FIRST, "t")
     assert made.status.state == status_pb2.Status.PENDING
     assert get_gateway(api, "gw") == made
-    assert store.replica.networks["office"].network.revision == revision + 1
+    assert store.cache.networks["office"].network.revision == revision + 1
     # Machine web has 1.
-    value = store.replica.vpn.gateways["gw"].gateway
+    value = store.cache.vpn.gateways["gw"].gateway
     assert (value.number, value.zone) == (2, 2)
     code, message, details = refusal(api.networks.DeleteNetwork, networks.DeleteNetworkRequest(name="networks/office"))
     assert (code, message) == ("FAILED_PRECONDITION", "networks/office is used by vpnGateways/gw")
     assert details["PreconditionFailure"].violations[0].subject == "vpnGateways/gw"
     delete(api, "gw")
-    assert store.replica.networks["office"].network.revision == revision + 2
+    assert store.cache.networks["office"].network.revision == revision + 2
     gone = gateways.GetVpnGatewayRequest(name="vpnGateways/gw")
     assert refusal(api.vpn_gateways.GetVpnGateway, gone)[0] == "NOT_FOUND"
     assert (
         refusal(api.vpn_gateways.DeleteVpnGateway, gateways.DeleteVpnGatewayRequest(name=gone.name))[0] == "NOT_FOUND"
     )
     api.networks.DeleteNetwork(networks.DeleteNetworkRequest(name="networks/office"))
-    held = [key for key in store.replica.ledger.claims if key[0] in ("public-zone", "assignment", "public-address")]
+    held = [key for key in store.cache.allocations.claims if key[0] in ("public-zone", "assignment", "public-address")]
     assert not held
 
 
@@ -91,12 +91,12 @@ def test_numbers_and_zones_are_shared_with_machines(api: Api, store: Store) -> N
     api.vpn_gateways.CreateVpnGateway(gateway("gw"))
     api.machines.CreateMachine(machine("pc", "office", 2))
     api.public_addresses.CreatePublicAddress(public_address("a", machine="pc"))
-    record = store.replica.machines["pc"].machine
+    record = store.cache.machines["pc"].machine
     assert (record.number, record.public, record.public_zone) == (3, SECOND, 3)
     delete(api, "gw")
-    assert store.replica.machines["pc"].machine == record
+    assert store.cache.machines["pc"].machine == record
     api.machines.CreateMachine(machine("mail", "office", 3))
-    assert store.replica.machines["mail"].machine.number == 2
+    assert store.cache.machines["mail"].machine.number == 2
 
 
 def test_refusals_change_nothing(api: Api, server: Database) -> None:
@@ -314,7 +314,7 @@ def test_an_agent_that_starts_later_agrees(api: Api, store: Store, server: Datab
     with opened(server) as other:
         assert other.vpn_gateway("gw") == store.vpn_gateway("gw")
         assert other.vpn_connection("hq") == store.vpn_connection("hq")
-        assert other.replica.pools.number.free_count(0) == store.replica.pools.number.free_count(0)
+        assert other.cache.pools.number.free_count(0) == store.cache.pools.number.free_count(0)
         other.delete_vpn_connection("hq", 5)
         other.delete_vpn_gateway("gw", 5)
         wait_until(lambda: not store.list_vpn_gateways("", "", "", 9))
@@ -325,27 +325,27 @@ def test_an_agent_that_starts_later_agrees(api: Api, store: Store, server: Datab
 def test_two_agents_give_no_number_twice(server: Database, first: str) -> None:
     with opened(server) as one, opened(server) as other:
         one.create_network(NetworkSpec("office"), Idempotency(), 5)
-        wait_until(lambda: "office" in other.replica.networks)
+        wait_until(lambda: "office" in other.cache.networks)
         machine, vpn = (
             MachineSpec("web", mac="02:00:00:00:00:01", attachment=AttachmentSpec("web")),
             VpnGatewaySpec("gw", "office"),
         )
-        with other.replica.lock:
-            draft = TransactionBuilder(other.replica, other.config.appliance, other.clock)
-            draft.create_vpn_gateway(vpn) if first == "machine" else draft.create_machine(machine)
+        with other.cache.lock:
+            transaction = TransactionBuilder(other.cache, other.config.appliance, other.clock)
+            transaction.create_vpn_gateway(vpn) if first == "machine" else transaction.create_machine(machine)
         if first == "machine":
             one.create_machines([machine], Idempotency(), 5, batch=False)
         else:
             one.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), Idempotency(), 5)
         # Planned before it knew; what it plans now has another number.
         with pytest.raises(TransactionRefused):
-            other.client.transact(draft.operations)
+            other.client.transact(transaction.operations)
         if first == "machine":
             other.create_vpn_gateway(VpnGatewaySpec("gw", "networks/office"), Idempotency(), 5)
         else:
             other.create_machines([machine], Idempotency(), 5, batch=False)
         numbers = (
-            other.replica.machines["web"].machine.number,
-            other.replica.vpn.gateways["gw"].gateway.number,
+            other.cache.machines["web"].machine.number,
+            other.cache.vpn.gateways["gw"].gateway.number,
         )
         assert sorted(numbers) == [1, 2]

@@ -40,19 +40,19 @@ def test_certificates_and_a_key_take_each_other_s_place(vpn_api: Api, store: Sto
     )
     # The subject of the certificate.
     assert made.local_identity == ""
-    stored = store.replica.vpn.connections["hq"].connection
+    stored = store.cache.vpn.connections["hq"].connection
     assert store.seal.open(stored.secret) == issued.private_key
     # Another authority to trust, with the key there is.
     other = Authority("another").certificate
     sent = connections.VpnCertificate(certificate_pem=issued.certificate, ca_certificates_pem=other)
     assert update(vpn_api, "hq", certificate=sent).certificate.ca_certificates_pem == other
-    assert store.seal.open(store.replica.vpn.connections["hq"].connection.secret) == issued.private_key
+    assert store.seal.open(store.cache.vpn.connections["hq"].connection.secret) == issued.private_key
     sent.certificate_pem = AUTHORITY.issue("gw.example.com").certificate
     code, message, _ = refusal(vpn_api.vpn_connections.UpdateVpnConnection, changed("hq", certificate=sent))
     assert (code, "private_key_pem is not of the certificate" in message) == ("INVALID_ARGUMENT", True)
     made = update(vpn_api, "hq", pre_shared_key=SECRET)
     assert (made.HasField("certificate"), made.local_identity) == (False, FIRST)
-    stored = store.replica.vpn.connections["hq"].connection
+    stored = store.cache.vpn.connections["hq"].connection
     assert (store.seal.open(stored.secret), stored.certificate, stored.ca_certificates) == (SECRET, "", "")
 
 
@@ -92,7 +92,7 @@ def test_nobody_reads_secrets(
     shown += [repr(asked), repr(VpnConnectionUpdate(pre_shared_key=SECRET, certificate=asked.certificate))]
     shown += [repr(store.vpn_connection(name)) for name in ("hq", "crt")]
     shown += [caplog.text, *(record.__dict__ for record in caplog.records)]
-    sealed = [record.connection.secret for record in store.replica.vpn.connections.values()]
+    sealed = [record.connection.secret for record in store.cache.vpn.connections.values()]
     stored = [server.dump(), Path(server.directory, "conf.db").read_text()]
     assert all(secret in stored[0] for secret in sealed)
     hidden = [SECRET, *issued.private_key.splitlines()[1:-1]]
@@ -123,7 +123,7 @@ def test_no_difference_is_no_change(vpn_api: Api, store: Store, create: Create, 
     create("hq")
     create("crt", "gw2", certificate=certificate_of(AUTHORITY.issue("gw.example.com")))
     revisions = [daemon.revision(f"vpnConnections/{name}") for name in ("hq", "crt")]
-    before = [record.network.revision for record in store.replica.networks.values()]
+    before = [record.network.revision for record in store.cache.networks.values()]
     assert update(vpn_api, "hq", pre_shared_key=SECRET) == get_connection(vpn_api, "hq")
     # A client that writes back what it read.
     for name in ("hq", "crt"):
@@ -133,6 +133,6 @@ def test_no_difference_is_no_change(vpn_api: Api, store: Store, create: Create, 
         )
         assert written == read
     assert [daemon.revision(f"vpnConnections/{name}") for name in ("hq", "crt")] == revisions
-    assert [record.network.revision for record in store.replica.networks.values()] == before
+    assert [record.network.revision for record in store.cache.networks.values()] == before
     update(vpn_api, "hq", pre_shared_key=SECRET + "!")
     assert daemon.revision("vpnConnections/hq") == revisions[0] + 1

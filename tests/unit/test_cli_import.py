@@ -116,7 +116,7 @@ def test_a_machine_with_a_network_of_its_own_is_given_a_public_address(sluicectl
     made = sluicectl("machines", "create", "web", "--mac", "02:00:00:00:00:0c", "--port", "p3", "--tenant", "bob",
                      "--public-address", "spare", "-o", "json")  # fmt: skip
     assert made.json()["publicAddress"] == "publicAddresses/spare"
-    record = store.replica.machines["web"].machine
+    record = store.cache.machines["web"].machine
     assert (record.public, record.public_zone) == ("203.0.113.97", 3)
     assert sluicectl("machines", "delete", "web").code == 0
     assert sluicectl("addresses", "show", "spare", "-o", "json").json()["machine"] == ""

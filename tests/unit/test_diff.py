@@ -124,43 +124,49 @@ def test_ledger_knows_what_was_read() -> None:
     of_appliance = {GATEWAY_METER: packets(100), NEXT_HOP_METER: Rate(9, Unit.KBPS, 4)}
     of_appliance[meter(MeterClass.INTERCONNECT_OUT, 10)] = packets(8)
     groups = {group_id(7, (1, 2), last_resort=True): b"x", group_id(0, (3,), last_resort=False): b"y"}
-    ledger = InstalledState.read(flows, of_network | of_appliance | orphans, groups, MeterOwners({3: 7}, {9: 7, 10: 0}))
+    installed_state = InstalledState.read(
+        flows, of_network | of_appliance | orphans, groups, MeterOwners({3: 7}, {9: 7, 10: 0})
+    )
     first, second = groups
-    assert ledger.installed(7) == Installed(installed(one).flows, of_network, {first: b"x"})
-    assert ledger.installed(0).groups == {second: b"y"}
-    assert ledger.installed(0).meters == of_appliance
-    assert ledger.keys() == {0, 7, 8}
-    assert (ledger.count(), ledger.count(8)) == (2, 1)
-    assert ledger.remove_orphans() == [wire.meter_delete(meter) for meter in orphans]
-    assert ledger.remove_orphans() == []
+    assert installed_state.installed(7) == Installed(installed(one).flows, of_network, {first: b"x"})
+    assert installed_state.installed(0).groups == {second: b"y"}
+    assert installed_state.installed(0).meters == of_appliance
+    assert installed_state.keys() == {0, 7, 8}
+    assert (installed_state.count(), installed_state.count(8)) == (2, 1)
+    assert installed_state.remove_orphans() == [wire.meter_delete(meter) for meter in orphans]
+    assert installed_state.remove_orphans() == []
 
 
 def test_a_meter_that_goes_to_another_network_stays() -> None:
     meters = {meter(MeterClass.MACHINE_DHCP, 3): packets(6)}
-    ledger = InstalledState.read({}, meters, {}, MeterOwners({3: 7}, {}))
-    taken = diff(Compiled(8, {}, meters), ledger.installed(8))
-    left = diff(Compiled(7), ledger.installed(7))
-    assert ledger.meter_messages(taken) == []
-    ledger.flows_done(8, taken)
-    assert ledger.remove_stale(7, left) == []
-    assert ledger.installed(8).meters == meters
-    assert ledger.installed(7).meters == {}
+    installed_state = InstalledState.read({}, meters, {}, MeterOwners({3: 7}, {}))
+    taken = diff(Compiled(8, {}, meters), installed_state.installed(8))
+    left = diff(Compiled(7), installed_state.installed(7))
+    assert installed_state.meter_messages(taken) == []
+    installed_state.flows_done(8, taken)
+    assert installed_state.remove_stale(7, left) == []
+    assert installed_state.installed(8).meters == meters
+    assert installed_state.installed(7).meters == {}
 
 
 @pytest.mark.parametrize("other", [packets(9), Rate(5, Unit.KBPS, 5), Rate(5, Unit.PPS, 9)])
 def test_a_stale_meter_is_removed_and_another_rate_is_a_change(other: Rate) -> None:
     of_machine, of_network = meter(MeterClass.MACHINE_DHCP, 3), meter(MeterClass.NETWORK_ERRORS, 7)
-    ledger = InstalledState.read({}, {of_machine: packets(6), of_network: packets(5)}, {}, MeterOwners({3: 7}, {}))
-    difference = diff(Compiled(7, {}, {of_network: other}), ledger.installed(7))
-    assert [message for *_, message in ledger.meter_messages(difference)] == [wire.meter_modify(of_network, other)]
-    ledger.flows_done(7, difference)
-    assert ledger.remove_stale(7, difference) == [wire.meter_delete(of_machine)]
-    assert ledger.installed(7) == Installed({}, {of_network: other})
+    installed_state = InstalledState.read(
+        {}, {of_machine: packets(6), of_network: packets(5)}, {}, MeterOwners({3: 7}, {})
+    )
+    difference = diff(Compiled(7, {}, {of_network: other}), installed_state.installed(7))
+    assert [message for *_, message in installed_state.meter_messages(difference)] == [
+        wire.meter_modify(of_network, other)
+    ]
+    installed_state.flows_done(7, difference)
+    assert installed_state.remove_stale(7, difference) == [wire.meter_delete(of_machine)]
+    assert installed_state.installed(7) == Installed({}, {of_network: other})
 
 
 @given(st.lists(states, max_size=6))
 def test_count_is_kept(history: list[Compiled]) -> None:
-    ledger = InstalledState()
+    installed_state = InstalledState()
     for state in history:
-        ledger.flows_done(7, diff(state, ledger.installed(7)))
-        assert ledger.count() == len(ledger.installed(7).flows) == len(state.flows)
+        installed_state.flows_done(7, diff(state, installed_state.installed(7)))
+        assert installed_state.count() == len(installed_state.installed(7).flows) == len(state.flows)

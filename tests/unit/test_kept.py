@@ -74,7 +74,7 @@ def test_the_agent_keeps_nothing_of_what_was_deleted_once_its_records_have_expir
             housekeeping.once()
 
         def found() -> object:
-            return kept(store.replica, store.hub, store.client._rows, store.client._pending)
+            return kept(store.cache, store.hub, store.client._rows, store.client._pending)
 
         rounds(range(4))
         before = found()

@@ -59,16 +59,16 @@ def of_switch(limit: int) -> Answer:
 
 
 def test_each_process_gets_the_limit_once(tmp_path: Path) -> None:
-    keeper = UserspaceTables(tmp_path)
+    worker = UserspaceTables(tmp_path)
     for pid in (7, 8):
         with control_socket(process(tmp_path, pid), of_switch(3_000_000)) as asked:
-            assert keeper.apply(1000) == keeper.apply(1000) == ""
+            assert worker.apply(1000) == worker.apply(1000) == ""
             assert asked == [
                 ("dpctl/ct-get-maxconns", [DATAPATH]),
                 ("dpctl/ct-set-maxconns", [DATAPATH, "1000"]),
                 ("dpctl/ipf-set-max-nfrags", [DATAPATH, str(MAX_FRAGMENTS)]),
             ]
-            assert keeper.apply(2000) == ""
+            assert worker.apply(2000) == ""
             assert ("dpctl/ct-set-maxconns", [DATAPATH, "2000"]) in asked
 
 
@@ -83,10 +83,10 @@ def test_without_a_switch_nothing_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_told_and_tried_again(tmp_path: Path) -> None:
-    keeper = UserspaceTables(tmp_path)
+    worker = UserspaceTables(tmp_path)
     with control_socket(process(tmp_path, 7), lambda *_: (None, "opening datapath: No such device\n")) as asked:
-        assert keeper.apply(1000) == f"conntrack limits of {DATAPATH}: opening datapath: No such device"
-        assert keeper.apply(1000)
+        assert worker.apply(1000) == f"conntrack limits of {DATAPATH}: opening datapath: No such device"
+        assert worker.apply(1000)
         assert len(asked) == 2
 
 

@@ -1,4 +1,4 @@
-"""Interconnects of the replica, on updates as the server may deliver them."""
+"""Interconnects of the cache, on updates as the server may deliver them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ROUTES = (Route("10.9.0.0/16", "65001"), Route("10.0.0.0/8", "65001"))
 
 
 class Heard:
-    """A replica, and the changes it told of interconnects, as text."""
+    """A cache, and the changes it told of interconnects, as text."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.replica = DesiredStateCache(
+        self.cache = DesiredStateCache(
             Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000
         )
 
@@ -47,16 +47,16 @@ class Heard:
     def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
-        self.replica.apply(changes)
+        self.cache.apply(changes)
         return self.events[:]
 
     def view(self, name: str) -> InterconnectView:
         """An interconnect as clients see it."""
-        return self.replica.interconnects.by_name[name].view
+        return self.cache.interconnects.by_name[name].view
 
     def prefixes(self, name: str) -> list[str]:
         """What its peer announces."""
-        of = self.replica.interconnects
+        of = self.cache.interconnects
         return [route.prefix for route in of.routes(of.by_name[name]).page((-1, -1), 9, refused=False)]
 
 
@@ -121,11 +121,11 @@ def test_one_update_in_any_order(order: list[int]) -> None:
     heard.apply(*(update[at] for at in order))
     assert (heard.view("dc").status.state, heard.view("ix").status.state) == (State.LIVE, State.LIVE)
     assert (heard.view("dc").network, heard.view("dc").tenant, heard.view("ix").network) == ("office", "t", "")
-    assert list(heard.replica.networks["office"].interconnects) == ["dc"]
-    assert list(heard.replica.interconnects.peerings.interconnects) == ["ix"]
+    assert list(heard.cache.networks["office"].interconnects) == ["dc"]
+    assert list(heard.cache.interconnects.peerings.interconnects) == ["ix"]
     assert (heard.prefixes("dc"), heard.prefixes("ix")) == (["10.0.0.0/8", "10.9.0.0/16"], [])
-    assert next(heard.replica.pools.number.free(0)) == "2"
-    assert next(heard.replica.pools.interconnect.free(0)) == "3"
+    assert next(heard.cache.pools.number.free(0)) == "2"
+    assert next(heard.cache.pools.interconnect.free(0)) == "3"
 
 
 @given(st.permutations(range(6)))
@@ -140,15 +140,15 @@ def test_all_that_changes_hands_within_one_update(order: list[int]) -> None:
     events = heard.apply(*(update[at] for at in order))
     assert sorted(events[:2]) == ["-dc pending", "-ix pending"]
     assert sorted(events[2:]) == ["+dc pending", "+ix pending"]
-    of = heard.replica.interconnects
-    assert of.by_name["dc"].owner is heard.replica.networks["office"]
+    of = heard.cache.interconnects
+    assert of.by_name["dc"].owner is heard.cache.networks["office"]
     assert of.by_place.keys() == {"xc1/vlan=101", "xc1"}
     heard.apply(
         interconnect("d2", DIRECT, "n2", gone=True), interconnect("p2", PEERING, gone=True),
         network("n2", key=2, gone=True),
     )  # fmt: skip
     assert not [*of.by_name, *of.by_place, *of.peerings.interconnects]
-    assert next(heard.replica.pools.number.free(0)) == next(heard.replica.pools.interconnect.free(0)) == "1"
+    assert next(heard.cache.pools.number.free(0)) == next(heard.cache.pools.interconnect.free(0)) == "1"
 
 
 @given(st.booleans())
@@ -161,7 +161,7 @@ def test_two_change_places_within_one_update(turned: bool) -> None:
         moved("p", PEERING, replace(PEERING, vlan=101, revision=6)),
     ]
     heard.apply(*(reversed(update) if turned else update))
-    places = heard.replica.interconnects.by_place
+    places = heard.cache.interconnects.by_place
     assert {place: record.interconnect.name for place, record in places.items()} == {"xc1": "dc", "xc1/vlan=101": "ix"}
 
 
@@ -201,6 +201,6 @@ def test_routes_are_no_event_and_their_number_is_one() -> None:
 def test_no_view_has_a_password() -> None:
     heard = Heard()
     heard.apply(network(), interconnect("d", DIRECT), interconnect("p", PEERING))
-    assert heard.replica.interconnects.by_name["dc"].interconnect.password == "sealed"
+    assert heard.cache.interconnects.by_name["dc"].interconnect.password == "sealed"
     assert (heard.view("dc").interconnect.password, heard.view("dc").has_password) == ("", True)
     assert not heard.view("ix").has_password

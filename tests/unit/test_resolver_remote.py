@@ -88,11 +88,11 @@ async def nowhere(_kind: socket.SocketKind, _place: str) -> socket.socket:
 def test_it_is_asked_by_a_socket_of_the_namespace_over_udp_and_tcp(first: NameServer) -> None:
     opened: list[tuple[socket.SocketKind, str]] = []
 
-    async def beyond(kind: socket.SocketKind, namespace: str) -> socket.socket:
+    async def remote(kind: socket.SocketKind, namespace: str) -> socket.socket:
         opened.append((kind, namespace))
         return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
 
-    one = Upstream(nowhere, beyond, PORT)
+    one = Upstream(nowhere, remote, PORT)
     server = ForwardingServer("127.0.6.1", tunnel="sluice-vpn-7")
     query = message.read(dns.message.make_query("large.example.com", "TXT", use_edns=0).to_wire())
     assert isinstance(query, Query)

@@ -15,7 +15,7 @@ _FAR_NAME, _LINK = "far", "beyond"
 
 
 @pytest.fixture(scope="module")
-def beyond(sandbox: Sandbox) -> Iterator[Machine]:
+def remote(sandbox: Sandbox) -> Iterator[Machine]:
     """A host `far` with the address FAR, and echo servers, behind the Internet host as a router."""
     internet = sandbox.internet
     far: Machine = sandbox.site.net.addHost(_FAR_NAME, cls=Machine)

@@ -1,4 +1,4 @@
-"""VPN gateways and connections of the replica, on updates as the server may deliver them."""
+"""VPN gateways and connections of the cache, on updates as the server may deliver them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LIVE = NetworkStatus(99, State.LIVE)
 
 
 class Heard:
-    """A replica, and the changes it told of gateways and connections, as text."""
+    """A cache, and the changes it told of gateways and connections, as text."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.replica = DesiredStateCache(
+        self.cache = DesiredStateCache(
             Pools(APPLIANCE, 1000), self._hear, Clock(), keep_blocks=1000, keep_released=1000
         )
 
@@ -44,7 +44,7 @@ class Heard:
     def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
-        self.replica.apply(changes)
+        self.cache.apply(changes)
         return self.events[:]
 
 
@@ -95,11 +95,11 @@ def test_one_update_in_any_order(order: list[int]) -> None:
         live(),
     ]
     heard.apply(*(update[at] for at in order))
-    vpn = heard.replica.vpn
+    vpn = heard.cache.vpn
     assert vpn.gateways["gw"].view.status.state is State.LIVE
     assert vpn.connections["hq"].view.status.state is State.LIVE
-    assert vpn.by_address["203.0.113.96"] is heard.replica.networks["office"].vpn
-    assert next(heard.replica.pools.number.free(0)) == "2"
+    assert vpn.by_address["203.0.113.96"] is heard.cache.networks["office"].vpn
+    assert next(heard.cache.pools.number.free(0)) == "2"
 
 
 @given(st.permutations(range(6)))
@@ -114,23 +114,23 @@ def test_all_that_changes_hands_within_one_update(order: list[int]) -> None:
     ]  # fmt: skip
     events = heard.apply(*(update[at] for at in order))
     assert events == ["-hq pending", "-gw pending", "+gw pending", "+hq pending"]
-    vpn = heard.replica.vpn
-    assert vpn.gateways["gw"].network is heard.replica.networks["office"]
+    vpn = heard.cache.vpn
+    assert vpn.gateways["gw"].network is heard.cache.networks["office"]
     assert vpn.gateways["gw"].connections.keys() == vpn.connections.keys() == {"hq"}
     assert vpn.connections["hq"].connection == replace(newer, peer_addresses=("198.51.100.200",))
     heard.apply(
         connection("c2", "g2", newer, gone=True), gateway("g2", "n2", gone=True), network("n2", key=2, gone=True)
     )
     assert not [*vpn.gateways, *vpn.connections, *vpn.by_address]
-    assert next(heard.replica.pools.number.free(0)) == "1"
+    assert next(heard.cache.pools.number.free(0)) == "1"
 
 
 def test_a_gateway_moves_to_another_network_within_one_update() -> None:
     heard = Heard()
     heard.apply(network(), network("m", "lab", 2), gateway())
     heard.apply(gateway("g2", "m"), gateway(gone=True))
-    assert heard.replica.networks["office"].vpn is None
-    assert heard.replica.networks["lab"].vpn is heard.replica.vpn.gateways["gw"]
+    assert heard.cache.networks["office"].vpn is None
+    assert heard.cache.networks["lab"].vpn is heard.cache.vpn.gateways["gw"]
 
 
 def test_a_status_that_is_replaced_within_one_update() -> None:
@@ -138,7 +138,7 @@ def test_a_status_that_is_replaced_within_one_update() -> None:
     heard.apply(
         network(), gateway(), connection(), live(), said("1", "vpnGateways/gw"), said("2", "vpnConnections/hq", 4)
     )
-    assert heard.replica.vpn.connections["hq"].view.status.state is State.PENDING
+    assert heard.cache.vpn.connections["hq"].view.status.state is State.PENDING
     update = [said("3", "vpnConnections/hq", 5), said("2", "vpnConnections/hq", 4, gone=True)]
     assert heard.apply(*update) == ["~hq live"]
     assert heard.apply(said("3", "vpnConnections/hq", 5, gone=True)) == ["~hq pending"]
@@ -152,7 +152,7 @@ def test_statuses_of_what_is_not_there() -> None:
     tunnel = Tunnel(TunnelState.ESTABLISHED, bytes_in=7)
     heard.apply(said("2", "vpnConnections/hq", 4, gone=True), said("3", "vpnConnections/hq", 4, tunnel))
     heard.apply(network(), gateway(), connection(), live())
-    view = heard.replica.vpn.connections["hq"].view
+    view = heard.cache.vpn.connections["hq"].view
     assert (view.status.state, view.tunnel) == (State.PENDING, None)
 
 
@@ -164,12 +164,12 @@ def test_counters_alone_are_shown_and_not_told() -> None:
     more = replace(tunnel, bytes_in=9, bytes_out=9, packets_in=9, packets_out=9)
     before, after = said("2", "vpnConnections/hq", 5, tunnel), said("2", "vpnConnections/hq", 5, more)
     assert heard.apply(RowChange("Vpn_Status", "2", before.new, after.new)) == []
-    assert heard.replica.vpn.connections["hq"].view.tunnel == more
+    assert heard.cache.vpn.connections["hq"].view.tunnel == more
     assert heard.apply(said("2", "vpnConnections/hq", 5, replace(more, peer_address="198.51.100.9"))) == ["~hq live"]
 
 
 def test_no_view_has_a_secret() -> None:
     heard = Heard()
     heard.apply(network(), gateway(), connection())
-    assert heard.replica.vpn.connections["hq"].connection.secret == "sealed"
-    assert heard.replica.vpn.connections["hq"].view.connection.secret == ""
+    assert heard.cache.vpn.connections["hq"].connection.secret == "sealed"
+    assert heard.cache.vpn.connections["hq"].view.connection.secret == ""

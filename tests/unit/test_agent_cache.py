@@ -1,4 +1,4 @@
-"""The replica on updates as the server may deliver them: several transactions in one, in any order of rows."""
+"""The cache on updates as the server may deliver them: several transactions in one, in any order of rows."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ COOLDOWN, DAY = 1000, 86_400_000
 
 
 class Heard:
-    """A replica, and the changes it told of as text: `+networks/a`, `~machines/m live`, `-networks/a`."""
+    """A cache, and the changes it told of as text: `+networks/a`, `~machines/m live`, `-networks/a`."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
         pools = Pools(APPLIANCE, COOLDOWN)
-        self.replica = DesiredStateCache(pools, self._hear, Clock(), keep_blocks=DAY, keep_released=COOLDOWN)
+        self.cache = DesiredStateCache(pools, self._hear, Clock(), keep_blocks=DAY, keep_released=COOLDOWN)
 
     def _hear(self, before: View | None, after: View | None) -> None:
         view = after or before
@@ -47,7 +47,7 @@ class Heard:
     def apply(self, *changes: RowChange) -> list[str]:
         """Apply one update and answer what was heard of it."""
         self.events.clear()
-        self.replica.apply(changes)
+        self.cache.apply(changes)
         return self.events[:]
 
 
@@ -90,9 +90,9 @@ def test_a_name_that_changes_hands_within_one_update() -> None:
         machine_change("m1", "u1", None, machine("m", 1)),
     )
     assert events == ["-machines/m", "-networks/a", "+networks/a", "+machines/m"]
-    assert heard.replica.networks["a"].network.key == 2
-    assert heard.replica.networks["a"].macs == {"02:00:00:00:00:02": "m"}
-    assert next(heard.replica.pools.key.free(0)) == "1"
+    assert heard.cache.networks["a"].network.key == 2
+    assert heard.cache.networks["a"].macs == {"02:00:00:00:00:02": "m"}
+    assert next(heard.cache.pools.key.free(0)) == "1"
 
 
 def test_machines_that_swap_what_is_unique() -> None:
@@ -106,7 +106,7 @@ def test_machines_that_swap_what_is_unique() -> None:
         machine_change("1", "u", swapped, one),
         machine_change("2", "u", back, two),
     )
-    record = heard.replica.networks["a"]
+    record = heard.cache.networks["a"]
     assert record.macs == {one.mac: "n", two.mac: "m"}
     assert record.hostnames == {"m": "n", "n": "m"}
     assert record.attachments == {one.attachment: {"n"}, two.attachment: {"m"}}
@@ -143,7 +143,7 @@ def test_a_status_of_an_earlier_network_of_that_name_is_not_its_status() -> None
     heard = Heard()
     heard.apply(status_change("s", "a", NetworkStatus(10, State.LIVE)))
     heard.apply(network_change("u", network("a", revision=11)))
-    assert heard.replica.networks["a"].view.status.state is State.PENDING
+    assert heard.cache.networks["a"].view.status.state is State.PENDING
 
 
 def allocation(value: str, at: int, released: int, network: str = "a") -> Row:
