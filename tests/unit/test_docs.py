@@ -55,6 +55,12 @@ def test_the_pipeline_page_shows_every_table_with_its_flows(generator: Any) -> N
         assert f"table={title}," in shown[title], f"no golden flow of {title}"
 
 
+@pytest.mark.parametrize("generator", ["generate_pipeline"], indirect=True)
+def test_every_table_is_in_one_stage_of_the_picture(generator: Any) -> None:
+    shown = [table.name for ways in generator.STAGES.values() for way in ways for table in way]
+    assert sorted(shown) == sorted(table.name for table in Table)
+
+
 def _documented_settings() -> dict[tuple[str, str], str]:
     rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.*?) \|", (DOCS / "configuration.md").read_text(), re.MULTILINE)
     return {(section, name): default.strip("`") for section, name, default in rows}
