@@ -77,7 +77,7 @@ class Command(_TakesGlobalOptions):
     """A command that may be given the global options."""
 
 
-class Group(_TakesGlobalOptions, click.Group):
+class CommandGroup(_TakesGlobalOptions, click.Group):
     """A group of such commands.
 
     Those at `places` (name → `MODULE:ATTRIBUTE`) are imported when they are
@@ -109,6 +109,6 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable[...,
     return click.command(name, cls=Command, **settings)
 
 
-def group(cls: type[Group] = Group, **settings: Any) -> Callable[[Callable[..., Any]], Group]:
+def group(cls: type[CommandGroup] = CommandGroup, **settings: Any) -> Callable[[Callable[..., Any]], CommandGroup]:
     """As `click.group`."""
     return click.group(cls=cls, **settings)

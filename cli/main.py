@@ -15,13 +15,13 @@ import click
 import grpc
 
 from cli import errors
-from cli.command import Group, group
+from cli.command import CommandGroup, group
 from cli.session import CliSession
 
 _INTERRUPTED = 130
 
 
-class _Root(Group):
+class _Root(CommandGroup):
     """The root group: turns failures into words and exit codes once for all commands."""
 
     places: ClassVar[Mapping[str, str]] = {

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from controller import metrics
 from controller.conntrack.flush import AddressAssignment
 from controller.packet_in import neighbor
-from controller.packet_in.worker import PipelineContexts, Sender
+from controller.packet_in.worker import PacketSender, PipelineContexts
 
 log = logging.getLogger("sluice.announce")
 
@@ -27,7 +27,7 @@ _PAUSE_SECONDS = 0.001
 class GratuitousArp:
     """One thread; `announce` and `announce_all` may be called by any."""
 
-    def __init__(self, switch: Sender, sites: PipelineContexts) -> None:
+    def __init__(self, switch: PacketSender, sites: PipelineContexts) -> None:
         self._switch, self._sites = switch, sites
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._due: list[tuple[float, int, int, str]] = []

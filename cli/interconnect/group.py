@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cli.command import Group, group
+from cli.command import CommandGroup, group
 
 
-class _Interconnects(Group):
+class _Interconnects(CommandGroup):
     places: ClassVar[Mapping[str, str]] = {
         "list": "cli.interconnect.reading:list_",
         "show": "cli.interconnect.reading:show",

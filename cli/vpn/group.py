@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cli.command import Group, group
+from cli.command import CommandGroup, group
 
 
-class _Vpn(Group):
+class _Vpn(CommandGroup):
     places: ClassVar[Mapping[str, str]] = {
         "gateways": "cli.vpn.gateways:gateways",
         "connections": "cli.vpn.connections:connections",

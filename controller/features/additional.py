@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.features import additional_routed, flow
-from controller.features.additional_routed import Sender, owners, senders
+from controller.features.additional_routed import AddressSender, owners, senders
 from controller.features.classify import arrival, attachment_numbers
 from controller.features.switch import flood, to_machine
 from controller.pipeline.context import PipelineContext
@@ -95,7 +95,7 @@ def _virtual_sources(network: Network, site: PipelineContext) -> Iterator[Flow]:
                        (Goto(Table.FORWARD),), f"IP of {machine.name} as {mac}", key)  # fmt: skip
 
 
-def _secure(network: Network, sender: Sender) -> Iterator[Flow]:
+def _secure(network: Network, sender: AddressSender) -> Iterator[Flow]:
     key, table, address = network.key, Table.PORT_SECURITY, sender.address.address
     who = f"{address} of {sender.machine.name}"
     yield flow(feature, table, Priority.SPECIFIC,
@@ -106,7 +106,7 @@ def _secure(network: Network, sender: Sender) -> Iterator[Flow]:
                (Goto(Table.ARP),), f"ARP {who}", key)  # fmt: skip
 
 
-def _announce(network: Network, sender: Sender) -> Iterator[Flow]:
+def _announce(network: Network, sender: AddressSender) -> Iterator[Flow]:
     key, table, one = network.key, Table.ANNOUNCE, sender.address
     mark = cookie(key, feature, one.number << _ADDRESS_SHIFT | sender.machine.number)
     learn = Learn(Table.HOLDERS, mark, key, HOLDER, one.number, sender.holder)
@@ -133,7 +133,7 @@ def _arp(network: Network) -> Iterator[Flow]:
                    (SetField(HOLDER, one.number), Goto(Table.LISTERS)), f"ARP for {address}", key)  # fmt: skip
 
 
-def _virtual_targets(network: Network, found: list[Sender]) -> Iterator[Flow]:
+def _virtual_targets(network: Network, found: list[AddressSender]) -> Iterator[Flow]:
     """A virtual MAC goes to who holds the first of its addresses; what neighbours send it counts for them alone."""
     key = network.key
     first: dict[str, AdditionalAddress] = {}
@@ -148,7 +148,7 @@ def _virtual_targets(network: Network, found: list[Sender]) -> Iterator[Flow]:
                    f"to the holder of {one.address}", key)  # fmt: skip
 
 
-def _listers(network: Network, found: list[Sender], site: PipelineContext) -> Iterator[Flow]:
+def _listers(network: Network, found: list[AddressSender], site: PipelineContext) -> Iterator[Flow]:
     """To the holder of a virtual MAC; to all that may hold an address, but not back where it came from."""
     key, numbers = network.key, attachment_numbers(network)
     virtual = {sender.address for sender in found if sender.virtual}

@@ -36,7 +36,7 @@ _M = MeterClass
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class AddressSender:
     """A machine that may send from an additional address, with its own MAC or a virtual one (empty: its own)."""
 
     machine: Machine
@@ -69,19 +69,19 @@ def owners(network: Network) -> dict[tuple[Attachment, str], Machine]:
     return found
 
 
-def senders(network: Network) -> list[Sender]:
+def senders(network: Network) -> list[AddressSender]:
     """Every machine, additional address it may send from, and MAC it may do that with."""
     addresses = {one.address: one for one in network.additional}
     virtual = owners(network)
-    found: dict[Sender, None] = {}
+    found: dict[AddressSender, None] = {}
     for machine in network.machines:
         for one in machine.allowed:
             address = addresses.get(one.address)
             if address is None:
                 continue
-            found[Sender(machine, address)] = None
+            found[AddressSender(machine, address)] = None
             if one.mac:
-                found[Sender(virtual[machine.attachment, one.mac], address, one.mac)] = None
+                found[AddressSender(virtual[machine.attachment, one.mac], address, one.mac)] = None
     return list(found)
 
 
@@ -95,7 +95,7 @@ def to_holder(address: AdditionalAddress) -> tuple[Action, ...]:
     )
 
 
-def flows(network: Network, found: list[Sender], site: PipelineContext) -> Iterator[Flow]:
+def flows(network: Network, found: list[AddressSender], site: PipelineContext) -> Iterator[Flow]:
     """Those of each address, of each that may send from it, and of what nobody has announced."""
     key = network.key
     drives = site.appliance.storage is not None and bool(storage.reachable(network, site))
@@ -187,7 +187,7 @@ def _limits(network: Network, machine: Machine, holder: int, *, drives: bool) ->
                    f"counts for {machine.name}", key)  # fmt: skip
 
 
-def _macs(network: Network, found: list[Sender]) -> Iterator[Flow]:
+def _macs(network: Network, found: list[AddressSender]) -> Iterator[Flow]:
     key, table = network.key, Table.HOLDER_MAC
     for machine in dict.fromkeys(sender.machine for sender in found if not sender.virtual):
         yield flow(_FEATURE, table, Priority.NORMAL, match(metadata=key, reg5=machine.number),

@@ -40,7 +40,7 @@ class PacketInState(Protocol):
     def forget_neighbors(self, addresses: Collection[str]) -> None: ...
 
 
-class Sender(Protocol):
+class PacketSender(Protocol):
     """Where answers go; see `switch.Switch`."""
 
     @property
@@ -80,7 +80,7 @@ class _View:
 class PacketInWorker:
     """One thread; `put` may be called by any."""
 
-    def __init__(self, source: PacketInState, switch: Sender, sites: PipelineContexts) -> None:
+    def __init__(self, source: PacketInState, switch: PacketSender, sites: PipelineContexts) -> None:
         self._source, self._switch, self._sites = source, switch, sites
         self._packets = PacketQueue(_WAITING)
         self._probes = NeighborProbes()

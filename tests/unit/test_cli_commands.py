@@ -8,7 +8,7 @@ from cli_tree import commands
 from fake_api import FakeApi, Sluicectl, api, office, sluicectl
 from generate_manual import command_page, escape
 
-from cli.command import GLOBAL_OPTIONS, Command, Group
+from cli.command import GLOBAL_OPTIONS, Command, CommandGroup
 from cli.main import run
 from cli.main import sluicectl as root
 from cli.names import Collection
@@ -21,7 +21,7 @@ LEAVES = {name: one for name, one in ALL.items() if not isinstance(one, click.Gr
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_command_takes_every_global_option_once(name: str) -> None:
-    assert isinstance(ALL[name], (Command, Group))
+    assert isinstance(ALL[name], (Command, CommandGroup))
     context = click.Context(ALL[name], parent=click.Context(root) if name else None)
     given = [option for parameter in ALL[name].get_params(context) for option in parameter.opts]
     assert len(given) == len(set(given))

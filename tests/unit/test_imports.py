@@ -173,6 +173,15 @@ def test_names_say_something() -> None:
     assert not [str(path) for part, path in parts if FORBIDDEN_NAMES.count(part)]
 
 
+def test_a_class_name_occurs_once() -> None:
+    made: dict[str, list[str]] = {}
+    for module, path in sources().items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                made.setdefault(node.name, []).append(module)
+    assert not {name: modules for name, modules in made.items() if len(modules) > 1}
+
+
 def test_mininet_scripts_hide_no_package() -> None:
     # A package of that name here would be found instead of Debian's.
     assert not (ROOT / "mininet" / "__init__.py").exists()
