@@ -189,6 +189,11 @@ class ControllerWorld:
             for table in ("Interconnect_Status", "Interconnect_Routes")
             for name in interconnects
         ]
+        told += [
+            {"op": "delete", "table": "Additional_Address", "where": [["number", "==", one.number]]}
+            for network in networks
+            for one in network.additional
+        ]
         return [*told, *({"op": "delete", "table": table, "where": [["name", "==", name]]} for table, name in gone)]
 
     def await_live(self, *networks: Network) -> None:

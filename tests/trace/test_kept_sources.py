@@ -12,13 +12,13 @@ from controllers import ControllerWorld, controller_world
 from dummy_switch import wait_until
 from footprint import kept
 
-import controller.desired_state.source
 from bgp.desired_state import InterconnectSource
+from controller.desired_state.source import DesiredStateSource
 from state.model import Network
 from state.ovsdb import OvsdbClient
 from vpn.desired_state import GatewaySource
 
-NETWORKS = (examples.OFFICE, examples.BRANCH, examples.CLINIC)
+NETWORKS = (examples.OFFICE, examples.BRANCH, examples.CLINIC, examples.CLUSTER)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_sources_keep_nothing_of_rows_that_are_gone(world: ControllerWorld) -> N
     heard: Counter[str] = Counter()
     vpn.watch(lambda desired: heard.update(["vpn"]))
     bgp.watch(lambda desired: heard.update(["bgp"]))
-    flows = controller.source.Source(world.switch.database)
+    flows = DesiredStateSource(world.switch.database)
     flows.watch(lambda changed: heard.update(["controller"]))
     sources = {"vpn": vpn, "bgp": bgp, "controller": flows}
 
