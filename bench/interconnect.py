@@ -35,8 +35,7 @@ from probes import ping  # noqa: E402
 from sandbox import Sandbox, Wanted  # noqa: E402
 from sandboxes import SETTINGS  # noqa: E402
 from supervisor import await_condition  # noqa: E402
-
-from vpn import Vpn  # noqa: E402
+from vpn_gateway import Vpn  # noqa: E402
 
 PREFIX, SITE, PLAIN_SITE, ACCEPT = "10.9.0.0/16", "192.168.250.0/24", "192.168.251.0/24", "192.168.0.0/16"
 DRIVE = "10.250.0.10"

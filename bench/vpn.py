@@ -32,9 +32,8 @@ from sandbox import Sandbox, Wanted  # noqa: E402
 from sandboxes import SETTINGS  # noqa: E402
 from supervisor import await_condition  # noqa: E402
 from throughput import Flow, Run  # noqa: E402
+from vpn_gateway import Vpn  # noqa: E402
 from vpn_world import charon_of, kill_charon  # noqa: E402
-
-from vpn import Vpn  # noqa: E402
 
 SECRET = "a pre-shared key for the bench"
 WRONG = 1

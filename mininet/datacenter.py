@@ -41,8 +41,7 @@ from sandbox import NotLive, Sandbox, Wanted, obtain_leases
 from settings import BRIDGE
 from showcase import Shown
 from supervisor import DaemonError
-
-from vpn import Vpn
+from vpn_gateway import Vpn
 
 SHARED = Path("/run/sluice-lab")
 OFFICE_PREFIX = "10.0.0.0/16"

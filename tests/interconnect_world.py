@@ -30,9 +30,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from supervisor import await_condition
+from vpn_gateway import Vpn
 
 from state.interconnect import INTERCONNECT_MAC
-from vpn import Vpn
 
 PREFIX, SITE_PREFIX, PEER_PREFIX = "10.9.0.0/16", "192.168.50.0/24", "45.80.0.0/24"
 # Routes within it are accepted; the site is a part of it.

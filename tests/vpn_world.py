@@ -16,9 +16,9 @@ from gateway_watch import LeakWatch, watched
 from machines import Machine, StorageHost
 from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
+from vpn_gateway import Vpn, VpnGateway
 
 from state.vpn import namespace
-from vpn import Vpn, VpnGateway
 
 PREFIX, SITE_PREFIX = "10.9.0.0/16", "192.168.50.0/24"
 SECRET = "a pre-shared key for tests, long enough"

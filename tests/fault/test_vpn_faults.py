@@ -16,10 +16,10 @@ from pinging import pinging
 from probes import ask_udp
 from sandbox import Sandbox
 from supervisor import await_condition
+from vpn_gateway import VpnTunnel
 from vpn_world import Tenancy, World, charon_of, kill_charon, only_sealed, vpn_world
 
 from state.vpn import namespace
-from vpn import VpnTunnel
 
 __all__ = ["vpn_world"]
 

@@ -17,11 +17,11 @@ from pinging import pinging
 from probes import ask_udp
 from sandbox import Sandbox
 from supervisor import await_condition
+from vpn_gateway import VpnConnection, VpnTunnel
 from vpn_world import PREFIX, SECRET, SITE_PREFIX, Tenancy, World, only_sealed, peering_of, vpn_world
 
 from sluice.v1 import status_pb2
 from sluice.v1.vpn_connection_pb2 import VpnCertificate
-from vpn import VpnConnection, VpnTunnel
 
 __all__ = ["vpn_world"]
 

@@ -185,6 +185,8 @@ def test_a_class_name_occurs_once() -> None:
 def test_mininet_scripts_hide_no_package() -> None:
     # A package of that name here would be found instead of Debian's.
     assert not (ROOT / "mininet" / "__init__.py").exists()
+    # Its folder is searched as tests' are, and a package is found instead of a script of the same name.
+    assert not {path.stem for path in (ROOT / "mininet").glob("*.py")} & set(PACKAGES)
 
 
 def test_every_package_is_installed() -> None:
