@@ -24,7 +24,7 @@ from interconnect import Interconnects
 from machines import Machine, StorageHost
 from packets import Wire
 from probes import ask_udp
-from sandbox import Sandbox, Wanted, require_live
+from sandbox import Sandbox, Wanted
 from sandboxes import Tenants, network_id
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -32,6 +32,7 @@ from scapy.packet import Packet, Raw
 from supervisor import await_condition
 from vpn_gateway import Vpn
 
+from sluice.v1 import status_pb2
 from state.interconnect import INTERCONNECT_MAC
 
 PREFIX, SITE_PREFIX, PEER_PREFIX = "10.9.0.0/16", "192.168.50.0/24", "45.80.0.0/24"
@@ -118,12 +119,15 @@ class World:
             before = self.interconnects.get(name).rate_kbps
             self.interconnects.change(name, {"rate_kbps": 0 if before else WIDE_KBPS})
 
+    def _is_live(self, name: str) -> bool:
+        return self.interconnects.get(name).status.state == status_pb2.Status.LIVE
+
     def await_whole(self) -> None:
-        """Wait until all sessions are up and watched, and every site is reached. Raises TimeoutError, NotLive."""
+        """Wait until all sessions are up and watched, and every site is reached. Raises TimeoutError."""
         self.interconnects.seconds_until_established(*self.names)
         await_condition(lambda: all(map(self.interconnects.watched, self.names)), "BFD up", REACHED_SECONDS)
-        for name in self.names:
-            require_live(self.interconnects.get(name))
+        # Links are looked at once a second.
+        await_condition(lambda: all(map(self._is_live, self.names)), "live", REACHED_SECONDS)
         for tenancy in self.both:
             await_condition(lambda to=tenancy: reaches(to), f"{tenancy.network} reached", REACHED_SECONDS)
 

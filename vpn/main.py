@@ -1,4 +1,4 @@
-"""Wiring of the VPN daemon: `python -m agent.vpn.main`."""
+"""Wiring of the VPN daemon: `python -m vpn.main`."""
 
 from __future__ import annotations
 

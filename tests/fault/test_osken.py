@@ -33,7 +33,9 @@ def test_the_mends_are_for_the_installed_version() -> None:
 
 
 def test_the_native_hub_is_taken_whatever_the_environment_says() -> None:
-    code = "import controller.osken, os_ken.lib.hub as h, sys; print(h.HUB_TYPE, 'eventlet' in sys.modules)"
+    code = (
+        "import controller.openflow.workarounds, os_ken.lib.hub as h, sys; print(h.HUB_TYPE, 'eventlet' in sys.modules)"
+    )
     environment = {**os.environ, "OSKEN_HUB_TYPE": "eventlet"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["native", "False"]

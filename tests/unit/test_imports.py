@@ -132,7 +132,7 @@ def test_directions() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("agent.store", "import controller.flow"),
+        ("agent.store", "import controller.pipeline.flow"),
         ("controller.desired_state.source", "from agent import store"),
         ("state.model", "from agent.config import load"),
         ("cli.main", "from controller import reconcile"),
