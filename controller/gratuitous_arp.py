@@ -15,7 +15,7 @@ from controller.conntrack.flush import AddressAssignment
 from controller.packet_in import neighbor
 from controller.packet_in.worker import PacketSender, PipelineContexts
 
-log = logging.getLogger("sluice.announce")
+log = logging.getLogger("sluice.gratuitous_arp")
 
 # RFC 5227 section 1.1: ANNOUNCE_NUM and ANNOUNCE_INTERVAL.
 _TIMES = 2

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from daemons.bridge_ports import PortPlugger, unplug_operations
 from state.ovsdb import DatabaseError, OvsdbClient, Row, RowChange
 
-log = logging.getLogger("sluice.legs")
+log = logging.getLogger("sluice.veth_ports")
 
 LOOK_SECONDS = 0.5
 _TABLES = {"Bridge": ("name",), "Port": ("name",)}
@@ -37,7 +37,7 @@ class VethPorts:
         self._client = OvsdbClient(path, "Open_vSwitch")
         self._plugger = PortPlugger(self._client)
         self._client.monitor(_TABLES, self._apply)
-        self._thread = threading.Thread(target=self._run, name="legs", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="veth-ports", daemon=True)
         self._thread.start()
 
     def set(self, ports: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
-log = logging.getLogger("sluice.sealing")
+log = logging.getLogger("sluice.encryption")
 
 _LOOK_SECONDS = 0.2
 

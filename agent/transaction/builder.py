@@ -19,7 +19,7 @@ from agent.requests import Idempotency
 from state.model import Appliance, Network
 from state.ovsdb import Operation, Row, to_set
 
-log = logging.getLogger("sluice.draft")
+log = logging.getLogger("sluice.transaction")
 
 NAMED_USERS = 5
 """How many of those that use an object a refusal names."""

@@ -27,7 +27,7 @@ from controller.pipeline.registry import ZONE, Feature, split_cookie
 from state import remote
 from state.model import Network
 
-log = logging.getLogger("sluice.addresses")
+log = logging.getLogger("sluice.conntrack_flush")
 
 _RETRY_SECONDS = 1.0
 # Each address costs the switch a walk through all connections (75 ms with 170,000); most of its time is for packets.

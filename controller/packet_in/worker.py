@@ -18,7 +18,7 @@ from controller.reconcile.events import Event, NeighborsSilent
 from state.model import Appliance, Network
 from state.ovsdb import DatabaseError
 
-log = logging.getLogger("sluice.answer")
+log = logging.getLogger("sluice.packet_in")
 
 _WAITING = 1000
 _PROBE_SECONDS = 0.25
