@@ -1,4 +1,4 @@
-"""The daemons beside the agent: which of them work, as their heartbeats say."""
+"""Health of the daemons beside the agent, from their heartbeats."""
 
 from __future__ import annotations
 

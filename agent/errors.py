@@ -1,4 +1,4 @@
-"""Why a command is refused, as exceptions the API turns into rich errors."""
+"""Exceptions for refused commands, by gRPC's words; the API turns them into statuses with details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent does by itself: publish its settings, prune expired rows, keep gauges."""
+"""Background work of the agent: publishes its settings, prunes expired rows, keeps gauges."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Housekeeping:
             row = {"settings": to_map(wanted)}
             return [{"op": "update", "table": "Appliance", "where": where, "row": row}, revision]
         elif not self._differs:
-            log.error("another agent with another configuration uses this database; restart one of them to settle it")
+            log.error("configuration conflict: another agent publishes different settings to this database")
         self._differs = mapping(row["settings"]) != wanted
         return []
 

@@ -1,4 +1,4 @@
-"""What a command asks for, as plain values: between the API and the store.
+"""Requests of commands as plain values, between API and store.
 
 Text is as the client sent it until `agent.validation.objects` has accepted it; an
 empty text or a zero means that the appliance chooses.

@@ -1,4 +1,4 @@
-"""Who had which port block or public address, and when: the answer an address owes (RFC 7422 section 2)."""
+"""Translation log: which network used a port block or public address at a time (RFC 7422 section 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What FRR 8.4 is told of one interconnect, and what to say to turn one configuration into another: pure functions.
+"""The FRR 8.4 configuration of one interconnect, and the commands from one configuration to another: pure functions.
 
 The password is never part of it, only a digest that changes when it does.
 """

@@ -1,4 +1,4 @@
-"""Desired state of interconnects as the daemon reads it from the database, whole at every change."""
+"""Desired state of interconnects as the daemon reads it from the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a session that should be established is not: from what bgpd and the kernel say, once a second."""
+"""Finds out, once a second, why a session is not established: asks bgpd and the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a session is not established, in words for a network engineer: pure functions (FRR 8.4.4)."""
+"""Sentences for network engineers about sessions that are not established: pure functions (FRR 8.4.4)."""
 
 from __future__ import annotations
 

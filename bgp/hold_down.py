@@ -1,4 +1,4 @@
-"""When to keep a session closed for a while, since its peer does harm: no I/O. Times are in ms since the epoch."""
+"""Hold-down of sessions whose peer flaps or exceeds its limits: no I/O. Times are in ms since the epoch."""
 
 from __future__ import annotations
 

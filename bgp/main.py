@@ -1,4 +1,4 @@
-"""Wiring of the BGP daemon: `python -m bgp.main`."""
+"""Entry point of the BGP daemon: `python -m bgp.main`."""
 
 from __future__ import annotations
 

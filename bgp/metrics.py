@@ -1,4 +1,4 @@
-"""What the BGP daemon counts, for Prometheus."""
+"""Metrics of the BGP daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel says of the peer of a link: its Ethernet address, and what comes of TCP."""
+"""Probes the peer of a link through the kernel: its Ethernet address, and its answer to TCP."""
 
 from __future__ import annotations
 

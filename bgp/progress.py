@@ -1,4 +1,4 @@
-"""One session from configuration to established: what was seen of it, and what to tell. No I/O."""
+"""The state of one session from configuration to established, and its status row. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bgpd shows of the peer's routes as values, each with the reason where it is not accepted: pure."""
+"""Import policy: the peer's routes as bgpd shows them, each accepted or with its reject reason. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interconnect's FRR was told, and holds, for the next process; not where FRR may write."""
+"""State file of an interconnect's FRR for the next process, where FRR cannot write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon tells: status rows of interconnects, and their routes."""
+"""Writes status rows of interconnects, and their routes."""
 
 from __future__ import annotations
 

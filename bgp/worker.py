@@ -1,4 +1,4 @@
-"""One interconnect: a thread that keeps its namespace, its FRR and its session as they are wanted."""
+"""Worker thread of one interconnect: its namespace, its FRR and its session."""
 
 from __future__ import annotations
 
@@ -383,7 +383,7 @@ class InterconnectWorker:
             return
         if problem != self._logged:
             self._logged = problem
-            log.warning("interconnect is not as it should be", extra=self._named(link) | {"error": problem})
+            log.warning("interconnect unhealthy", extra=self._named(link) | {"error": problem})
         if not self._frr.running:
             progress.ended(problem, _wall())
             self._table = None

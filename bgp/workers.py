@@ -1,4 +1,4 @@
-"""All interconnects: a thread for each, made when it appears and taken away when it is gone."""
+"""Runs one worker per interconnect."""
 
 from __future__ import annotations
 

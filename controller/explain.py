@@ -1,4 +1,4 @@
-"""Says in words what the switch prints: flows, drops and traces.
+"""Explains flows, drops and traces of the switch in words.
 
 Input is the text of `ovs-ofctl dump-flows` (with or without `--names`),
 `meter-stats` and `ofproto/trace`, ovs-ofctl(8); nothing is read from

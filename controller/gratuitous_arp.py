@@ -1,4 +1,4 @@
-"""Says on the gateway's link which public addresses are here, when they come and when the port does."""
+"""Announces public addresses by gratuitous ARP, when they are assigned and when the gateway port appears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says on the host that a bridge has its controller, and that it has only one.
+"""Lock file of the controller: one instance a bridge, visible to others on the host.
 
 Open vSwitch tells of `is_connected` for primary controllers only, and flushes
 all flows when a bridge gets its first of those (connmgr_set_controllers of OVS

@@ -1,4 +1,4 @@
-"""Wiring of the controller process: `python -m controller.main`."""
+"""Entry point of the controller: `python -m controller.main`."""
 
 from __future__ import annotations
 

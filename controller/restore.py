@@ -1,4 +1,4 @@
-"""Put all flows back before a restarted switch forwards anything: `sluice-restore`.
+"""Restores all flows before a restarted switch forwards: `sluice-restore`.
 
 Run between the start of ovs-vswitchd with `other_config:flow-restore-wait=true`
 (ovs-vswitchd.conf.db(5)) and the removal of that setting, which this does last.

@@ -1,4 +1,4 @@
-"""Ports of a bridge, by the Open_vSwitch database: plugged, plugged again when their device is new, unplugged."""
+"""Adds ports to a bridge, removes them, and adds those again whose device is new (Open_vSwitch database)."""
 
 from __future__ import annotations
 

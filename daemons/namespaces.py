@@ -1,4 +1,4 @@
-"""Network namespaces of this host that daemons of ours make: by name, with veth legs to the bridge."""
+"""Creates network namespaces of this host, with veth pairs to the bridge."""
 
 from __future__ import annotations
 

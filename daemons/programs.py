@@ -1,4 +1,4 @@
-"""Programs of other packages that VPN gateways and interconnects run, and Debian's packages of them."""
+"""Programs of other packages that VPN gateways and interconnects run, with their Debian packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a daemon tells in the database, written by a thread of its own.
+"""Writes status rows of a daemon, on a thread of its own.
 
 Not durably: after a crash all of it is found again by looking.
 """

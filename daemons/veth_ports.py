@@ -1,4 +1,4 @@
-"""Legs of namespaces on the bridge: plugged when they exist, plugged anew when made anew, unplugged when gone."""
+"""Keeps veth ports of namespaces on the bridge."""
 
 from __future__ import annotations
 

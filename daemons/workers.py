@@ -1,4 +1,4 @@
-"""A thread for each thing that is wanted, by number: made when it appears, taken away when it is gone."""
+"""Runs one worker thread per desired object, keyed by number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other servers said, for as long as they said it holds (RFC 2181 section 8, RFC 2308)."""
+"""Cache of answers from other servers, for their TTL (RFC 2181 section 8, RFC 2308)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do about a question: answer it, or ask servers that know. Nothing here asks anybody."""
+"""Decides what to do with a question: answer it, or forward it. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks: from the source address a packet has in the resolver's namespace to a machine and its network."""
+"""Maps the source address of a question to the machine and network that ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What machines and networks may have of the resolver, so that no tenant makes another wait.
+"""Limits of machines and networks at the resolver, so that no tenant makes another wait.
 
 Each limit has its reason, by which what is refused is counted.
 """

@@ -1,4 +1,4 @@
-"""Wiring of the resolver process: `python -m controller.resolver.main`."""
+"""Entry point of the resolver: `python -m resolver.main`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the resolver counts, for Prometheus."""
+"""Metrics of the resolver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network namespace in which questions arrive: made when it is missing, used as it is found.
+"""The network namespace in which questions arrive.
 
 Every address is local to what comes by its one link, so that a socket there
 gets what was sent to any network's router and answers from that address.

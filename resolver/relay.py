@@ -1,4 +1,4 @@
-"""Answers of other servers, as they are passed on: each record is found and none is understood.
+"""Relays answers of other servers without interpreting their records.
 
 A tenant chooses servers, and names in an answer may point at one another so
 that 16 KB take seconds to expand. Here the cost of an answer grows with its

@@ -1,4 +1,4 @@
-"""Questions in, answers out: the sockets machines talk to, and the limits of each machine."""
+"""Serves DNS to machines over UDP and TCP, within their limits."""
 
 from __future__ import annotations
 

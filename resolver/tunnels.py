@@ -1,4 +1,4 @@
-"""Sockets in the network namespaces of VPN gateways, whose routes lead to servers beyond their tunnels.
+"""Sockets in the network namespaces of VPN gateways, for servers behind tunnels.
 
 The namespace is opened anew for each socket: it may have been made anew under
 its name since the last one. Nothing is kept of it, so that a gateway that is

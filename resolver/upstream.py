@@ -1,4 +1,4 @@
-"""Asking other servers: one after the other, within bounded time, and believing only answers to what was asked.
+"""Forwards questions to other servers, one after the other, and validates their answers.
 
 Each question leaves with a random id from a random port of a socket of its own,
 which hears only the server it is connected to (RFC 5452).

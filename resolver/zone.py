@@ -1,4 +1,4 @@
-"""What a network's own names are: a question and a network in, an answer out.
+"""Answers questions about a network's own names.
 
 A machine is HOSTNAME.NETWORK.DOMAIN, and its address names it in return. The
 zones exist for each network by itself: of the names of others there is no trace.

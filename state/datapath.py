@@ -1,4 +1,4 @@
-"""What the datapath of a switch cannot do, from the capabilities that Open vSwitch reports.
+"""Limitations of a switch's datapath, from the capabilities that Open vSwitch reports.
 
 Keys are those of column `capabilities` of table `Datapath`, ovs-vswitchd.conf.db(5).
 """

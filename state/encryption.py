@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with the key in one file of mode 0600.
+"""Encryption at rest, with the key in one file of mode 0600.
 
 The agent seals what clients send before it reaches the database, and the VPN
 and BGP daemons open it; nobody else has the file. A copy of the database alone tells

@@ -1,4 +1,4 @@
-"""Heartbeats: a daemon says in the database, once a second, that it works.
+"""Heartbeats of daemons: one database row each, once a second.
 
 A frozen process keeps its locks, its sockets and its children; only what it
 would have to do again tells that it is alive. The row's columns are ephemeral

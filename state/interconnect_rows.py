@@ -1,4 +1,4 @@
-"""Between rows of interconnects, their states and routes, and the values of `state.interconnect`."""
+"""Converts rows of interconnects, their status and routes to values and back."""
 
 from __future__ import annotations
 

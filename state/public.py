@@ -1,4 +1,4 @@
-"""The addresses of the Internet that are ours, without what the gateway's subnet needs for itself.
+"""Public addresses of the appliance, without those of the gateway's subnet.
 
 Those of the NAT pool are shared by networks' port blocks; those of the pool of
 public addresses are assignable, each to one machine.

@@ -1,4 +1,4 @@
-"""What lies beyond a private network, behind its VPN gateway and its interconnects."""
+"""Remote prefixes of a private network, behind its VPN gateway and its interconnects."""
 
 from __future__ import annotations
 

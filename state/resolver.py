@@ -1,4 +1,4 @@
-"""How the resolver's network namespace sees machines.
+"""Addresses of machines in the resolver's network namespace.
 
 There a machine has its transit address. Linux takes no packets from 224.0.0.0/4,
 which transit addresses may be of (the default pool begins with it): those have

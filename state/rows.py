@@ -1,4 +1,4 @@
-"""Between rows of the `Sluice` database and the values of `state.model`."""
+"""Converts rows of the `Sluice` database to values of `state.model` and back."""
 
 from __future__ import annotations
 

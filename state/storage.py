@@ -1,4 +1,4 @@
-"""Addresses of the storage network: who machines are there, and which drives it can hold."""
+"""Addresses of the storage network: clients and drives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage as it is stored: what was counted, and up to which reading of each counter.
+"""Usage as it is stored: counts, and the last reading of each counter.
 
 Both are in one row, so that one transaction moves both: whatever is killed in
 between, nothing is counted twice.

@@ -1,4 +1,4 @@
-"""VPN gateways and their connections as frozen values, and what the devices of a gateway are called.
+"""VPN gateways and connections as frozen values, and the names of a gateway's devices.
 
 A gateway is a network namespace with an IKE daemon of its own and two legs to
 the bridge: the inside one leads to its private network, the outside one has

@@ -1,4 +1,4 @@
-"""Between rows of VPN gateways and connections and the values of `state.vpn`."""
+"""Converts rows of VPN gateways and connections to values and back."""
 
 from __future__ import annotations
 

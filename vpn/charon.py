@@ -1,4 +1,4 @@
-"""The IKE daemon of one gateway: strongSwan's charon in the gateway's namespace, with a /run of its own.
+"""The IKE daemon of one gateway: strongSwan's charon in the gateway's namespace.
 
 It runs in a session of its own and outlives this process; the next one finds
 it by its control socket and adopts it.

@@ -1,4 +1,4 @@
-"""Connections as charon understands them: pure functions to messages of vici (strongSwan's swanctl.conf(5))."""
+"""Converts connections to vici messages (strongSwan's swanctl.conf(5)): pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of charon's log as errors in words, for a network engineer: pure functions (strongSwan 5.9.8)."""
+"""Converts lines of charon's log to errors for network engineers: pure functions (strongSwan 5.9.8)."""
 
 from __future__ import annotations
 

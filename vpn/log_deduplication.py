@@ -1,4 +1,4 @@
-"""Lines of charon that say again what they said a moment ago: a dead peer makes the same ones every few seconds."""
+"""Suppresses repeated lines of charon's log: a dead peer causes the same ones every few seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of the VPN daemon: `python -m vpn.main`."""
+"""Entry point of the VPN daemon: `python -m vpn.main`."""
 
 from __future__ import annotations
 

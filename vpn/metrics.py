@@ -1,4 +1,4 @@
-"""What the VPN daemon counts, for Prometheus."""
+"""Metrics of the VPN daemon."""
 
 from __future__ import annotations
 

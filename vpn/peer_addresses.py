@@ -1,4 +1,4 @@
-"""Addresses of peers by domain name, asked for again as their time to live says."""
+"""Resolves domain names of peers, and again when their TTL ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection from configuration to tunnel: what was seen of it, what to do next, what to tell. No I/O."""
+"""The state of one connection from configuration to tunnel, the next step, and its status row. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon tells: status rows of gateways and connections, and the addresses of peers."""
+"""Writes status rows of gateways and connections, and addresses of peers."""
 
 from __future__ import annotations
 

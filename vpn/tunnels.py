@@ -1,4 +1,4 @@
-"""What charon says of its security associations as tunnels: pure functions."""
+"""Converts charon's security associations to tunnels: pure functions."""
 
 from __future__ import annotations
 

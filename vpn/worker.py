@@ -1,4 +1,4 @@
-"""One VPN gateway: a thread that keeps its namespace, its IKE daemon and its connections as they are wanted."""
+"""Worker thread of one VPN gateway: its namespace, its IKE daemon and its connections."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ class GatewayWorker:
             return
         if problem != self._told:
             self._told = problem
-            log.warning("gateway is not as it should be", extra={"gateway": site.gateway.name, "error": problem})
+            log.warning("gateway unhealthy", extra={"gateway": site.gateway.name, "error": problem})
         gateway = site.gateway
         self._around.report.tell(VpnStatus(f"vpnGateways/{gateway.name}", gateway.created_at, State.ERROR, problem))
         if not self._charon.running:

@@ -1,4 +1,4 @@
-"""All gateways: a thread for each, made when it appears and taken away when it is gone."""
+"""Runs one worker per VPN gateway."""
 
 from __future__ import annotations
 

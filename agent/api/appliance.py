@@ -1,4 +1,4 @@
-"""ApplianceService: how the appliance itself is."""
+"""ApplianceService: health of daemons and ports, and how far desired state is realised."""
 
 from __future__ import annotations
 

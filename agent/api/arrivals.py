@@ -1,4 +1,4 @@
-"""Calls whose request has not come: they hold threads, so the one that has waited longest ends for another.
+"""Bounds the calls whose request has not arrived: they hold threads, so the oldest ends for the next.
 
 gRPC gives a call a thread when its headers are there. Who opens hundreds and sends
 nothing would take all threads, of which other clients' calls need one each.

@@ -1,4 +1,4 @@
-"""What every call has in common: errors, log line, metrics, deadline, repetition, waiting."""
+"""What every call has in common: errors, log line, metrics, deadline, idempotent retry, waiting."""
 
 from __future__ import annotations
 

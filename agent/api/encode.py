@@ -1,4 +1,4 @@
-"""Values → messages of the API."""
+"""Converts objects to messages of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interconnects, their sessions and routes → messages of the API; passwords are in none of them."""
+"""Converts interconnects, sessions and routes to messages of the API, without passwords."""
 
 from __future__ import annotations
 

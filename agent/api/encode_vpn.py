@@ -1,4 +1,4 @@
-"""VPN gateways and connections → messages of the API; secrets are in none of them."""
+"""Converts VPN gateways and connections to messages of the API, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults → google.rpc statuses with details (https://google.aip.dev/193)."""
+"""Converts refusals to google.rpc statuses with details (https://google.aip.dev/193)."""
 
 from __future__ import annotations
 

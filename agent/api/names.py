@@ -1,4 +1,4 @@
-"""Resource names of requests → identifiers."""
+"""Converts resource names of requests to identifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watch streams: what there is, SYNCED, then each change."""
+"""Watch streams: the present objects, SYNCED, then each change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Desired state in memory, kept by the database's stream of row changes.
+"""The cache of desired state, kept up to date by the database's stream of row changes.
 
 Everything here follows from rows alone, so a restarted agent, or a second
 one, comes to the same answers. One lock guards it; what readers are given is

@@ -1,4 +1,4 @@
-"""Interconnects of the cache, what the BGP daemon says of them, and the routes their peers announce."""
+"""Interconnects in the cache, with the BGP daemon's status and the routes of their peers."""
 
 from __future__ import annotations
 

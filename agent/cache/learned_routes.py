@@ -1,4 +1,4 @@
-"""The routes a peer announces, in order, for lists of them by pages."""
+"""The routes of a peer in order, for paged lists."""
 
 from __future__ import annotations
 

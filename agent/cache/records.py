@@ -1,4 +1,4 @@
-"""What the cache holds of each object, how clients see it, and how far it has come."""
+"""Records of the cache: an object with its reported status, and the view that clients get."""
 
 from __future__ import annotations
 

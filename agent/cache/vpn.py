@@ -1,4 +1,4 @@
-"""VPN gateways and connections of the cache, and what the VPN daemon says of them."""
+"""VPN gateways and connections in the cache, with the VPN daemon's status."""
 
 from __future__ import annotations
 

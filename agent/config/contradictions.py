@@ -1,4 +1,4 @@
-"""What is wrong between settings that are each right by themselves."""
+"""Finds settings that contradict each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes single settings out of a parsed file: what each may be, and every mistake noted."""
+"""Reads single settings of a parsed file, and collects every mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent is told, as frozen values."""
+"""The configuration as frozen values."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ class BridgeDriver:
                 self._told = problem
                 extra = {"bridge": self._desired.name, "problem": problem}
                 if problem:
-                    log.warning("bridge is not as it should be", extra=extra)
+                    log.warning("bridge out of sync", extra=extra)
                 else:
                     log.info("bridge is as it should be", extra=extra)
 

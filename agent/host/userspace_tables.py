@@ -1,4 +1,4 @@
-"""How many connections, and fragments that wait for the rest, conntrack of the userspace datapath takes.
+"""Sets the size of the userspace datapath's connection and fragment tables.
 
 `UserspaceTables.apply` asks ovs-vswitchd by its control socket (`dpctl/ct-set-maxconns` and
 `dpctl/ipf-set-max-nfrags` of ovs-vswitchd(8)), which takes JSON-RPC as RFC 7047 section 4

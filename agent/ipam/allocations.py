@@ -1,4 +1,4 @@
-"""What was given out, what rests after its release, and which requests were answered: rows with an end."""
+"""Allocations, quarantined releases and idempotency records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools of addresses, ports and numbers: lowest free first, released ones after a while.
+"""Pools of addresses, ports and numbers: lowest free first, released ones after a quarantine.
 
 A pool is a function of the rows it was fed with, whatever their order, so two
 agents on one database agree. Every operation costs O(log n) in the number of

@@ -1,4 +1,4 @@
-"""Which daemons there is work for."""
+"""Tells which daemons have work."""
 
 from __future__ import annotations
 

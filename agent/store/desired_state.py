@@ -103,7 +103,7 @@ class DesiredState:
             self.cache.apply(changes, reset)
         except Exception as error:
             metrics.INTERNAL.inc()
-            log.exception("rows of the database cannot be understood; mend them and restart the agent")
+            log.exception("cannot parse the database contents; fix the rows and restart the agent")
             self._unsound = f"the agent cannot understand the database's contents ({error!r}); its log has more"
 
     def made_before(self, request: Idempotency) -> RequestRecord | None:
@@ -155,7 +155,7 @@ class DesiredState:
                 self._commands.release()
             if attempt > 2:
                 time.sleep(random.uniform(0, 0.002 * attempt))
-        raise Aborted(f"other writers were faster {ATTEMPTS} times; send the same request again")
+        raise Aborted(f"too many conflicting writes ({ATTEMPTS} attempts); retry the request")
 
     def wait_connected(self, timeout: float) -> None:
         """Wait for the database. Raises DatabaseUnavailable."""

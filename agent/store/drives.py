@@ -1,4 +1,4 @@
-"""Commands and questions about drives."""
+"""Commands and queries of drives."""
 
 from __future__ import annotations
 

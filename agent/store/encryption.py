@@ -1,4 +1,4 @@
-"""The key that secrets of desired state are sealed with."""
+"""The key that secrets of desired state are encrypted with."""
 
 from __future__ import annotations
 

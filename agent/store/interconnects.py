@@ -1,4 +1,4 @@
-"""Commands and questions about interconnects."""
+"""Commands and queries of interconnects."""
 
 from __future__ import annotations
 

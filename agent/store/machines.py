@@ -1,4 +1,4 @@
-"""Commands and questions about machines."""
+"""Commands and queries of machines."""
 
 from __future__ import annotations
 

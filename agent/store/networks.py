@@ -1,4 +1,4 @@
-"""Commands and questions about networks."""
+"""Commands and queries of networks."""
 
 from __future__ import annotations
 

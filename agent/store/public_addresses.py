@@ -1,4 +1,4 @@
-"""Commands and questions about public addresses."""
+"""Commands and queries of public addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about usage; the controller counts."""
+"""Queries of usage; the controller counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands and questions about VPN connections."""
+"""Commands and queries of VPN connections."""
 
 from __future__ import annotations
 

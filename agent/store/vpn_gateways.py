@@ -1,4 +1,4 @@
-"""Commands and questions about VPN gateways."""
+"""Commands and queries of VPN gateways."""
 
 from __future__ import annotations
 

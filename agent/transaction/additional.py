@@ -1,4 +1,4 @@
-"""Planning of additional addresses: which a machine may take, and the transit address and number of each."""
+"""Operations for additional addresses, with the transit address and number of each."""
 
 from __future__ import annotations
 

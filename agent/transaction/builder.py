@@ -1,4 +1,4 @@
-"""One command as the operations of one transaction: plan on the cache, change nothing.
+"""Builds the operations of one command as one transaction, from the cache; writes nothing.
 
 Operations name rows by uuid: the server finds those by hash, while any other
 condition makes it look at every row of the table.

@@ -1,4 +1,4 @@
-"""Planning of shared drives."""
+"""Operations for shared drives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning of interconnects."""
+"""Operations for interconnects."""
 
 from __future__ import annotations
 

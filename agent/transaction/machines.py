@@ -1,4 +1,4 @@
-"""Planning of machines."""
+"""Operations for machines."""
 
 from __future__ import annotations
 

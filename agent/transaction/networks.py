@@ -1,4 +1,4 @@
-"""Planning of networks."""
+"""Operations for networks."""
 
 from __future__ import annotations
 

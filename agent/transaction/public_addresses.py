@@ -1,4 +1,4 @@
-"""Planning of public addresses: taken from the pool, given to machines and taken away again."""
+"""Operations for public addresses: allocate, assign, unassign, release."""
 
 from __future__ import annotations
 

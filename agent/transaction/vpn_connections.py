@@ -1,4 +1,4 @@
-"""Planning of VPN connections."""
+"""Operations for VPN connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning of VPN gateways."""
+"""Operations for VPN gateways."""
 
 from __future__ import annotations
 

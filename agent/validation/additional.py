@@ -1,4 +1,4 @@
-"""Additional addresses of machines: what is wrong with those asked for."""
+"""Checks additional addresses of machines."""
 
 from __future__ import annotations
 

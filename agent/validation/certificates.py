@@ -1,4 +1,4 @@
-"""Certificates of VPN connections: read, checked, and written anew without what does not belong there.
+"""Checks certificates of VPN connections and writes them without what does not belong there.
 
 No answer shows a text that was sent: it may hold a private key.
 """

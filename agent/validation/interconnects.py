@@ -1,4 +1,4 @@
-"""Requests for interconnects → every field that is wrong, by pure functions.
+"""Checks requests for interconnects, by pure functions that yield every wrong field.
 
 The password is named by its length only.
 """

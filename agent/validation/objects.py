@@ -1,4 +1,4 @@
-"""Requests → every field that is wrong, by pure functions.
+"""Checks requests, by pure functions that yield every wrong field.
 
 Resource names and identifiers follow https://google.aip.dev/122, hostnames
 RFC 1123 section 2.1, each answer names field, value and what is allowed.

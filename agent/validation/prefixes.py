@@ -1,4 +1,4 @@
-"""Lists of IPv4 prefixes → which of them are wrong, and where, by pure functions."""
+"""Checks lists of IPv4 prefixes, by pure functions that yield the wrong ones."""
 
 from __future__ import annotations
 

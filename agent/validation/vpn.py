@@ -1,4 +1,4 @@
-"""Requests for VPN gateways and connections → every field that is wrong, by pure functions.
+"""Checks requests for VPN gateways and connections, by pure functions that yield every wrong field.
 
 Secrets are named by their length only.
 """

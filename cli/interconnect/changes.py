@@ -124,7 +124,7 @@ def set_(
     if no_password:
         paths.append("password")
     if not paths:
-        raise click.UsageError("nothing to change: give what is to be another, such as --preference or --accept")
+        raise click.UsageError("nothing to change: pass at least one option, such as --preference or --accept")
     changed.name = names.INTERCONNECTS.full(interconnect)
     request = pb.UpdateInterconnectRequest(
         interconnect=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None

@@ -195,7 +195,7 @@ def set_(session: CliSession, /, connection: str, wait: bool, wait_established: 
     """
     changed, paths = connection_of(given)
     if not paths:
-        raise click.UsageError("nothing to change: give what is to be another, such as --peer or --psk-file")
+        raise click.UsageError("nothing to change: pass at least one option, such as --peer or --psk-file")
     changed.name = names.VPN_CONNECTIONS.full(connection)
     request = pb.UpdateVpnConnectionRequest(
         vpn_connection=changed, update_mask=FieldMask(paths=paths), wait_live=wait or wait_established is not None

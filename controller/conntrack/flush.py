@@ -1,4 +1,4 @@
-"""Which addresses lead to machines and VPN gateways on the switch, and the end of connections of those that do not.
+"""Flushes conntrack entries of addresses that are no longer assigned.
 
 Conntrack remembers a connection for hours. Without this, the next machine with
 the address would get what is sent to the last one's, the next network with the

@@ -1,4 +1,4 @@
-"""Statistics of the kernel's conntrack: what it dropped where no flow of the switch can count it.
+"""Statistics of the kernel's conntrack: drops that no flow can count.
 
 With the kernel datapath a packet for which conntrack finds no free port, or no
 room in its table, ends inside the ct() action.

@@ -1,4 +1,4 @@
-"""Interconnects as the source reads them: rows of three tables put together, by network or as peerings.
+"""Interconnects of desired state, from rows of three tables: by network, or as peerings.
 
 Rows of one update come in any order, so that who is whose is looked up when all
 of them are known. A change of routes costs what its part of them has, and the

@@ -1,4 +1,4 @@
-"""Desired state as the controller reads it, and what the controller writes back.
+"""Reads desired state for the controller, and writes observed state back.
 
 Changes arrive on the thread of the database client; each is turned into new
 immutable values, put where lookups find them, and reported with the names of

@@ -1,4 +1,4 @@
-"""VPN gateways as the source reads them: rows of three tables put together by network.
+"""VPN gateways of desired state, from rows of three tables, by network.
 
 Rows of one update come in any order, so that who is whose is looked up when all
 of them are known. A change costs what its own gateways have, whatever others do.

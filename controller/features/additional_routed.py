@@ -1,4 +1,4 @@
-"""Additional addresses beyond their own segment: what is routed, translated, limited and counted.
+"""Additional addresses outside their own segment: routing, translation, limits and usage.
 
 The router finds out who holds an address where it would name the machine's MAC,
 by looking it up; what nobody has announced goes to the controller, which asks.

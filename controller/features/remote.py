@@ -1,4 +1,4 @@
-"""What lies beyond a private network, behind tunnels and interconnects: the way there, and who is meant from there.
+"""Routing between a private network and its remote prefixes (VPN tunnels, interconnects), both directions.
 
 A prefix that may be beyond is looked up among those learned and those of
 tunnels, the longest first, and goes there or nowhere: never to the Internet,

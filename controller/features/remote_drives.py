@@ -1,4 +1,4 @@
-"""Drives for those beyond a network: all of them are one client on the storage network.
+"""Drives for senders in remote prefixes: all of them are one client on the storage network.
 
 It has an address as machines have, which conntrack puts in place of those
 beyond, in a zone of its own: prefixes of customers may be equal, and drives

@@ -1,4 +1,4 @@
-"""The os-ken application: hands over what the switch says, and decides nothing.
+"""The os-ken application: passes events of the switch on.
 
 Handlers run on os-ken's threads and return at once; a fault in one is logged
 and counted, and the next event is handled.

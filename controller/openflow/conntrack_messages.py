@@ -1,4 +1,4 @@
-"""Conntrack entries to forget, as OpenFlow messages of Nicira's (nicira-ext.h)."""
+"""OpenFlow messages that flush conntrack entries (Nicira extension, nicira-ext.h)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups as OpenFlow 1.4 messages (section 7.3.4.3), and as the switch describes them."""
+"""OpenFlow 1.4 messages of groups (section 7.3.4.3)."""
 
 from __future__ import annotations
 

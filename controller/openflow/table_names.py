@@ -1,4 +1,4 @@
-"""Names of the tables on the bridge, so that `ovs-ofctl --names` speaks in them."""
+"""Sets the names of tables on the bridge, which `ovs-ofctl --names` shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mends of os-ken's native-thread hub.
+"""Workarounds for os-ken's native-thread hub.
 
 Made for os-ken 4.2.2 (`os_ken/lib/hub.py`, `os_ken/controller/controller.py`);
 each has a test in tests/fault/test_osken.py. Import this before anything of

@@ -1,4 +1,4 @@
-"""The way back to the sender of a packet, for answers in the router's name."""
+"""Finds the way back to the sender of a packet, for answers in the router's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IPv4 fragmentation (RFC 791 section 3.2), also of what is a fragment already."""
+"""Fragments IPv4 packets, and fragments further (RFC 791 section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What services are given and what they hand back."""
+"""Types of packet-in handlers: what they get and what they return."""
 
 from __future__ import annotations
 

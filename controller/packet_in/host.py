@@ -1,4 +1,4 @@
-"""Whom an address of a network stands for: a machine, or the machine that holds an additional address."""
+"""Resolves an address of a network to its machine, or to the holder of an additional address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MACs of the next hop and of drives: asked for by ARP (RFC 826), learned from replies to us alone.
+"""Neighbour discovery of the next hop and drives by ARP (RFC 826); only replies to us are learned.
 
 Who holds an additional address is asked for as well; of that the switch learns by itself.
 """

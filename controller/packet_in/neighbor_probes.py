@@ -1,4 +1,4 @@
-"""When to ask neighbours for their MACs: seldom while they answer, each second while they do not."""
+"""Schedules ARP probes of neighbours: rarely while they answer, each second while they do not."""
 
 from __future__ import annotations
 

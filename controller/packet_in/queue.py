@@ -1,4 +1,4 @@
-"""Packets that wait for an answer: each network has a share of the places, and networks take turns.
+"""Fair queue of packet-ins: each network has a share of the places, and networks take turns.
 
 Meters bound what a machine sends up, but a network may have thousands of machines.
 """

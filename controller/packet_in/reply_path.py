@@ -1,4 +1,4 @@
-"""Ways by which answers leave: to a machine, or on through the pipeline."""
+"""Reply paths: to a machine, or through the pipeline."""
 
 from __future__ import annotations
 

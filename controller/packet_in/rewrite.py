@@ -1,4 +1,4 @@
-"""One address of a datagram changed, with every checksum that covers it."""
+"""Rewrites an address of a datagram with every checksum that covers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way between machines and drives, where flows cannot go it: ICMP errors and too large packets.
+"""Handles packets between machines and drives that flows cannot: ICMP errors and too large packets.
 
 Flows change one address in the outer header only. An ICMP error quotes the
 packet it is about, whose address must change with it (RFC 5508 section 4.2).

@@ -1,4 +1,4 @@
-"""Answers packets that flows cannot answer, in a thread of its own, and keeps neighbours' MACs fresh."""
+"""Worker thread that handles packet-ins and refreshes neighbours' MACs."""
 
 from __future__ import annotations
 

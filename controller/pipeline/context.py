@@ -1,4 +1,4 @@
-"""What the flows of every network depend on besides the network itself."""
+"""Pipeline context: what flows of every network depend on besides the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cookies: how a flow on the switch is recognised as one that was compiled.
+"""Cookies: identify a flow on the switch as one that was compiled.
 
 A cookie names the network and the feature of a flow and holds 40 bits of a
 digest of its text. Two different flows of one network may have the same 40

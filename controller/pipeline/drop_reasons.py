@@ -1,4 +1,4 @@
-"""Why packets are dropped: the reason of every drop flow, in one word and in a sentence.
+"""Drop reasons: one word and one sentence for every drop flow.
 
 A dump of the switch does not hold `Flow.why`, so the reason is found again from
 what it does hold: table, feature, priority and, where those are not enough,

@@ -1,4 +1,4 @@
-"""Groups as values: next hops of a prefix in order of preference, of which the switch uses the first that lives.
+"""Fast-failover groups as values: next hops of a prefix in order of preference.
 
 Fast failover (OpenFlow 1.4 section 6.10.1): a bucket lives as long as the port
 it watches has a carrier, so that a lost link needs nobody but the switch; a lost

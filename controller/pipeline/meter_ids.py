@@ -1,4 +1,4 @@
-"""Ids of meters: one range of ids for each thing that a meter limits, and whose it is."""
+"""Meter ids: one range per kind of limit, and the owner of an id."""
 
 from __future__ import annotations
 

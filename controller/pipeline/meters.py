@@ -1,4 +1,4 @@
-"""The meters of the appliance and of each network, and how much each lets through."""
+"""Meters of the appliance and of each network, with their rates."""
 
 from __future__ import annotations
 

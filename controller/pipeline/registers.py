@@ -1,4 +1,4 @@
-"""The registers that tables hand on what they found by; `pipeline` has them all."""
+"""Registers of the pipeline."""
 
 from __future__ import annotations
 

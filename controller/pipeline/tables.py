@@ -1,4 +1,4 @@
-"""The tables of the pipeline; `pipeline` says what holds for them."""
+"""Tables of the pipeline: numbers, and what each may match, write and go to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a network that changed to its flows on the switch, and word of it in its status."""
+"""Compiles changed networks, commits their flow changes and reports the result."""
 
 from __future__ import annotations
 

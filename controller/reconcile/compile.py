@@ -1,4 +1,4 @@
-"""Compile: one network in, its flows and meters out, held to the registry."""
+"""Compiles a network to flows, meters and groups, and checks them against the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to send: the difference between desired and installed, of one network."""
+"""The difference between desired and installed state of one network."""
 
 from __future__ import annotations
 

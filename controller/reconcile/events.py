@@ -1,4 +1,4 @@
-"""What the reconciler is told, and what it needs of those around it."""
+"""Events of the reconciler, and the interfaces it depends on."""
 
 from __future__ import annotations
 

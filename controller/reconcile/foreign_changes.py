@@ -1,4 +1,4 @@
-"""Changes that somebody else made to the switch's flows, noticed by how many there are."""
+"""Detects changes that others made to the switch's flows, by flow counts per table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the switch holds, by network: flows, meters and groups, as far as the controller knows."""
+"""Installed state: flows, meters and groups on the switch, by network."""
 
 from __future__ import annotations
 

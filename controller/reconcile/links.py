@@ -1,4 +1,4 @@
-"""What is cut off although its flows are on the switch: its port has no link, or an own port is not there.
+"""Finds objects whose flows are installed but whose port has no link, or is missing.
 
 A port keeps its number, and hence its flows, when its device goes down or is
 deleted; nothing passes through it.

@@ -1,4 +1,4 @@
-"""Which networks depend on which ports of the bridge, and which own which drives."""
+"""Index of the networks that use a port of the bridge, and of the owners of drives."""
 
 from __future__ import annotations
 

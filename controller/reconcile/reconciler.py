@@ -1,4 +1,4 @@
-"""Keep the switch at the desired state: a change of one network costs one network's work.
+"""Keeps the switch at desired state: a change of one network costs one network's work.
 
 One thread, fed by a queue of events. Networks that changed wait in the work
 queue, those of a single change before those of a change of everything; each

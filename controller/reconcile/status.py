@@ -1,4 +1,4 @@
-"""Writes the status of networks back, and how far the switch is, off the way of the next change."""
+"""Writes the status of networks and the realised revision, on a thread of its own."""
 
 from __future__ import annotations
 

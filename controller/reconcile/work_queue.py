@@ -1,4 +1,4 @@
-"""The networks whose flows are still to be compared or sent, and up to which revision of desired state none is."""
+"""Work queue of networks to compile, and the revision of desired state up to which all are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the switch's meters and writes usage, in a thread, with connections of its own.
+"""Reads meters of the switch and writes usage, in a thread with its own connections.
 
 Meters are read at intervals, and just before they end or get another rate.
 What was read is taken in one after the other, and stays until it is written;

@@ -1,4 +1,4 @@
-"""What the switch counted for each network, for metrics: drops by reason, and new connections of those allowed."""
+"""Counters per network for metrics: drops by reason, and new connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What machines and networks used: from readings of the switch's meters to rows of `Usage`.
+"""Converts readings of meters to rows of `Usage`.
 
 A reading is what a meter let through since it was made. Its difference to the
 baseline in a row is added to that row. A counter that began anew (the switch
