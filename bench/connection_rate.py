@@ -98,7 +98,7 @@ def add_plain(sandbox: Sandbox) -> tuple[Machine, list[tuple[Machine, dict[str, 
         host: Machine = net.addHost(name, cls=Machine)
         net.addLink(host, bridge, cls=Link, intfName1=INTERFACE, intfName2=name, addr1=f"02:00:00:00:77:0{number}")
         bridge.attach(name)
-        host.settle()
+        host.configure()
         host.run("ip", "address", "add", f"192.168.77.{number}/24", "dev", INTERFACE)
         hosts.append(host)
     return hosts[0], [(host, {"public": f"192.168.77.{number}"}) for number, host in enumerate(hosts[1:], 2)]

@@ -117,7 +117,7 @@ class SessionProgress:
             self.session, received=len(routes), accepted=accepted, announced=" ".join(announced)
         )  # fmt: skip
 
-    def settle(self, holds: HoldDown, now: int) -> BgpSession:
+    def status(self, holds: HoldDown, now: int) -> BgpSession:
         """The session with its state, and when it came into it."""
         state, detail = self._state(holds)
         since = self.session.since if self.session.since and self.session.state is state else now

@@ -120,7 +120,7 @@ class InterconnectWorker:
                 self._wait()
                 self._take()
                 if self._link is not None and self._progress is not None and not self._ending:
-                    self._settle(self._link, self._progress, time.monotonic())
+                    self._reconcile(self._link, self._progress, time.monotonic())
                     self._logged = ""
             except (NamespaceError, FrrError, FrrRefused, OSError) as error:
                 self._trouble(str(error))
@@ -178,7 +178,7 @@ class InterconnectWorker:
             self._progress = SessionProgress(link, told.session if told is not None and known else BgpSession())
         self._judge, self._table, self._mend = ImportPolicy(link), None, 0.0
 
-    def _settle(self, link: Link, progress: SessionProgress, now: float) -> None:
+    def _reconcile(self, link: Link, progress: SessionProgress, now: float) -> None:
         if now < self._retry:
             return
         self._retry = 0.0
@@ -370,7 +370,7 @@ class InterconnectWorker:
 
     def _tell(self, link: Link, progress: SessionProgress) -> None:
         one = link.interconnect
-        session = progress.settle(self._memory.holds, _wall())
+        session = progress.status(self._memory.holds, _wall())
         state = State.ERROR if self._problem else State.LIVE
         self._around.report.tell(InterconnectStatus(one.name, one.revision, state, self._problem, session))
 
@@ -388,7 +388,7 @@ class InterconnectWorker:
             progress.ended(problem, _wall())
             self._table = None
             self._around.report.tell_routes(link.interconnect.name, ())
-        one, session = link.interconnect, progress.settle(self._memory.holds, _wall())
+        one, session = link.interconnect, progress.status(self._memory.holds, _wall())
         self._around.report.tell(InterconnectStatus(one.name, one.revision, State.ERROR, problem, session))
 
     def _named(self, link: Link) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class VethPorts:
             if wanted is None or self._stop:
                 continue
             try:
-                problem = self._settle(wanted)
+                problem = self._plug_all(wanted)
             except DatabaseError as error:
                 problem = str(error)
             except Exception:
@@ -91,7 +91,7 @@ class VethPorts:
                 if problem:
                     log.warning("legs are not as they should be", extra={"bridge": self._bridge, "error": problem})
 
-    def _settle(self, wanted: frozenset[str]) -> str:
+    def _plug_all(self, wanted: frozenset[str]) -> str:
         if not self._client.connected.is_set():
             return "the Open_vSwitch database cannot be reached"
         with self._lock:

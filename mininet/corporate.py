@@ -108,9 +108,9 @@ class CorporateSite:
         self.pc: Machine = net.addHost(name, cls=Machine)
         self.address = uplink(sandbox, self.router, number)
         net.addLink(self.pc, self.router, cls=Link, intfName1=INTERFACE, intfName2=LAN)
-        self.pc.settle()
+        self.pc.configure()
         inner = [f"ip route add unreachable {prefix} table {_INNER}" for prefix in INNER]
-        settle(self.router, LAN, f"ip address add {self.router_address}/{lan.prefixlen} dev {LAN}",
+        configure(self.router, LAN, f"ip address add {self.router_address}/{lan.prefixlen} dev {LAN}",
                 f"ip rule add lookup main suppress_prefixlength 0 priority {_ROUTES}",
                 f"ip rule add lookup {_INNER} priority {_INNER}", *inner,
                 "for conf in all default lan; do echo 0 >/proc/sys/net/ipv4/conf/$conf/rp_filter; done",
@@ -256,9 +256,9 @@ def uplink(sandbox: Sandbox, router: Machine, number: int, remote: str = "") -> 
     near, address = _LINKS[4 * number + 1], _LINKS[4 * number + 2]
     internet, cable = sandbox.internet, f"{router.name}{_CABLE}"
     sandbox.site.net.addLink(router, internet, cls=Link, intfName1=INTERFACE, intfName2=cable)
-    router.settle()
+    router.configure()
     routes = [f"ip route replace {remote} via {address} table {table}" for table in ("main", _TABLE) if remote]
-    settle(internet, cable, f"ip address add {near}/30 dev {cable}",
+    configure(internet, cable, f"ip address add {near}/30 dev {cable}",
             f"ip route replace {address}/32 dev {cable} table {_TABLE}", *routes,
             f"ip route replace blackhole default table {_TABLE}",
             f"ip rule del priority {_RULE} 2>/dev/null || true",
@@ -280,7 +280,7 @@ def unlink(sandbox: Sandbox, router: Machine) -> None:
                      f"echo 0 >/proc/sys/net/ipv4/conf/{INTERFACE}/forwarding")  # fmt: skip
 
 
-def settle(host: Host, interface: str, *commands: str) -> None:
+def configure(host: Host, interface: str, *commands: str) -> None:
     """Bring up an interface that computes its checksums itself, then run `commands`."""
     first = f"ethtool -K {interface} tx off >/dev/null; ip link set {interface} up"
     host.run("sh", "-ec", "; ".join((first, *commands)))

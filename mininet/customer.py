@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bgp_speaker import BgpSpeaker, Neighbor
-from corporate import LAN, CorporateSite, settle, unlink, uplink
+from corporate import LAN, CorporateSite, configure, unlink, uplink
 from crossconnect import CrossConnect
 from machines import INTERFACE, Machine
 from mininet.link import Link
@@ -194,8 +194,8 @@ class PeeringNetwork(BgpRouter):
         self.address = str(lan[10])
         uplink(sandbox, router, number, prefix)
         net.addLink(self.host, router, cls=Link, intfName1=INTERFACE, intfName2=LAN)
-        self.host.settle()
-        settle(router, LAN, f"ip address add {lan[1]}/{lan.prefixlen} dev {LAN}",
+        self.host.configure()
+        configure(router, LAN, f"ip address add {lan[1]}/{lan.prefixlen} dev {LAN}",
                "for conf in all default lan; do echo 0 >/proc/sys/net/ipv4/conf/$conf/rp_filter; done",
                "echo 1 >/proc/sys/net/ipv4/ip_forward")  # fmt: skip
         self.host.run("ip", "address", "add", f"{self.address}/{lan.prefixlen}", "dev", INTERFACE)

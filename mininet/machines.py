@@ -74,7 +74,7 @@ class Machine(Host):
             raise NoLease(f"{self.name} has no lease")
         return self.lease.address
 
-    def settle(self) -> None:
+    def configure(self) -> None:
         """Prepare the interface once it is linked.
 
         Checksums are computed by the machine itself: the userspace datapath
@@ -143,9 +143,9 @@ class Internet(Machine):
         super().__init__(name, **params)
         self.gateway = gateway
 
-    def settle(self) -> None:
+    def configure(self) -> None:
         """Give it its addresses, and a default route to the appliance: a neighbour who tries to get in."""
-        super().settle()
+        super().configure()
         commands = [f"ip address add {address}/32 dev lo" for address in (*SERVERS, MANAGEMENT)]
         commands += [f"ip address add {INTERNET_ADDRESS} dev {INTERFACE}", f"ip route add default via {self.gateway}"]
         self.run("sh", "-ec", "; ".join(commands))
@@ -163,9 +163,9 @@ class StorageHost(Machine):
         """Its address on the storage network."""
         return self.interface.split("/")[0]
 
-    def settle(self) -> None:
+    def configure(self) -> None:
         """Give it its address and the way back to machines."""
-        super().settle()
+        super().configure()
         self.run("ip", "address", "add", self.interface, "dev", INTERFACE)
         self.run("ip", "route", "add", self.clients, "via", self.router)
 
@@ -283,7 +283,7 @@ class Site:
     def _link(self, host: Machine, switch: ApplianceBridge, port: str, mac: str, *settings: str) -> None:
         self.net.addLink(host, switch, cls=Link, intfName1=INTERFACE, intfName2=port, addr1=mac)
         switch.attach(port, *settings)
-        host.settle()
+        host.configure()
 
     def _rack(self) -> ApplianceBridge:
         """The rack switch: another bridge, whose access ports reach the appliance tagged."""
@@ -330,4 +330,4 @@ class Site:
         hypervisor.run("ip", "link", "set", device, "netns", str(host.pid))
         host.run("ip", "link", "set", device, "name", INTERFACE)
         Intf(INTERFACE, node=host, mac=mac, moveIntfFn=lambda *_: None)
-        host.settle()
+        host.configure()

@@ -12,7 +12,7 @@ from state.vpn_rows import VpnStatus
 from vpn import diagnostics
 from vpn.connection import esp_proposals, expiry, ike_proposals, local_identity, pairs, remote_identity
 from vpn.desired_state import VpnGatewayConfig
-from vpn.tunnels import ObservedTunnels, add, missing, settle
+from vpn.tunnels import ObservedTunnels, add, in_state, missing
 
 FIRST_SECONDS, MOST_SECONDS = 1.0, 30.0
 # So long a tunnel for a part of the prefixes is one that is still being opened.
@@ -96,7 +96,7 @@ class ConnectionProgress:
     def lost(self, problem: str, wall: int) -> None:
         """There is no IKE daemon, for a reason."""
         self._seen = ObservedTunnels()
-        self.tunnel = settle(self.tunnel, TunnelState.DOWN, problem, self._seen, wall)
+        self.tunnel = in_state(self.tunnel, TunnelState.DOWN, problem, self._seen, wall)
 
     def heard(self, line: str, association: str, wall: int) -> None:
         """A line of charon's log about it, and the number of the IKE SA."""
@@ -148,7 +148,7 @@ class ConnectionProgress:
             self._probed, self._probe, self._rekey_problem = False, None, ""
             self._next = now + FIRST_SECONDS
         state, detail = self._state()
-        self.tunnel = settle(self.tunnel, state, detail, seen, wall, self._missing)
+        self.tunnel = in_state(self.tunnel, state, detail, seen, wall, self._missing)
 
     def count(self, counted: dict[str, list[int]], counters: Mapping[str, tuple[int, ...]]) -> None:
         """Add what its children counted."""

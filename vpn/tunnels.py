@@ -131,7 +131,7 @@ def add(tunnel: Tunnel, counted: dict[str, list[int]], counters: Mapping[str, tu
     return replace(tunnel, **totals)
 
 
-def settle(
+def in_state(
     tunnel: Tunnel, state: TunnelState, detail: str, seen: ObservedTunnels, now: int, lacking: Iterable[Pair] = ()
 ) -> Tunnel:
     """A tunnel in a state, with what is seen of it and pairs `lacking` in it; `now` is in ms since the epoch."""

@@ -108,7 +108,7 @@ class GatewayWorker:
             try:
                 self._take(self._wait())
                 if self._site is not None and not self._ending:
-                    self._settle(self._site, time.monotonic())
+                    self._reconcile(self._site, time.monotonic())
                 self._told = ""
             except (NamespaceError, CharonError, OSError) as error:
                 self._trouble(str(error))
@@ -212,7 +212,7 @@ class GatewayWorker:
         """The connections with a peer of this address."""
         return [one for one in self._progress.values() if peer and peer in one.connection.peer_addresses]
 
-    def _settle(self, site: VpnGatewayConfig, now: float) -> None:
+    def _reconcile(self, site: VpnGatewayConfig, now: float) -> None:
         if now < self._retry:
             return
         self._retry = 0.0

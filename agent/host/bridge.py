@@ -261,7 +261,7 @@ class BridgeDriver:
             if self._desired is None or self._stop:
                 continue
             try:
-                problem = self._settle(self._desired)
+                problem = self._reconcile(self._desired)
             except DatabaseError as error:
                 problem = str(error)
             except Exception:
@@ -277,7 +277,7 @@ class BridgeDriver:
                 else:
                     log.info("bridge is as it should be", extra=extra)
 
-    def _settle(self, desired: Bridge) -> str:
+    def _reconcile(self, desired: Bridge) -> str:
         """Do what is missing and answer what is still wrong. Raises DatabaseError."""
         if not self._client.connected.is_set():
             return "the Open_vSwitch database cannot be reached"

@@ -153,7 +153,7 @@ class Pool:
         if number not in self._uses:
             self._free.give(number)
 
-    def _settle(self, now: int) -> None:
+    def _expire(self, now: int) -> None:
         while self._cooling and self._cooling[0][0] <= now:
             until, number = heapq.heappop(self._cooling)
             if self._released.get(number) == until - self._cooldown:
@@ -166,23 +166,23 @@ class Pool:
 
     def free(self, now: int) -> Iterator[str]:
         """Free values, lowest first; do not change the pool while iterating."""
-        self._settle(now)
+        self._expire(now)
         return map(self.text, self._free)
 
     def free_count(self, now: int) -> int:
         """How many values are free."""
-        self._settle(now)
+        self._expire(now)
         return self._free.count
 
     def cooling_until(self, value: str, now: int) -> int | None:
         """When `value` is free again if it is cooling, else None."""
-        self._settle(now)
+        self._expire(now)
         found = [self._released[number] for number in self._numbers(value) if number in self._released]
         return max(found) + self._cooldown if found else None
 
     def next_cooled(self, now: int) -> int | None:
         """When the next cooling value is free again, if there is one."""
-        self._settle(now)
+        self._expire(now)
         while self._cooling and self._released.get(self._cooling[0][1]) != self._cooling[0][0] - self._cooldown:
             heapq.heappop(self._cooling)
         return self._cooling[0][0] if self._cooling else None

@@ -36,19 +36,19 @@ def started(told: BgpSession | None = None, **fields: Any) -> SessionProgress:
 def test_from_connecting_to_established_to_down() -> None:
     progress = started()
     assert progress.saw(SessionObservation()) == (False, 0)
-    session = progress.settle(NONE, 1000)
+    session = progress.status(NONE, 1000)
     assert (session.state, session.detail, session.since) == (
         SessionState.CONNECTING, "the peer has not answered yet", 1000)  # fmt: skip
     assert progress.saw(UP) == (False, 0)
     progress.met("02:00:00:00:00:02")
     progress.exchanged([Route("10.0.0.0/8"), Route("0.0.0.0/0", refusal="no")], ["10.1.0.0/16"])
-    session = progress.settle(NONE, 2000)
+    session = progress.status(NONE, 2000)
     assert (session.state, session.detail, session.since) == (SessionState.ESTABLISHED, "", 2000)
     assert (session.received, session.accepted, session.announced) == (2, 1, "10.1.0.0/16")
-    assert progress.settle(NONE, 3000) == session
+    assert progress.status(NONE, 3000) == session
     assert progress.saw(SessionObservation(dropped=1)) == (True, 1)
     progress.blame("BFD down", 4000, anew=True)
-    session = progress.settle(NONE, 4000)
+    session = progress.status(NONE, 4000)
     assert (session.state, session.detail, session.since, session.flaps) == (SessionState.DOWN, "BFD down", 4000, 1)
     assert (session.error, session.error_at, session.received, session.announced) == ("BFD down", 4000, 0, "")
 
@@ -57,13 +57,13 @@ def test_why_it_is_down_stays_until_it_is_up_and_the_error_for_ever() -> None:
     progress = started()
     progress.blame("nobody there", 1000)
     progress.saw(SessionObservation())
-    assert progress.settle(NONE, 2000).detail == "nobody there"
+    assert progress.status(NONE, 2000).detail == "nobody there"
     progress.saw(UP)
-    session = progress.settle(NONE, 3000)
+    session = progress.status(NONE, 3000)
     assert (session.detail, session.error, session.error_at) == ("", "nobody there", 1000)
     progress.saw(SessionObservation(dropped=1))
     progress.blame("nobody there", 4000, anew=True)
-    assert progress.settle(NONE, 4000).error_at == 4000
+    assert progress.status(NONE, 4000).error_at == 4000
 
 
 def test_flaps_between_two_looks_count() -> None:
@@ -88,7 +88,7 @@ def test_counters_and_times_go_on_with_the_next_daemon() -> None:
     told = BgpSession(SessionState.ESTABLISHED, since=500, flaps=7, error="x", error_at=400, bfd=BfdState.UP)
     progress = SessionProgress(link(), told)
     assert progress.saw(SessionObservation(established=True, dropped=7)) == (False, 0)
-    assert progress.settle(NONE, 9000) == told
+    assert progress.status(NONE, 9000) == told
     # It was lost while there was no daemon.
     progress = SessionProgress(link(), told)
     assert progress.saw(SessionObservation(dropped=8)) == (True, 1)
@@ -99,7 +99,7 @@ def test_frr_that_ended_is_a_session_lost() -> None:
     progress = started()
     progress.saw(UP)
     progress.ended("FRR ended", 1000)
-    assert progress.settle(NONE, 1000).flaps == 1
+    assert progress.status(NONE, 1000).flaps == 1
     progress.ended("FRR ended", 2000)
     assert (progress.session.flaps, progress.session.detail) == (1, "FRR ended")
 
@@ -136,10 +136,10 @@ def test_bfd() -> None:
 def test_disabled_and_held_come_first() -> None:
     progress = started(enabled=False)
     progress.blame("nobody there", 1)
-    session = progress.settle(NONE, 2)
+    session = progress.status(NONE, 2)
     assert (session.state, session.detail) == (SessionState.DISABLED, "it is disabled")
     progress = started()
-    session = progress.settle(NONE.hold(Penalty.PREFIXES, "too many", 0), 2)
+    session = progress.status(NONE.hold(Penalty.PREFIXES, "too many", 0), 2)
     assert (session.state, session.detail) == (SessionState.HELD, "too many; it is tried again at 00:01:00 UTC")
 
 

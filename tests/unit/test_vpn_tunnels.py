@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.vpn import Tunnel, TunnelState
-from vpn.tunnels import ObservedTunnels, add, confirm, proposal, see, settle
+from vpn.tunnels import ObservedTunnels, add, confirm, in_state, proposal, see
 
 CHILD: dict[str, Any] = {
     "name": "hq", "uniqueid": "3", "state": "INSTALLED", "encr-alg": "AES_GCM_16", "encr-keysize": "256",
@@ -65,12 +65,12 @@ def test_counters_of_a_child_that_says_less_are_kept() -> None:
 
 def test_since_is_when_the_state_began() -> None:
     seen = see([IKE])
-    tunnel = settle(Tunnel(), TunnelState.CONNECTING, "asking", ObservedTunnels(), 100)
+    tunnel = in_state(Tunnel(), TunnelState.CONNECTING, "asking", ObservedTunnels(), 100)
     assert (tunnel.since, tunnel.detail) == (100, "asking")
-    assert settle(tunnel, TunnelState.CONNECTING, "asking", ObservedTunnels(), 200).since == 100
-    up = settle(tunnel, TunnelState.ESTABLISHED, "", seen, 300)
+    assert in_state(tunnel, TunnelState.CONNECTING, "asking", ObservedTunnels(), 200).since == 100
+    up = in_state(tunnel, TunnelState.ESTABLISHED, "", seen, 300)
     assert (up.since, up.detail, up.peer_address) == (300, "", "198.51.100.2")
-    down = settle(up, TunnelState.DOWN, "the peer does not answer", seen, 400)
+    down = in_state(up, TunnelState.DOWN, "the peer does not answer", seen, 400)
     assert (down.peer_address, down.ike_proposal, down.esp_proposal) == ("", "", "")
 
 
