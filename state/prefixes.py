@@ -6,8 +6,8 @@ import functools
 import ipaddress
 
 from state.model import Appliance
-from state.public import public_prefixes
-from state.storage import storage_prefix
+from state.public import own_addresses
+from state.storage import storage_prefixes
 
 # This host, loopback, link-local, multicast and reserved: RFC 6890 section 2.2.2.
 NEVER_ROUTED = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
@@ -21,9 +21,7 @@ NOT_INTERNET = (*NEVER_ROUTED, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", 
 def not_outside(appliance: Appliance) -> tuple[str, ...]:
     """Prefixes never beyond the gateway: not routed there, protected, the appliance's own, its pools and storage."""
     pools = (*appliance.isolated_pool, *appliance.private_pool, *appliance.transit_pool)
-    storage = appliance.storage
-    of_storage = () if storage is None else (storage_prefix(storage), storage.clients)
-    own = (appliance.gateway.ip, *public_prefixes(appliance), *pools, *of_storage)
+    own = (*own_addresses(appliance), *pools, *storage_prefixes(appliance.storage))
     return tuple(dict.fromkeys((*NOT_INTERNET, *appliance.protected, *own)))
 
 
@@ -51,8 +49,5 @@ def appliance_prefixes(appliance: Appliance) -> list[tuple[str, str]]:
 
 
 def _of_storage(appliance: Appliance) -> list[tuple[str, str]]:
-    storage = appliance.storage
-    if storage is None:
-        return []
-    network = str(ipaddress.IPv4Interface(storage.address).network)
-    return [(network, "the storage network"), (storage.clients, "the machines' addresses in the storage network")]
+    named = ("the storage network", "the machines' addresses in the storage network")
+    return list(zip(storage_prefixes(appliance.storage), named, strict=False))

@@ -35,6 +35,11 @@ def assignable_prefixes(appliance: Appliance) -> tuple[str, ...]:
     return tuple(str(prefix) for prefix in usable.iter_cidrs())
 
 
+def own_addresses(appliance: Appliance) -> tuple[str, ...]:
+    """The appliance's own addresses: its gateway address and shared public addresses."""
+    return (appliance.gateway.ip, *public_prefixes(appliance))
+
+
 @functools.lru_cache(maxsize=4)
 def public_prefixes(appliance: Appliance) -> tuple[str, ...]:
     """As few prefixes as hold exactly the shared addresses, in order."""

@@ -19,6 +19,11 @@ def storage_prefix(storage: Storage) -> str:
     return str(ipaddress.IPv4Interface(storage.address).network)
 
 
+def storage_prefixes(storage: Storage | None) -> tuple[str, ...]:
+    """The storage network and the addresses of its clients; none without a storage port."""
+    return () if storage is None else (storage_prefix(storage), storage.clients)
+
+
 def client_address(storage: Storage, number: int) -> str:
     """The address the machine of that number has on the storage network.
 

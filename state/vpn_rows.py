@@ -8,18 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from state.addresses import is_address
 from state.model import State
 from state.ovsdb import Row, atoms, mapping, to_map, to_set
 from state.vpn import Authentication, Role, Tunnel, TunnelState, VpnConnection, VpnGateway
-
-
-def is_address(peer: str) -> bool:
-    """Whether a peer is given by its address."""
-    try:
-        ipaddress.IPv4Address(peer)
-    except ValueError:
-        return False
-    return True
 
 
 def gateway(row: Row, connections: Iterable[VpnConnection] = ()) -> VpnGateway:

@@ -22,6 +22,7 @@ from controller.openflow.client import OpenFlowClient
 from controller.reconcile.compile import PipelineContext, compile_network, compile_shared
 from controller.reconcile.diff import installed
 from state import interconnect_rows, rows, vpn_rows
+from state.addresses import is_address
 from state.interconnect import BgpSession, Interconnect, SessionState
 from state.interconnect_rows import InterconnectStatus
 from state.model import Appliance, Network, NetworkStatus, State
@@ -46,7 +47,7 @@ def insert_gateway(gateway: VpnGateway, network_reference: list[str]) -> list[Op
     for one in gateway.connections:
         row = vpn_rows.connection_row(one, ["named-uuid", own])
         operations.append({"op": "insert", "table": "Vpn_Connection", "row": row})
-        if one.peer and not vpn_rows.is_address(one.peer):
+        if one.peer and not is_address(one.peer):
             row = vpn_rows.peer_row(one.peer, one.peer_addresses)
             operations.append({"op": "insert", "table": "Vpn_Peer", "row": row})
     return operations

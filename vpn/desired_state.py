@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from state import rows, vpn_rows
+from state.addresses import is_address
 from state.model import Appliance
 from state.ovsdb import OvsdbClient, Row, RowChange
 from state.storage import storage_prefix
@@ -116,7 +117,7 @@ class GatewaySource:
             if network is not None:
                 sites.append(_site(network, vpn_rows.gateway(row, connections[uuid]), appliance))
         peers = {one.peer for site in sites for one in site.gateway.connections}
-        names = frozenset(peer for peer in peers if peer and not vpn_rows.is_address(peer))
+        names = frozenset(peer for peer in peers if peer and not is_address(peer))
         return DesiredGateways(tuple(sorted(sites, key=lambda site: site.key)), names, appliance.dns_upstream)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from agent.validation.interconnects import AS_RULE, is_as
 from agent.validation.objects import is_mac, is_port_name
+from state.addresses import is_address
 
 MAX_BLOCK_SIZE = 32768
 
@@ -91,15 +92,6 @@ def list_of(right: Callable[[str], bool], allowed: str, least: int = 0) -> Calla
         return None if fine else f"a list of {allowed}" + (f", at least {least}" if least else "")
 
     return check
-
-
-def is_address(value: str) -> bool:
-    """Whether `value` is an IPv4 address."""
-    try:
-        ipaddress.IPv4Address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def is_prefix(longest: int = 32) -> Callable[[str], bool]:

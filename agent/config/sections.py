@@ -10,7 +10,6 @@ from agent.config.reader import (
     PORT_NAME,
     PORT_NAME_RULE,
     Take,
-    is_address,
     is_address_or_prefix,
     is_block_size,
     is_endpoint,
@@ -24,6 +23,7 @@ from agent.config.reader import (
 )
 from agent.config.values import TIMEOUTS, ApiSettings, BridgeSettings, ConntrackSettings
 from agent.validation.objects import LEAST_RATE, MOST_RATE, is_domain, is_port_name
+from state.addresses import is_address
 from state.model import Appliance, Gateway, Storage
 
 # What a configuration need not say.

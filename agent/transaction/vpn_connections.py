@@ -16,6 +16,7 @@ from agent.validation.objects import wrong
 from agent.validation.prefixes import overlap, prefixes_inside, prefixes_outside
 from agent.validation.vpn import FIELD, IKE_VERSIONS, MAX_CONNECTIONS, settings
 from state import vpn_rows
+from state.addresses import is_address
 from state.encryption import SecretBox
 from state.prefixes import network_prefixes
 from state.storage import storage_prefix
@@ -103,7 +104,7 @@ class VpnConnectionOperations(VpnGatewayOperations):
             proven,
             peer=asked.peer,
             remote_prefixes=asked.remote_prefixes,
-            peer_addresses=(asked.peer,) if vpn_rows.is_address(asked.peer) else (),
+            peer_addresses=(asked.peer,) if is_address(asked.peer) else (),
             role=Role[asked.role],
             ike_version=IKE_VERSIONS[asked.ike_version],
             allow_weak=asked.allow_weak,

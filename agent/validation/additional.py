@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from agent.errors import Violation
 from agent.requests import MachineSpec, MachineUpdate, RequestedAddress
 from agent.validation.objects import mac, wrong
+from state.addresses import is_address
 
 MAX_ADDITIONAL = 16
 FIELD = "machine.attachment.additional_addresses"
@@ -35,7 +36,7 @@ def listing(asked: Sequence[RequestedAddress], own_macs: Collection[str]) -> Ite
         yield wrong(FIELD, len(asked), f"at most {MAX_ADDITIONAL}")
     seen: set[str] = set()
     for at, one in enumerate(asked[:MAX_ADDITIONAL]):
-        if not _is_address(one.address) or one.address in seen:
+        if not is_address(one.address) or one.address in seen:
             yield wrong(f"{FIELD}[{at}].address", one.address, "an IPv4 address of the network, each only once")
         seen.add(one.address)
         if one.mac:
@@ -51,11 +52,3 @@ def listing_within(asked: Sequence[RequestedAddress], prefix: str) -> Iterator[V
             yield wrong(f"{FIELD}[{at}].address", one.address, "none in an ISOLATED network")
         elif not low <= ipaddress.IPv4Address(one.address) <= high:
             yield wrong(f"{FIELD}[{at}].address", one.address, f"{low} to {high}")
-
-
-def _is_address(value: str) -> bool:
-    try:
-        ipaddress.IPv4Address(value)
-    except ValueError:
-        return False
-    return True

@@ -12,6 +12,7 @@ from agent.errors import Violation
 from agent.requests import InterconnectSpec
 from agent.validation.objects import LEAST_RATE, MOST_RATE, identifier, port, resource_name, wrong
 from agent.validation.prefixes import inside, overlap, prefix, prefixes
+from state.addresses import ipv4_address
 
 FIELD = "interconnect"
 
@@ -89,7 +90,7 @@ def link(local: str, peer: str) -> Iterator[Violation]:
         own = ipaddress.IPv4Interface(local)
     except ValueError:
         own = None
-    at = _address(peer)
+    at = ipv4_address(peer)
     right = own is not None and str(own) == local and LEAST_LENGTH <= own.network.prefixlen <= MOST_LENGTH
     if own is None or not right or not _is_host(own.ip, own.network):
         rule = f"ADDRESS/LENGTH of a host, the length {LEAST_LENGTH} to {MOST_LENGTH}, 169.254.101.1/30"
@@ -141,10 +142,3 @@ def link_apart(local: str, own: Sequence[tuple[str, str]]) -> Iterator[Violation
         if overlap(network, taken):
             yield wrong(f"{FIELD}.local_address", local, f"a link whose prefix does not overlap {taken}, {what}")
             return
-
-
-def _address(value: str) -> ipaddress.IPv4Address | None:
-    try:
-        return ipaddress.IPv4Address(value)
-    except ValueError:
-        return None

@@ -23,6 +23,7 @@ from agent.requests import (
     PublicAddressSpec,
     PublicAddressUpdate,
 )
+from state.addresses import ipv4_address
 from state.model import Storage
 from state.prefixes import NOT_INTERNET
 
@@ -111,13 +112,6 @@ def tenant(field: str, value: str) -> Iterator[Violation]:
         yield wrong(field, value, f"at most {MAX_TENANT} printable characters")
 
 
-def _address(value: str) -> ipaddress.IPv4Address | None:
-    try:
-        return ipaddress.IPv4Address(value)
-    except ValueError:
-        return None
-
-
 def requested_prefix(field: str, value: str, own: Sequence[tuple[str, str]]) -> Iterator[Violation]:
     """Check the /16 asked for; `own` are the appliance's (prefix, what it is)."""
     rule = "a /16 IPv4 prefix without host bits, or empty for one chosen by the appliance"
@@ -168,7 +162,7 @@ def resolvers(field: str, servers: Sequence[str]) -> Iterator[Violation]:
     if len(servers) > MAX_RESOLVERS:
         yield wrong(field, list(servers), f"at most {MAX_RESOLVERS} addresses")
     for at, server in enumerate(servers):
-        address = _address(server)
+        address = ipv4_address(server)
         if address is None or address.is_multicast or address.is_unspecified or server in servers[:at]:
             yield wrong(f"{field}[{at}]", server, "a unicast IPv4 address, each only once")
 
@@ -198,7 +192,7 @@ def forwarding(field: str, rules: Sequence[DnsForwardingRule]) -> Iterator[Viola
         if not 1 <= len(rule.servers) <= MAX_SERVERS or len(set(rule.servers)) < len(rule.servers):
             yield wrong(f"{path}.servers", list(rule.servers), f"1 to {MAX_SERVERS} IPv4 addresses, each only once")
         for number, server in enumerate(rule.servers[:MAX_SERVERS]):
-            if _address(server) is None:
+            if ipv4_address(server) is None:
                 yield wrong(f"{path}.servers[{number}]", server, "an IPv4 address")
 
 
@@ -274,7 +268,7 @@ def new_machine(request: MachineSpec, own_ports: Collection[str], own_macs: Coll
     if request.network:
         found += resource_name("machine.network", request.network, "networks")
     found += mac("machine.mac_address", request.mac, own_macs)
-    if request.address and _address(request.address) is None:
+    if request.address and ipv4_address(request.address) is None:
         found.append(wrong("machine.address", request.address, "an IPv4 address, or empty for the lowest free one"))
     elif request.address and not request.network:
         found.append(wrong("machine.address", request.address, "empty for a machine without a network"))
@@ -311,7 +305,7 @@ def machine_change(change: MachineUpdate, own_ports: Collection[str], own_macs: 
 def new_public_address(request: PublicAddressSpec) -> list[Violation]:
     """Every violation of a request for a public address that needs no look at other objects."""
     found = list(identifier("public_address_id", request.name))
-    if request.address and _address(request.address) is None:
+    if request.address and ipv4_address(request.address) is None:
         allowed = "an IPv4 address, or empty for the lowest free one"
         found.append(wrong("public_address.address", request.address, allowed))
     return [*found, *public_address_change(PublicAddressUpdate(request.machine, request.tenant))]
@@ -331,7 +325,7 @@ def new_drive(request: DriveSpec, storage: Storage | None) -> list[Violation]:
     """Every violation of a request for a drive that needs no look at other objects."""
     found = list(identifier("drive_id", request.name))
     found += resource_name("drive.network", request.network, "networks")
-    address = _address(request.address)
+    address = ipv4_address(request.address)
     if address is None:
         found.append(wrong("drive.address", request.address, "an IPv4 address of the storage network"))
     elif storage is not None:
@@ -345,7 +339,7 @@ def new_drive(request: DriveSpec, storage: Storage | None) -> list[Violation]:
 
 def public_address(address: str) -> Iterator[Violation]:
     """Check the question who had a public address."""
-    if _address(address) is None:
+    if ipv4_address(address) is None:
         yield wrong("address", address, "an IPv4 address")
 
 

@@ -15,6 +15,7 @@ from agent.validation.certificates import certificate as certificate_violations
 from agent.validation.objects import identifier, is_domain, resource_name, wrong
 from agent.validation.prefixes import prefixes
 from agent.validation.proposals import esp_proposals, ike_proposals
+from state.addresses import ipv4_address
 from state.prefixes import NOT_INTERNET
 
 FIELD = "vpn_connection"
@@ -54,7 +55,7 @@ def new_vpn_gateway(request: VpnGatewaySpec) -> list[Violation]:
     """Every violation of a request for a VPN gateway that needs no look at other objects."""
     found = list(identifier("vpn_gateway_id", request.name))
     found += resource_name("vpn_gateway.network", request.network, "networks")
-    if request.address and _address(request.address) is None:
+    if request.address and ipv4_address(request.address) is None:
         allowed = "an IPv4 address, or empty for the lowest free one"
         found.append(wrong("vpn_gateway.address", request.address, allowed))
     return found
@@ -116,7 +117,7 @@ def proof(pre_shared_key: str, certificate: Certificate | None, now: int) -> Ite
 
 def peer(field: str, value: str) -> Iterator[Violation]:
     """Check who is at the other end; empty means anybody."""
-    address = _address(value)
+    address = ipv4_address(value)
     if address is not None:
         if any(address in ipaddress.IPv4Network(prefix) for prefix in NOT_INTERNET):
             yield wrong(field, value, "a unicast IPv4 address of the Internet, or a domain name")
@@ -131,7 +132,7 @@ def identity(field: str, value: str) -> Iterator[Violation]:
 
 
 def _is_identity(value: str) -> bool:
-    address = _address(value)
+    address = ipv4_address(value)
     if address is not None:
         # strongSwan takes 0.0.0.0 for anybody.
         return int(address) != 0
@@ -142,10 +143,3 @@ def _is_identity(value: str) -> bool:
         return False
     # What ends in a number may be a range of addresses.
     return _NAME.fullmatch(domain) is not None and _NUMBERS.fullmatch(domain.rpartition(".")[2]) is None
-
-
-def _address(value: str) -> ipaddress.IPv4Address | None:
-    try:
-        return ipaddress.IPv4Address(value)
-    except ValueError:
-        return None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from state.interconnect import Interconnect, leg_port
 from state.model import Appliance, Network
-from state.public import assignable_prefixes, public_prefixes
-from state.storage import storage_prefix
+from state.public import assignable_prefixes, own_addresses, public_prefixes
+from state.storage import storage_prefixes
 from state.vpn import inside_port, outside_port
 
 
@@ -41,7 +41,7 @@ class PipelineContext:
     @property
     def own_prefixes(self) -> tuple[str, ...]:
         """The appliance's own addresses: its gateway address and shared public addresses."""
-        return (self.appliance.gateway.ip, *self.shared_prefixes)
+        return own_addresses(self.appliance)
 
     @property
     def shared_prefixes(self) -> tuple[str, ...]:
@@ -62,8 +62,7 @@ class PipelineContext:
     @property
     def storage_prefixes(self) -> tuple[str, ...]:
         """The storage network and what machines are called there."""
-        storage = self.appliance.storage
-        return () if storage is None else (storage_prefix(storage), storage.clients)
+        return storage_prefixes(self.appliance.storage)
 
 
 def network_ports(network: Network | None) -> frozenset[str]:
