@@ -9,7 +9,7 @@ from itertools import islice
 from agent import metrics
 from agent.store import Store
 from agent.transaction import next_revision
-from state.ovsdb import DatabaseError, Operation, mapping, to_map
+from state.ovsdb import DatabaseError, Operation, by_uuid, mapping, to_map
 
 log = logging.getLogger("sluice.housekeeping")
 
@@ -83,9 +83,8 @@ class Housekeeping:
         if mapping(row["settings"]) == wanted:
             self._published = True
         elif not self._published:
-            where = [["_uuid", "==", ["uuid", uuid]]]
             row = {"settings": to_map(wanted)}
-            return [{"op": "update", "table": "Appliance", "where": where, "row": row}, revision]
+            return [{"op": "update", "table": "Appliance", "where": by_uuid(uuid), "row": row}, revision]
         elif not self._differs:
             log.error("configuration conflict: another agent publishes different settings to this database")
         self._differs = mapping(row["settings"]) != wanted
@@ -95,4 +94,4 @@ class Housekeeping:
         now = self._store.clock.steady()
         with self._store.cache.lock:
             due = list(islice(self._store.cache.allocations.expiring.irange(maximum=(now, "", "")), PRUNED_AT_ONCE))
-        return [{"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]} for _, table, uuid in due]
+        return [{"op": "delete", "table": table, "where": by_uuid(uuid)} for _, table, uuid in due]

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 
 from agent import metrics
 from agent.api.server import ApiServer
-from agent.config import Config, ConfigError, load, own_ports
+from agent.config import Config, ConfigError, load
 from agent.daemon_health import Daemons
 from agent.host.bridge import Bridge, BridgeDriver
 from agent.housekeeping import Housekeeping
@@ -64,7 +64,7 @@ def serve(config: Config) -> None:
             config.bridge.name,
             config.bridge.datapath_type,
             config.bridge.controller,
-            own_ports(config.appliance),
+            config.appliance.own_ports,
             config.conntrack.timeouts,
             config.conntrack.max_entries,
         )

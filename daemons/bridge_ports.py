@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from state.ovsdb import Operation, OvsdbClient, Row, to_map
+from state.ovsdb import Operation, OvsdbClient, Row, by_uuid, to_map
 
 log = logging.getLogger("sluice.bridge")
 
@@ -24,11 +24,6 @@ Rows = Mapping[str, Mapping[str, Row]]
 def named(rows: Mapping[str, Row], name: str) -> str | None:
     """The uuid of the row of that name."""
     return next((uuid for uuid, row in rows.items() if row["name"] == name), None)
-
-
-def where(uuid: str) -> list[Any]:
-    """The condition that selects the row `uuid`."""
-    return [["_uuid", "==", ["uuid", uuid]]]
 
 
 def insert(table: str, handle: str, row: Row) -> Operation:
@@ -55,12 +50,12 @@ def unplug_operations(rows: Rows, bridge: str, port: str) -> list[Operation]:
     if uuid is None or row is None:
         return []
     mutation = [["ports", "delete", ["uuid", row]]]
-    return [{"op": "mutate", "table": "Bridge", "where": where(uuid), "mutations": mutation}]
+    return [{"op": "mutate", "table": "Bridge", "where": by_uuid(uuid), "mutations": mutation}]
 
 
 def add(uuid: str, table: str, column: str, value: list[Any]) -> Operation:
     """Add to a set of the row `uuid`."""
-    return {"op": "mutate", "table": table, "where": where(uuid), "mutations": [[column, "insert", value]]}
+    return {"op": "mutate", "table": table, "where": by_uuid(uuid), "mutations": [[column, "insert", value]]}
 
 
 def device_index(name: str) -> int | None:

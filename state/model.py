@@ -230,6 +230,12 @@ class Appliance:
     resolver_port: str = ""
     storage: Storage | None = None
 
+    @property
+    def own_ports(self) -> tuple[str, ...]:
+        """The ports of the bridge that are the appliance's own: gateway, storage and resolver, those there are."""
+        storage = "" if self.storage is None else self.storage.port
+        return tuple(port for port in (self.gateway.port, storage, self.resolver_port) if port)
+
     def to_settings(self) -> dict[str, str]:
         """The columns of the `Appliance` row: each field as JSON text."""
         return {name: json.dumps(value) for name, value in asdict(self).items()}

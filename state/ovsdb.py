@@ -304,6 +304,11 @@ def _shared(row: Row | None) -> Row | None:
     return None if row is None else {sys.intern(column): value for column, value in row.items()}
 
 
+def by_uuid(uuid: str) -> list[list[object]]:
+    """The condition that selects the row `uuid`."""
+    return [["_uuid", "==", ["uuid", uuid]]]
+
+
 def atoms(value: Any) -> list[Any]:
     """The atoms of an OVSDB set (one atom stands for itself)."""
     if isinstance(value, list) and len(value) == 2 and value[0] == "set":

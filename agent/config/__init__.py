@@ -20,7 +20,6 @@ from agent.config.values import (
     ConntrackSettings,
     Limits,
     own_macs,
-    own_ports,
 )
 from state.model import Appliance, Gateway
 from state.ovsdb import SOCKET
@@ -34,7 +33,6 @@ __all__ = [
     "Limits",
     "load",
     "own_macs",
-    "own_ports",
     "parse",
 ]
 

@@ -114,12 +114,6 @@ class Config:
     log_level: str = "info"
 
 
-def own_ports(appliance: Appliance) -> tuple[str, ...]:
-    """The ports of the bridge that are the appliance's own: gateway, storage and resolver, those there are."""
-    storage = "" if appliance.storage is None else appliance.storage.port
-    return tuple(port for port in (appliance.gateway.port, storage, appliance.resolver_port) if port)
-
-
 def own_macs(appliance: Appliance) -> frozenset[str]:
     """The Ethernet addresses that the appliance speaks with itself, which no machine may have."""
     daemons = {resolver.MAC, vpn.INSIDE_MAC, vpn.OUTSIDE_MAC, INTERCONNECT_MAC}

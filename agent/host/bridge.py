@@ -17,9 +17,9 @@ from agent import metrics
 from agent.config.values import MAX_ENTRIES, TIMEOUTS
 from agent.host.deleted_devices import DeletedDevices
 from agent.host.userspace_tables import UserspaceTables
-from daemons.bridge_ports import OF_BRIDGE, OWNER, PortPlugger, Rows, add, insert, named, unplug_operations, where
+from daemons.bridge_ports import OF_BRIDGE, OWNER, PortPlugger, Rows, add, insert, named, unplug_operations
 from state.datapath import missing, remarks
-from state.ovsdb import DatabaseError, Operation, OvsdbClient, Row, RowChange, atoms, mapping, to_map, to_set
+from state.ovsdb import DatabaseError, Operation, OvsdbClient, Row, RowChange, atoms, by_uuid, mapping, to_map, to_set
 
 log = logging.getLogger("sluice.bridge")
 
@@ -121,9 +121,9 @@ def _bridge_changes(uuid: str, rows: Rows, bridge: Row, controller: Row) -> list
         row = rows["Controller"].get(controllers[0], {})
         differs = {c: v for c, v in controller.items() if c not in row or not _same(row[c], v)}
         if differs:
-            operations.append({"op": "update", "table": "Controller", "where": where(controllers[0]), "row": differs})
+            operations.append({"op": "update", "table": "Controller", "where": by_uuid(controllers[0]), "row": differs})
     if changed:
-        operations.append({"op": "update", "table": "Bridge", "where": where(uuid), "row": changed})
+        operations.append({"op": "update", "table": "Bridge", "where": by_uuid(uuid), "row": changed})
     return operations
 
 
@@ -167,10 +167,10 @@ def _timeout_operations(root: str, rows: Rows, desired: Bridge) -> list[Operatio
     policies = atoms(rows["CT_Zone"].get(zone[1], {"timeout_policy": ["set", []]})["timeout_policy"])
     if not policies:
         row: Row = {"timeout_policy": ["named-uuid", "policy"]}
-        return [new_policy, {"op": "update", "table": "CT_Zone", "where": where(zone[1]), "row": row}]
+        return [new_policy, {"op": "update", "table": "CT_Zone", "where": by_uuid(zone[1]), "row": row}]
     present = rows["CT_Timeout_Policy"].get(policies[0][1])
     if present is not None and mapping(present["timeouts"]) != dict(desired.timeouts):
-        return [{"op": "update", "table": "CT_Timeout_Policy", "where": where(policies[0][1]), "row": policy}]
+        return [{"op": "update", "table": "CT_Timeout_Policy", "where": by_uuid(policies[0][1]), "row": policy}]
     return []
 
 

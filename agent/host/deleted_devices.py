@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from agent.host.userspace_tables import DATAPATH, ControlError, call
-from state.ovsdb import Operation, OvsdbClient, RowChange, atoms, to_map
+from state.ovsdb import Operation, OvsdbClient, RowChange, atoms, by_uuid, to_map
 
 log = logging.getLogger("sluice.bridge")
 
@@ -85,7 +85,7 @@ class DeletedDevices:
         """Have ovs-vswitchd configure its bridges: it does so when an interface's row changes."""
         with self._lock:
             index = self._indexes.get(interface, 0)
-        of: Operation = {"op": "mutate", "table": "Interface", "where": [["_uuid", "==", ["uuid", interface]]]}
+        of: Operation = {"op": "mutate", "table": "Interface", "where": by_uuid(interface)}
         before = {**of, "mutations": [["external_ids", "delete", ["set", [DEVICE]]]]}
         after = {**of, "mutations": [["external_ids", "insert", to_map({DEVICE: str(index)})]]}
         self._client.transact([before, after], durable=False)

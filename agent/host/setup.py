@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from agent.config import Config, ConfigError, load, own_ports
+from agent.config import Config, ConfigError, load
 from agent.host import kernel
 from agent.host.kernel import (
     CONNTRACK_BUCKETS,
@@ -165,7 +165,7 @@ def set_up(config: Config) -> bool:
         log.warning("host needs attention", extra={"problem": problem})
     left = changes(facts, config)
     if not left:
-        log.info("kernel settings are as configured", extra={"ports": ", ".join(own_ports(config.appliance))})
+        log.info("kernel settings are as configured", extra={"ports": ", ".join(config.appliance.own_ports)})
     return not left
 
 

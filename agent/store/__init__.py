@@ -40,11 +40,8 @@ class Store(
 
     def port_problems(self) -> dict[str, str]:
         """The appliance's own ports with what is wrong with them, as the controller says."""
-        appliance = self.config.appliance
-        storage = "" if appliance.storage is None else appliance.storage.port
         with self.cache.lock:
-            named = filter(None, (appliance.gateway.port, storage, appliance.resolver_port))
-            return {port: self.cache.port_problem(port) for port in named}
+            return {port: self.cache.port_problem(port) for port in self.config.appliance.own_ports}
 
     def is_assignable(self, address: str) -> bool:
         """Whether `address` can stand for a machine."""

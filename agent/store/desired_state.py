@@ -33,7 +33,7 @@ from agent.cache.records import (
 )
 from agent.cache.watch import Hub
 from agent.clock import Clock
-from agent.config import Config, own_macs, own_ports
+from agent.config import Config, own_macs
 from agent.errors import Aborted, InvalidArgument, NotFound, Unavailable, Violation
 from agent.ipam.allocations import RequestRecord
 from agent.ipam.appliance_pools import Pools
@@ -85,7 +85,7 @@ class DesiredState:
             keep_released=cooldown,
         )
         self.own_prefixes = own_prefixes(config.appliance)
-        self.own_ports = (*own_ports(config.appliance), config.bridge.name)
+        self.own_ports = (*config.appliance.own_ports, config.bridge.name)
         self.own_macs = own_macs(config.appliance)
         self._commands = threading.Lock()
         self.stopping = False

@@ -17,17 +17,12 @@ from agent.errors import NotFound, ResourceExhausted
 from agent.ipam.pool import Pool
 from agent.requests import Idempotency
 from state.model import Appliance, Network
-from state.ovsdb import Operation, Row, to_set
+from state.ovsdb import Operation, Row, by_uuid, to_set
 
 log = logging.getLogger("sluice.transaction")
 
 NAMED_USERS = 5
 """How many of those that use an object a refusal names."""
-
-
-def where(uuid: str) -> list[list[object]]:
-    """The condition that selects the row `uuid`."""
-    return [["_uuid", "==", ["uuid", uuid]]]
 
 
 def fresh(what: str, present: Container[str]) -> str:
@@ -48,7 +43,7 @@ def next_revision(cache: DesiredStateCache) -> Operation:
         # There is one row at most: of two who insert it, one is refused.
         return {"op": "insert", "table": "Revision", "row": {"desired": 1}}
     mutations = [["desired", "+=", 1]]
-    return {"op": "mutate", "table": "Revision", "where": where(cache.revision_row[0]), "mutations": mutations}
+    return {"op": "mutate", "table": "Revision", "where": by_uuid(cache.revision_row[0]), "mutations": mutations}
 
 
 class BaseTransaction:
@@ -163,7 +158,7 @@ class BaseTransaction:
             {
                 "op": "wait",
                 "table": table,
-                "where": where(uuid),
+                "where": by_uuid(uuid),
                 "columns": ["revision"],
                 "until": "==",
                 "rows": [{"revision": revision}],
@@ -174,7 +169,7 @@ class BaseTransaction:
 
     def _bump(self, table: str, uuid: str) -> None:
         mutations = [["revision", "+=", 1]]
-        self.operations.append({"op": "mutate", "table": table, "where": where(uuid), "mutations": mutations})
+        self.operations.append({"op": "mutate", "table": table, "where": by_uuid(uuid), "mutations": mutations})
 
     def _allocation(self, pool: str, value: str, network: Network, allocated_at: int) -> Row:
         row = self._allocation_of(pool, value, network.tenant)
@@ -217,7 +212,7 @@ class BaseTransaction:
         self.operations.append({"op": "insert", "table": table, "row": row, **named})
 
     def _update(self, table: str, uuid: str, row: Row) -> None:
-        self.operations.append({"op": "update", "table": table, "where": where(uuid), "row": row})
+        self.operations.append({"op": "update", "table": table, "where": by_uuid(uuid), "row": row})
 
     def _delete(self, table: str, uuid: str) -> None:
-        self.operations.append({"op": "delete", "table": table, "where": where(uuid)})
+        self.operations.append({"op": "delete", "table": table, "where": by_uuid(uuid)})

@@ -30,10 +30,8 @@ def degraded(network: Network | None, site: PipelineContext, down: Collection[st
 
 def own_ports(site: PipelineContext, down: Collection[str]) -> dict[str, str]:
     """`ports/NAME` of the appliance's own ports to what is wrong with them."""
-    appliance = site.appliance
-    storage = "" if appliance.storage is None else appliance.storage.port
     found = {}
-    for port in filter(None, (appliance.gateway.port, storage, appliance.resolver_port)):
+    for port in site.appliance.own_ports:
         if port not in site.ports:
             found[f"ports/{port}"] = f"port {port} is not on the bridge"
         elif port in down:

@@ -221,13 +221,11 @@ class Reconciler:
 
     def _own_ports_changed(self, site: PipelineContext, moved: set[str], when: float) -> None:
         appliance = site.appliance
-        storage = None if appliance.storage is None else appliance.storage.port
-        own = (appliance.gateway.port, appliance.resolver_port, storage, *interconnect_ports(site.peerings))
-        if not moved.isdisjoint(own):
+        if not moved.isdisjoint((*appliance.own_ports, *interconnect_ports(site.peerings))):
             self._queue.mark((APPLIANCE_KEY,), when)
         if appliance.gateway.port in moved:
             self.gateway_up(self.committer.assignments.everything())
-        if storage in moved:
+        if appliance.storage is not None and appliance.storage.port in moved:
             self._queue.mark(set(self._users.drives.values()), when)
 
     def _observe_site(self, ports: dict[str, int] | None = None) -> None:
