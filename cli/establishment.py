@@ -44,7 +44,7 @@ class Establishment(Generic[Made]):
     def waited(self, session: CliSession, made: Made, seconds: float | None) -> Made:
         """The object once it is live and established; as it is without `seconds`.
 
-        Raises errors.Unreachable with the reason when it is not in time,
+        Raises errors.ServerUnreachable with the reason when it is not in time,
         errors.Failure when it is deleted meanwhile, grpc.RpcError.
         """
         if seconds is None:

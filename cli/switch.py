@@ -1,6 +1,6 @@
 """Asks the bridge, by the operator's own tools: ovs-ofctl(8), ovs-appctl(8), ovs-vsctl(8).
 
-Each function raises Unreachable, or NotPermitted for a user who may not use the switch's sockets.
+Each function raises ServerUnreachable, or NotPermitted for a user who may not use the switch's sockets.
 """
 
 from __future__ import annotations

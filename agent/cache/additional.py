@@ -32,7 +32,7 @@ def _discard(users: dict[str, set[str]], value: str, name: str) -> None:
         del users[value]
 
 
-class AdditionalReplica:
+class AdditionalCache:
     """The additional addresses of all networks; under the cache's lock."""
 
     def __init__(self, pools: Pools) -> None:

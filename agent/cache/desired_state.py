@@ -80,7 +80,7 @@ class DesiredStateCache:
         self._listener = listener
         self.vpn = VpnCache(pools, listener, self._wake)
         self.interconnects = InterconnectCache(pools, listener)
-        self._additional = additional.AdditionalReplica(pools)
+        self._additional = additional.AdditionalCache(pools)
 
     def port_problem(self, port: str) -> str:
         """What the controller says is wrong with a port of the appliance's own; empty: nothing."""

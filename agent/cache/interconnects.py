@@ -25,7 +25,7 @@ ByTable = Mapping[str, Sequence[RowChange]]
 
 
 class InterconnectCache:
-    """A part of `Replica`, under its lock: the interconnects of one database.
+    """A part of `DesiredStateCache`, under its lock: the interconnects of one database.
 
     `by_place` has each by its port and VLAN, as attachments of machines are
     written. `listener` is that of the replica.

@@ -27,7 +27,7 @@ ByTable = Mapping[str, Sequence[RowChange]]
 
 
 class VpnCache:
-    """A part of `Replica`, under its lock: the VPN gateways and connections of one database.
+    """A part of `DesiredStateCache`, under its lock: the VPN gateways and connections of one database.
 
     `listener` is that of the cache; `wake` lets those look again who wait
     for something of a network.

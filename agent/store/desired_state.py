@@ -68,7 +68,7 @@ class DesiredState:
     """The cache, and the way of a command to the database; all safe to call from any thread.
 
     `timeout` is in seconds and bounds waiting for the database; what needs it
-    raises Unreachable.
+    raises Unavailable.
     """
 
     def __init__(self, client: OvsdbClient, config: Config, clock: Clock | None = None) -> None:
@@ -158,7 +158,7 @@ class DesiredState:
         raise Aborted(f"too many conflicting writes ({ATTEMPTS} attempts); retry the request")
 
     def wait_connected(self, timeout: float) -> None:
-        """Wait for the database. Raises DatabaseUnavailable."""
+        """Wait for the database. Raises Unavailable."""
         if self._unsound:
             raise Unavailable(self._unsound)
         try:

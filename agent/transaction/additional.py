@@ -32,8 +32,7 @@ class AdditionalOperations(BaseTransaction):
     def _not_listed(self, record: NetworkRecord, address: str) -> None:
         """Refuse an additional address as a machine's own. Raises AlreadyExists."""
         network = record.network.name
-        owner = next(iter(sorted(record.listed.get(address, ()))), None)
-        owner = owner or self._taken.get(("additional", network, address))
+        owner = min(record.listed.get(address, ()), default=self._taken.get(("additional", network, address)))
         if owner is not None:
             message = f"address {address} is an additional address of machines/{owner} in networks/{network}"
             raise AlreadyExists(f"machines/{owner}", message)
@@ -41,8 +40,7 @@ class AdditionalOperations(BaseTransaction):
     def _not_virtual(self, record: NetworkRecord, mac: str) -> None:
         """Refuse the MAC of an additional address as a machine's own. Raises AlreadyExists."""
         network = record.network.name
-        owner = next(iter(sorted(record.virtual_macs.get(mac, ()))), None)
-        owner = owner or self._taken.get(("virtual_mac", network, mac))
+        owner = min(record.virtual_macs.get(mac, ()), default=self._taken.get(("virtual_mac", network, mac)))
         if owner is not None:
             message = f"mac_address {mac} is that of an additional address of machines/{owner} in networks/{network}"
             raise AlreadyExists(f"machines/{owner}", message)

@@ -53,7 +53,7 @@ class BaseTransaction:
     that never steps, by which values rest; `revision` that of a new object.
 
     It is made under the cache's lock. When the command cannot be done the
-    methods that plan it raise Fault; then it is thrown away and nothing has
+    methods that plan it raise RequestError; then it is thrown away and nothing has
     changed.
     """
 

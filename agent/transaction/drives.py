@@ -17,7 +17,7 @@ class DriveOperations(BaseTransaction):
     """Creates and deletes drives."""
 
     def create_drive(self, new: DriveSpec) -> tuple[Drive, NetworkRecord]:
-        """Plan a drive; raises Missing, Taken, Invalid, Unsuitable."""
+        """Plan a drive; raises NotFound, AlreadyExists, InvalidArgument, FailedPrecondition."""
         name = new.name or fresh("drive", self._cache.drives)
         if name in self._cache.drives:
             raise AlreadyExists(f"drives/{name}", f"drives/{name} exists already")
@@ -45,7 +45,7 @@ class DriveOperations(BaseTransaction):
         return drive, record
 
     def delete_drive(self, name: str) -> None:
-        """Plan the end of a drive; raises Missing."""
+        """Plan the end of a drive; raises NotFound."""
         record = self._cache.drives.get(name)
         if record is None:
             raise NotFound(f"drives/{name}", f"drives/{name} does not exist")

@@ -33,7 +33,10 @@ class InterconnectOperations(BaseTransaction):
     def create_interconnect(
         self, new: InterconnectSpec, seal: Callable[[], SecretBox]
     ) -> tuple[Interconnect, NetworkRecord | None]:
-        """Plan an interconnect; raises Missing, Taken, Invalid, Unsuitable, Exhausted."""
+        """Plan an interconnect.
+
+        Raises NotFound, AlreadyExists, InvalidArgument, FailedPrecondition, ResourceExhausted.
+        """
         present = self._cache.interconnects
         name = new.name or fresh("interconnect", present.by_name)
         if name in present.by_name:
@@ -102,7 +105,7 @@ class InterconnectOperations(BaseTransaction):
         return True
 
     def delete_interconnect(self, name: str) -> None:
-        """Plan the end of an interconnect; raises Missing."""
+        """Plan the end of an interconnect; raises NotFound."""
         record = self._interconnect_named(name)
         self._change_interconnect(record)
         self._delete("Interconnect", record.uuid)

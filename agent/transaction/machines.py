@@ -26,7 +26,10 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
     """Creates, changes and deletes machines."""
 
     def create_machine(self, new: MachineSpec) -> tuple[Machine, Network]:
-        """Plan a machine; raises Missing, Taken, InUse, Invalid, Unsuitable, Exhausted."""
+        """Plan a machine.
+
+        Raises NotFound, AlreadyExists, InUse, InvalidArgument, FailedPrecondition, ResourceExhausted.
+        """
         assert new.attachment is not None
         name = new.name or fresh("machine", self._cache.machines)
         if name in self._cache.machines or name in self._names:
@@ -185,7 +188,7 @@ class MachineOperations(NetworkOperations, PublicAddressOperations, AdditionalOp
         return True
 
     def delete_machine(self, name: str) -> None:
-        """Plan the end of a machine, and of the network made with it; raises Missing."""
+        """Plan the end of a machine, and of the network made with it; raises NotFound."""
         record = self._machine_named(name)
         machine, network = record.machine, record.network
         if network.network.implicit:

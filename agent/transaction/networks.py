@@ -30,7 +30,7 @@ class NetworkOperations(BaseTransaction):
     """Creates, changes and deletes networks."""
 
     def create_network(self, new: NetworkSpec) -> Network:
-        """Plan a network; raises Taken, Exhausted."""
+        """Plan a network; raises AlreadyExists, ResourceExhausted."""
         name = new.name or fresh("network", self._cache.networks)
         return self._network(name, new, implicit=False)[0]
 
@@ -107,7 +107,7 @@ class NetworkOperations(BaseTransaction):
             raise InvalidArgument(violations)
 
     def delete_network(self, name: str) -> None:
-        """Plan the end of an empty network; raises Missing, InUse."""
+        """Plan the end of an empty network; raises NotFound, InUse."""
         record = self._network_named(name)
         users = [f"machines/{machine}" for machine in record.machines.keys()[:NAMED_USERS]]
         users += [f"drives/{drive}" for drive in record.drives.keys()[: NAMED_USERS - len(users)]]

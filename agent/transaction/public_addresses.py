@@ -21,7 +21,7 @@ class PublicAddressOperations(BaseTransaction):
     """
 
     def create_public_address(self, new: PublicAddressSpec) -> PublicAddress:
-        """Plan a public address; raises Missing, Taken, InUse, Invalid, Exhausted."""
+        """Plan a public address; raises NotFound, AlreadyExists, InUse, InvalidArgument, ResourceExhausted."""
         name = new.name or fresh("address", self._cache.public_addresses)
         if name in self._cache.public_addresses:
             raise AlreadyExists(f"publicAddresses/{name}", f"publicAddresses/{name} exists already")
@@ -94,7 +94,7 @@ class PublicAddressOperations(BaseTransaction):
         return True
 
     def delete_public_address(self, name: str) -> None:
-        """Plan the end of a public address, and of its assignment; raises Missing."""
+        """Plan the end of a public address, and of its assignment; raises NotFound."""
         record = self._public_address_named(name)
         self._change_address(record)
         self._withdraw(record)

@@ -31,7 +31,7 @@ class VpnConnectionOperations(VpnGatewayOperations):
     """Creates, changes and deletes VPN connections; `seal` closes what nobody may read."""
 
     def create_vpn_connection(self, new: VpnConnectionSpec, seal: SecretBox) -> tuple[VpnConnection, VpnGatewayRecord]:
-        """Plan a VPN connection; raises Missing, Taken, Invalid, Exhausted."""
+        """Plan a VPN connection; raises NotFound, AlreadyExists, InvalidArgument, ResourceExhausted."""
         name = new.name or fresh("connection", self._cache.vpn.connections)
         if name in self._cache.vpn.connections:
             raise AlreadyExists(f"vpnConnections/{name}", f"vpnConnections/{name} exists already")
@@ -73,7 +73,7 @@ class VpnConnectionOperations(VpnGatewayOperations):
         return True
 
     def delete_vpn_connection(self, name: str) -> None:
-        """Plan the end of a VPN connection; raises Missing."""
+        """Plan the end of a VPN connection; raises NotFound."""
         record = self._vpn_connection_named(name)
         self._change(record.gateway.network)
         self._delete("Vpn_Connection", record.uuid)

@@ -17,7 +17,10 @@ class VpnGatewayOperations(PublicAddressOperations):
     """Creates and deletes VPN gateways."""
 
     def create_vpn_gateway(self, new: VpnGatewaySpec) -> tuple[VpnGateway, NetworkRecord]:
-        """Plan a VPN gateway; raises Missing, Taken, InUse, Invalid, Unsuitable, Exhausted."""
+        """Plan a VPN gateway.
+
+        Raises NotFound, AlreadyExists, InUse, InvalidArgument, FailedPrecondition, ResourceExhausted.
+        """
         name = new.name or fresh("gateway", self._cache.vpn.gateways)
         if name in self._cache.vpn.gateways:
             raise AlreadyExists(f"vpnGateways/{name}", f"vpnGateways/{name} exists already")
@@ -46,7 +49,7 @@ class VpnGatewayOperations(PublicAddressOperations):
         return gateway, record
 
     def delete_vpn_gateway(self, name: str) -> None:
-        """Plan the end of a VPN gateway without connections; raises Missing, InUse."""
+        """Plan the end of a VPN gateway without connections; raises NotFound, InUse."""
         record = self._vpn_gateway_named(name)
         users = [f"vpnConnections/{connection}" for connection in record.connections.keys()[:NAMED_USERS]]
         if users:

@@ -62,13 +62,12 @@ def _tell_apart(flows: dict[str, Flow], bits: int) -> Identified:
         alone = {value: texts[0] for value, texts in sharing.items() if len(texts) == 1 and value not in found.flows}
         for value, text in alone.items():
             found.flows[value], found.digests[value] = flows[text], _digest(text)
-        salted = {
+        waiting = {
             text: f"\n{_digest(repr(sorted((other, waiting[other]) for other in texts))):x}"
             for value, texts in sharing.items()
             if value not in alone
             for text in texts
         }
-        waiting = salted
         if not waiting:
             return found
     raise CollisionError(f"{len(waiting)} flows share their cookies, one of them: {min(waiting)}")

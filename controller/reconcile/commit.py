@@ -134,11 +134,13 @@ class Committer:
                 self._tell(key, dataclasses.replace(told, degraded=self._degraded(key, site)))
 
     def _degraded(self, key: int, site: PipelineContext) -> Mapping[str, str]:
+        if key == APPLIANCE_KEY:
+            return links.degraded(None, site, self.down) | links.own_ports(site, self.down)
         network = self._source.network(key)
-        if key != APPLIANCE_KEY and links.degraded(network, site, self.down):
-            # Who was plugged just now need not wait for the next look.
-            return links.degraded(network, site, self.down & self._switch.ports_down())
-        return {} if key != APPLIANCE_KEY else links.degraded(None, site, self.down) | links.own_ports(site, self.down)
+        if network is None or not links.degraded(network, site, self.down):
+            return {}
+        # Who was plugged just now need not wait for the next look.
+        return links.degraded(network, site, self.down & self._switch.ports_down())
 
     def plan(self, key: int, site: PipelineContext, since: float) -> Plan | None:
         """Compile a network as it is now; None, and an error as its status, when that fails."""
