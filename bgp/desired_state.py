@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from daemons.source import DaemonSource
 from state import interconnect_rows, rows
 from state.interconnect import Interconnect, Route
 from state.interconnect_rows import InterconnectStatus
@@ -43,24 +44,15 @@ class DesiredInterconnects:
     links: tuple[Link, ...] = ()
 
 
-class InterconnectSource:
-    """Desired state of one database, and what was last reported there; empty until `watch`."""
+class InterconnectSource(DaemonSource[DesiredInterconnects]):
+    """Interconnects of one database, and what was last reported of them; empty until `watch`."""
+
+    tables = TABLES
+    objects = "Interconnect"
 
     def __init__(self, client: OvsdbClient) -> None:
-        self._client = client
-        self._rows: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
+        super().__init__(client)
         self._parts: dict[str, dict[int, str]] = defaultdict(dict)
-        self._on_change: Callable[[DesiredInterconnects], None] | None = None
-        self._last: DesiredInterconnects | None = None
-        self._networks: frozenset[str] = frozenset()
-
-    def watch(self, on_change: Callable[[DesiredInterconnects], None]) -> None:
-        """Read the state, and report all of it, then all of it again at every change.
-
-        `on_change` is called on the thread of the database client and must not call back into the database.
-        """
-        self._on_change = on_change
-        self._client.monitor(TABLES, self._handle)
 
     def statuses(self) -> Mapping[str, InterconnectStatus]:
         """What is in the status table, by interconnect."""
@@ -76,36 +68,19 @@ class InterconnectSource:
         texts = dict(self._parts.get(name, {}))
         return tuple(route for text in texts.values() for route in interconnect_rows.routes({"routes": text}))
 
-    def _handle(self, changes: Sequence[RowChange], reset: bool) -> None:
-        if reset:
-            for table in self._rows.values():
-                table.clear()
-            self._parts.clear()
-        for change in changes:
-            if change.table == "Interconnect_Routes":
-                self._note_part(change)
-            elif change.new is None:
-                self._rows[change.table].pop(change.uuid, None)
-            else:
-                self._rows[change.table][change.uuid] = change.new
-        if any(change.table == "Interconnect" for change in changes):
-            owners = map(interconnect_rows.network_of, self._rows["Interconnect"].values())
-            self._networks = frozenset(owner for owner in owners if owner is not None)
-        if self._on_change is None or not (reset or any(map(self._concerns_interconnects, changes))):
-            return
-        desired = self._desired()
-        if desired is not None and (reset or desired != self._last):
-            self._last = desired
-            self._on_change(desired)
+    def _take(self, change: RowChange) -> None:
+        if change.table == "Interconnect_Routes":
+            self._note_part(change)
+        else:
+            super()._take(change)
 
-    def _concerns_interconnects(self, change: RowChange) -> bool:
-        match change.table:
-            case "Network":
-                return change.uuid in self._networks
-            case "Drive":
-                return (change.new or change.old or {})["network"][1] in self._networks
-            case table:
-                return table not in _OURS
+    def _matters(self, change: RowChange) -> bool:
+        if change.table == "Drive":
+            return (change.new or change.old or {})["network"][1] in self._networks
+        return change.table not in _OURS and super()._matters(change)
+
+    def _network_of(self, row: Row) -> str | None:
+        return interconnect_rows.network_of(row)
 
     def _note_part(self, change: RowChange) -> None:
         if change.new is not None:
@@ -116,11 +91,7 @@ class InterconnectSource:
             if not parts:
                 del self._parts[change.old["interconnect"]]
 
-    def _desired(self) -> DesiredInterconnects | None:
-        """None until the agent has written the appliance's settings."""
-        appliance = next(map(rows.appliance, self._rows["Appliance"].values()), None)
-        if appliance is None:
-            return None
+    def _desired(self, appliance: Appliance) -> DesiredInterconnects:
         drives = defaultdict(list)
         for row in self._rows["Drive"].values():
             drives[row["network"][1]].append(row["address"])

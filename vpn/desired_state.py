@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemons.source import DaemonSource
 from state import rows, vpn_rows
 from state.addresses import is_address
 from state.model import Appliance
-from state.ovsdb import OvsdbClient, Row, RowChange
+from state.ovsdb import Row, RowChange
 from state.storage import storage_prefix
 from state.vpn import VpnConnection, VpnGateway
 from state.vpn_rows import VpnStatus
@@ -55,23 +56,11 @@ class DesiredGateways:
     upstream: tuple[str, ...] = ()
 
 
-class GatewaySource:
-    """Desired state of one database, and what was last reported there; empty until `watch`."""
+class GatewaySource(DaemonSource[DesiredGateways]):
+    """VPN gateways of one database, and what was last reported of them; empty until `watch`."""
 
-    def __init__(self, client: OvsdbClient) -> None:
-        self._client = client
-        self._rows: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
-        self._on_change: Callable[[DesiredGateways], None] | None = None
-        self._last: DesiredGateways | None = None
-        self._networks: frozenset[str] = frozenset()
-
-    def watch(self, on_change: Callable[[DesiredGateways], None]) -> None:
-        """Read the state, and report all of it, then all of it again at every change.
-
-        `on_change` is called on the thread of the database client and must not call back into the database.
-        """
-        self._on_change = on_change
-        self._client.monitor(TABLES, self._handle)
+    tables = TABLES
+    objects = "Vpn_Gateway"
 
     def statuses(self) -> Mapping[str, VpnStatus]:
         """What is in the status table, by object."""
@@ -82,31 +71,13 @@ class GatewaySource:
         """What is in the table of peers: name → addresses."""
         return dict(vpn_rows.peer(row) for row in list(self._rows["Vpn_Peer"].values()))
 
-    def _handle(self, changes: Sequence[RowChange], reset: bool) -> None:
-        for change in changes:
-            if change.new is None:
-                self._rows[change.table].pop(change.uuid, None)
-            else:
-                self._rows[change.table][change.uuid] = change.new
-        if any(change.table == "Vpn_Gateway" for change in changes):
-            self._networks = frozenset(row["network"][1] for row in self._rows["Vpn_Gateway"].values())
-        if self._on_change is None or not (reset or any(map(self._concerns_gateways, changes))):
-            return
-        desired = self._desired()
-        if desired is not None and (reset or desired != self._last):
-            self._last = desired
-            self._on_change(desired)
+    def _matters(self, change: RowChange) -> bool:
+        return change.table != "Vpn_Status" and super()._matters(change)
 
-    def _concerns_gateways(self, change: RowChange) -> bool:
-        if change.table == "Network":
-            return change.uuid in self._networks
-        return change.table != "Vpn_Status"
+    def _network_of(self, row: Row) -> str | None:
+        return str(row["network"][1])
 
-    def _desired(self) -> DesiredGateways | None:
-        """None until the agent has written the appliance's settings."""
-        appliance = next(map(rows.appliance, self._rows["Appliance"].values()), None)
-        if appliance is None:
-            return None
+    def _desired(self, appliance: Appliance) -> DesiredGateways:
         known = self.peers()
         connections = defaultdict(list)
         for row in self._rows["Vpn_Connection"].values():

@@ -125,7 +125,7 @@ def test_networks_without_interconnects_cost_nothing(
     database.add("Interconnect", "i", row())
     desired = seen[-1]
     made: list[DesiredInterconnects] = []
-    monkeypatch.setattr(InterconnectSource, "_desired", lambda self: made.append(desired) or desired)
+    monkeypatch.setattr(InterconnectSource, "_desired", lambda self, appliance: made.append(desired) or desired)
     drive = rows.drive_row(Drive("e", "10.250.0.10"), ["uuid", "other"], 0)
     database.add("Network", "other", {"prefix": "10.2.0.0/16", "mtu": 1400})
     database.add("Drive", "e", drive)

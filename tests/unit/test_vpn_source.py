@@ -99,7 +99,7 @@ def test_networks_without_a_gateway_cost_nothing(reading: Reading, monkeypatch: 
     reading.gateway()
     reading.next(), reading.next()
     made: list[str] = []
-    monkeypatch.setattr(GatewaySource, "_desired", lambda self: made.append("desired"))
+    monkeypatch.setattr(GatewaySource, "_desired", lambda self, appliance: made.append("desired"))
     block = PortBlock("203.0.113.64", 2048, 3071)
     other = dataclasses.replace(NETWORK, name="other", key=8, prefix="10.8.0.0/16", block=block)
     reading.insert("Network", rows.network_row(other))
